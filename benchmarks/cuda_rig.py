@@ -27,7 +27,7 @@ from benchmarks.networks import (
     random_vae,
 )
 from core.model.engines.streaming_t2v.engine import StreamingT2VEngine
-from core.model.engines.streaming_t2v.models import EngineConfig, LoadedModels, ProfileConfig
+from core.model.engines.streaming_t2v.models import UNDISTILLED, Distilled, EngineConfig, LoadedModels, ProfileConfig
 from core.model.engines.streaming_t2v.sampling import SamplingConfig
 from core.model.networks.base_network import UntouchedBase
 from core.model.networks.compilation import Compiler, compile_one_graph, compile_with_cuda_graph
@@ -203,9 +203,9 @@ class _LoadedModelsOnly:
     device: torch.device
     models: LoadedModels
 
-    def at(self, dtype: torch.dtype) -> LoadedModels:
+    def at(self, dtype: torch.dtype, distilled: Distilled = UNDISTILLED) -> LoadedModels:
         """The models; the benchmark asks for one dtype only."""
-        del dtype
+        del dtype, distilled
         return self.models
 
 

@@ -58,7 +58,7 @@ class Conditions:
     """Inputs that all layers of one forward pass share."""
 
     time_NT: Tensor
-    """Time embedding: [1, T] if all frames share one timestep, else [N, T]."""
+    """Time embedding: [1, T] if all frames share one timestep, else [A*F, T]."""
     text_states_BLD: Tensor
     num_frames: int
 
@@ -134,7 +134,8 @@ def _doubling_kernel(weight_OI33: Tensor) -> Tensor:
 def convolve_frames(resnet: Any, frames_NCHW: Tensor, time_NT: Tensor) -> Tensor:
     """diffusers' ResnetBlock2D (its annotations make parts optional): two convolutions, time embedding, residual."""
     hidden_NCHW = convolve(resnet.conv1, functional.silu(normalise(resnet.norm1, frames_NCHW)))
-    hidden_NCHW = hidden_NCHW + dense(resnet.time_emb_proj, functional.silu(time_NT))[:, :, None, None]
+    time_NC11 = dense(resnet.time_emb_proj, functional.silu(time_NT))[:, :, None, None]
+    hidden_NCHW = hidden_NCHW + (time_NC11 if len(time_NC11) == 1 else repeat_to_length(time_NC11, len(hidden_NCHW)))
     hidden_NCHW = resnet.dropout(functional.silu(normalise(resnet.norm2, hidden_NCHW)))
     frames_NCHW = frames_NCHW if resnet.conv_shortcut is None else convolve(resnet.conv_shortcut, frames_NCHW)
     out_NCHW = convolve(resnet.conv2, hidden_NCHW, frames_NCHW)

@@ -125,13 +125,17 @@ class SharedTextLayers:
 
     @contextmanager
     def use_cache(self, keys_values: tuple[KeysValues, ...]) -> Generator[None, None, None]:
-        """Within the block, every layer uses these keys and values and ignores its text states."""
-        for processor, cached in zip(self._processors.values(), keys_values, strict=True):
+        """Within the block, every layer uses these keys and values and ignores its text states.
+
+        They may have been made with other mixers than those injected: several sets of mixers can share a network.
+        """
+        processors = [cast(FrameSharedCrossAttention, layer.get_processor()) for layer in self._layers.values()]
+        for processor, cached in zip(processors, keys_values, strict=True):
             processor.cached = cached
         try:
             yield
         finally:
-            for processor in self._processors.values():
+            for processor in processors:
                 processor.cached = None
 
 

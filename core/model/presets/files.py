@@ -67,14 +67,25 @@ def read_weights(
     """
     weights: dict[str, Tensor] = {}
     for file in _weight_files(folder):
-        try:
-            with safe_open(file, framework="pt") as content:
-                for name in content.keys():  # noqa: SIM118 - not a dict, has no iterator
-                    if parts is None or _part_of(name) in parts:
-                        weights[name] = _placed(content.get_tensor(name), device, dtype)
-        except (OSError, SafetensorError) as error:
-            raise PresetError(f"{file} is damaged: {error}", fix=FIX) from error
+        weights |= read_file(file, device, dtype, parts)
     return weights
+
+
+def read_file(
+    file: Path, device: torch.device, dtype: torch.dtype = torch.float32, parts: Collection[str] | None = None
+) -> dict[str, Tensor]:
+    """As `read_weights`, from one safetensors file. Raises PresetError."""
+    if not file.is_file():
+        raise PresetError(f"{file} is missing", fix=FIX)
+    try:
+        with safe_open(file, framework="pt") as content:
+            return {
+                name: _placed(content.get_tensor(name), device, dtype)
+                for name in content.keys()  # noqa: SIM118 - not a dict, has no iterator
+                if parts is None or _part_of(name) in parts
+            }
+    except (OSError, SafetensorError) as error:
+        raise PresetError(f"{file} is damaged: {error}", fix=FIX) from error
 
 
 def num_weights(folder: Path) -> int:

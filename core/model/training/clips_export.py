@@ -11,8 +11,11 @@ from typing import Any
 
 from torch import nn
 
+from core.model.engines.streaming_t2v.preset import ADAPTERS_FOLDER, FIRST_CHUNK_ADAPTER, WINDOWS_ADAPTER
 from core.model.presets.files import read_json
 from core.model.training.clips_run import ORIGINAL_BASE, ClipsTrainingRun
+from core.model.training.distilled_export import export_adapters
+from core.model.training.distilled_sampling import Part
 from core.model.training.preset_files import save_weights, write_json
 from core.service.admission.refine_request import possible_sizes
 from core.service.domain.frame_rate import frame_rate_json
@@ -36,7 +39,16 @@ def export_clips_preset(training_run: ClipsTrainingRun, folder: Path) -> None:
         shutil.rmtree(folder / ORIGINAL_BASE, ignore_errors=True)
     _save(memory.cam, weights / "cam", folder / "cam")
     _save(nn.ModuleDict(memory.conditioning), weights / "conditioning", folder / "conditioning")
-    write_json(folder / "preset.json", _preset_json(training_run))
+
+    def network_of(part: Part) -> nn.Module:
+        return memory.adapted if part == "windows" else training_run.original_unet()
+
+    # The original base is never trained, so its adapter fits on.
+    kept: dict[Part, Path] = {"first_chunk": weights / ADAPTERS_FOLDER / FIRST_CHUNK_ADAPTER}
+    if training_run.keeps_memory:
+        kept["windows"] = weights / ADAPTERS_FOLDER / WINDOWS_ADAPTER
+    content, recipe = _preset_json(training_run), training_run.recipe
+    write_json(folder / "preset.json", export_adapters(recipe, training_run.folder, folder, content, network_of, kept))
 
 
 def _preset_json(training_run: ClipsTrainingRun) -> dict[str, Any]:

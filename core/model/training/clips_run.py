@@ -11,10 +11,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
-from torch import nn
+from torch import Tensor, nn
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPVisionModelWithProjection
 
 from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
@@ -33,15 +34,18 @@ from core.model.networks.blocks import set_gradient_checkpointing
 from core.model.networks.encoders import ClipImageEncoder, ClipTextEncoder
 from core.model.presets.files import load_module, read_json, read_tokenizer
 from core.model.presets.fingerprint import weights_digest
-from core.model.sampling.vae import decode_frames, to_uint8
+from core.model.sampling.vae import decode_frames, scaling_factor, to_uint8
 from core.model.training import samples
 from core.model.training.clips.clip_cache import ClipCache, Encoders, encode_clips
 from core.model.training.clips.clip_files import read_clips
 from core.model.training.clips.memory_stages import NO_DROPOUTS, ClipsMemoryTask, train_spatial_layers
+from core.model.training.distillation_run import distillation_task, sample_rows
 from core.model.training.loop import parallel
 from core.model.training.loop.checkpoints import is_trained, load_averaged
 from core.model.training.loop.train import train
 from core.model.training.recipe import ClipsData, PresetNetworks, Recipe, RecipeError
+from core.model.training.stage_names import DISTILLATION_STAGES
+from core.model.training.stages.distilled import Distilled, DistilledFirstChunks, DistilledWindows
 from core.model.training.stages.history import HISTORY_FRAMES, WINDOW_FRAMES
 from core.model.training.stages.memory import Memory
 from core.service.admission.catalog import Catalog, PresetFolder
@@ -79,18 +83,22 @@ class ClipsTrainingRun:
         )
         self.device = parallel.join().device
         if self.networks.memory == "new" and "cam" not in recipe.stages:
-            raise RecipeError('stages: "apm" with new memories needs the stage "cam" before it')
+            raise RecipeError('stages: new memories need the stage "cam"')
 
     def run(self, stage: str) -> int:
         """Train a stage, continuing from its checkpoint, and write samples; returns the total steps done."""
-        task = self.task(stage)
-        make_rows = partial(samples.continuations, self._sampling_parts, task.unet, task.memory, self._openings)
+        if stage in DISTILLATION_STAGES:
+            task = distillation_task(self.recipe, stage, self.folder, self._distilled(stage), self.preset)
+            make_rows = sample_rows(self.recipe, stage, task, self._sampling_parts, self._openings)
+        else:
+            task = self.task(stage)
+            make_rows = partial(samples.continuations, self._sampling_parts, task.unet, task.memory, self._openings)
         sampler = samples.file_sampler(self.folder / stage, self.preset.fps, make_rows)
         plan, pinned = self.recipe.stages[stage].plan, self.recipe.pinned(stage)
         return train(task, plan, self.folder / stage, sampler, pinned)
 
     def task(self, stage: str) -> ClipsMemoryTask:
-        """The stage's task at step 0, with the weights of the stage before."""
+        """A memory stage's task at step 0, with the weights of the stage before."""
         unet = self.untrained_unet()
         memory = self.untrained_memory(unet)
         entry = self.recipe.stages[stage]
@@ -111,6 +119,29 @@ class ClipsTrainingRun:
             entry.dropouts or NO_DROPOUTS,
         )
 
+    def _distilled(self, stage: str) -> Distilled:
+        """What a stage of distillation trains: the memories after their stages, or the original base. Newly loaded."""
+        entry = self.recipe.stages[stage]
+        dropouts = entry.dropouts or NO_DROPOUTS
+
+        def batches(step: int, frames: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+            sample = self.cache.batch(step, entry.batch, frames, rng, dropouts.caption)
+            return sample.latents_BTCHW, sample.text_states_BLD
+
+        with torch.no_grad():
+            unconditional_1LD = self._read_texts([self.preset.negative_prompt])
+        if stage.startswith("first_chunk"):
+            unet = self.original_unet()
+            set_gradient_checkpointing(unet, self.networks.gradient_checkpointing)
+            return DistilledFirstChunks(unet, batches, unconditional_1LD)
+        unet, memory = self.trained()
+        for network in (unet, memory.cam):
+            set_gradient_checkpointing(network, self.networks.gradient_checkpointing)
+        scale = scaling_factor(self._vae)
+        return DistilledWindows(
+            unet, memory, self._vae, self._image_encoder, batches, unconditional_1LD, scale, dropouts
+        )
+
     def has_trained(self, stage: str) -> bool:
         """Whether the stage has a checkpoint."""
         return is_trained(self.folder / stage)
@@ -122,9 +153,14 @@ class ClipsTrainingRun:
         if self.has_trained("apm"):
             modules = {"cam": memory.cam, **memory.conditioning, "unet": train_spatial_layers(unet)}
             load_averaged(self.folder / "apm", modules)
-        else:
+        elif not self.keeps_memory:
             load_averaged(self.folder / "cam", {"cam": memory.cam, "mergers": memory.mergers})
         return unet, memory
+
+    @property
+    def keeps_memory(self) -> bool:
+        """Whether the recipe distils the preset's own memories and trains none."""
+        return not {"cam", "apm"} & set(self.recipe.stages)
 
     @property
     def _weights(self) -> Path:
@@ -144,6 +180,10 @@ class ClipsTrainingRun:
     def untrained_unet(self) -> UNet3DConditionModel:
         """The base UNet: the original one for new memories, else the one that belongs to the preset's memories."""
         return self._loaded(self.base_folder, build_unet)
+
+    def original_unet(self) -> UNet3DConditionModel:
+        """The original base UNet, which makes first chunks."""
+        return self._loaded(self.original_base_folder, build_unet)
 
     @property
     def base_folder(self) -> str:

@@ -21,10 +21,11 @@ from core.model.training.image_export import export_image_presets
 from core.model.training.image_run import ImageTrainingRun
 from core.model.training.loop import parallel
 from core.model.training.loop.checkpoints import CheckpointError, require_trained
-from core.model.training.recipe import NEEDS, STAGES, Recipe, RecipeError, load_recipe
+from core.model.training.recipe import Recipe, RecipeError, load_recipe
 from core.model.training.sprites_export import export_preset
 from core.model.training.sprites_models import SpritesModels
 from core.model.training.sprites_run import SpritesTrainingRun
+from core.model.training.stage_names import DISTILLATION_STAGES, MEMORY_STAGES, NEEDS, STAGES
 from core.model.training.warm_start import begin_with
 from core.service.domain.errors import LongtakeError
 
@@ -181,8 +182,10 @@ def run(recipe: Recipe, stages: Sequence[str] | None, folder: Path, export: Path
 
 def is_complete(training_run: SpritesTrainingRun | ClipsTrainingRun, last_stage: str) -> bool:
     """Whether training `last_stage` completed or changed a preset."""
-    last_needed = "apm" if "apm" in training_run.recipe.stages else "cam"
-    return last_stage in (last_needed, "decoder", "refiner") and training_run.has_trained(last_needed)
+    # Without either the recipe distils the memories of a preset.
+    needed = [stage for stage in MEMORY_STAGES if stage in training_run.recipe.stages][-1:]
+    completing = (*needed, "decoder", "refiner", *DISTILLATION_STAGES)
+    return last_stage in completing and all(training_run.has_trained(stage) for stage in needed)
 
 
 def training_run_of(recipe: Recipe, folder: Path) -> TrainingRun:

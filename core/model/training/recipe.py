@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -11,30 +11,18 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from core.model.training.clips.clips_data import ClipsData
 from core.model.training.loop.plan import Count, Plan
+from core.model.training.stage_names import (
+    BEFORE_DISTILLATION,
+    CLIPS_STAGES,
+    DISTILLATION_STAGES,
+    IMAGE_STAGES,
+    STAGES,
+    WITH_DROPOUTS,
+    continued_stage,
+)
+from core.model.training.stages.diffusion import TRAIN_STEPS
+from core.model.training.stages.distillation import StepsGrid, TeacherKind
 from core.model.training.stages.memory import Dropouts
-
-SPRITES_STAGES = ("clip", "tower", "vae", "image", "video", "sight", "cam", "apm", "decoder", "refiner")
-IMAGE_STAGES = ("image2d", "controlnet", "editor")
-STAGES = (*SPRITES_STAGES, *IMAGE_STAGES)
-"""All stages in training order."""
-NEEDS: dict[str, tuple[str, ...]] = {
-    "clip": (),
-    "tower": ("clip",),
-    "vae": (),
-    "image": ("clip", "vae"),
-    "video": ("clip", "vae", "image"),
-    "sight": ("vae", "video"),
-    "cam": ("clip", "vae", "video", "sight"),
-    "apm": ("clip", "tower", "vae", "video", "cam"),
-    "decoder": ("vae",),
-    "refiner": ("clip", "vae"),
-    "image2d": (),
-    "controlnet": ("image2d",),
-    "editor": (),
-}
-"""Stage -> the earlier stages whose weights it needs, if the recipe has them."""
-MEMORY_STAGES = ("cam", "apm")
-"""The stages that can train on the user's own clips, and that have dropouts."""
 
 _SHIPPED = Path(__file__).parent / "recipes"
 _STRICT = ConfigDict(extra="forbid")
@@ -49,14 +37,30 @@ class RecipeError(ValueError):
 
 
 @dataclass(frozen=True)
+class FewSteps:
+    """Progressive distillation: the student's steps, and the teacher's, a multiple of them."""
+
+    __pydantic_config__ = _STRICT
+
+    steps: Count
+    teacher_steps: Count
+    teacher: TeacherKind = "distilled"
+    """"distilled": the student of the stage before, unguided; "guided": the undistilled networks, which cost twice."""
+
+
+@dataclass(frozen=True)
 class StageRecipe:
-    """One stage: batch size per process, the loop's plan, and the dropouts of a memory stage."""
+    """One stage: batch size per process, the loop's plan, and what only memory and distillation stages have."""
 
     __pydantic_config__ = _STRICT
 
     batch: Count
     plan: Plan
     dropouts: Dropouts | None = None
+    rank: Count | None = None
+    """Of a distillation stage's adapter; that of a *_steps stage is the one of the stage it continues."""
+    few_steps: FewSteps | None = None
+    """Of a *_steps stage."""
 
 
 @dataclass(frozen=True)
@@ -147,9 +151,13 @@ class Recipe:
         """Its stages in training order."""
         return tuple(name for name in STAGES if name in self.stages)
 
-    def pinned(self, stage: str) -> dict[str, int]:
+    def pinned(self, stage: str) -> dict[str, int | str]:
         """The entries that, beside the plan, determine the data of each step; a resumed run must not change them."""
-        return {"seed": self.seed, "batch": self.stages[stage].batch}
+        entry = self.stages[stage]
+        pinned: dict[str, int | str] = {"seed": self.seed, "batch": entry.batch}
+        if entry.rank is not None:
+            pinned["rank"] = entry.rank
+        return pinned if entry.few_steps is None else pinned | asdict(entry.few_steps)
 
     def on_clips(self, folder: Path) -> Recipe:
         """The same recipe with another folder of clips. Raises RecipeError."""
@@ -256,13 +264,34 @@ def _check_sources(recipe: Recipe) -> None:
 
 
 def _check_stages(recipe: Recipe) -> None:
-    names = set(recipe.stages)
-    if recipe.networks.source == "sprites" and names != set(SPRITES_STAGES):
-        raise RecipeError(f"stages must be exactly {', '.join(SPRITES_STAGES)}; found {', '.join(names) or 'none'}")
-    if recipe.networks.source == "preset" and (not names or not names <= set(MEMORY_STAGES)):
-        raise RecipeError(f"stages on clips are {' and '.join(MEMORY_STAGES)}; found {', '.join(names) or 'none'}")
+    names, found = set(recipe.stages), ", ".join(recipe.stages) or "none"
+    if recipe.networks.source == "sprites" and names - set(DISTILLATION_STAGES) != set(BEFORE_DISTILLATION):
+        needed, optional = ", ".join(BEFORE_DISTILLATION), ", ".join(DISTILLATION_STAGES)
+        raise RecipeError(f"stages must be exactly {needed}, and perhaps {optional}; found {found}")
+    if recipe.networks.source == "preset" and (not names or not names <= set(CLIPS_STAGES)):
+        raise RecipeError(f"stages on clips are {', '.join(CLIPS_STAGES[:-1])} and {CLIPS_STAGES[-1]}; found {found}")
     if recipe.networks.source == "image" and names != set(IMAGE_STAGES):
-        raise RecipeError(f"stages must be exactly {', '.join(IMAGE_STAGES)}; found {', '.join(names) or 'none'}")
+        raise RecipeError(f"stages must be exactly {', '.join(IMAGE_STAGES)}; found {found}")
     for name, stage in recipe.stages.items():
-        if stage.dropouts is not None and name not in MEMORY_STAGES:
-            raise RecipeError(f"[stages.{name}] dropouts: only {' and '.join(MEMORY_STAGES)} have them")
+        if stage.dropouts is not None and name not in WITH_DROPOUTS:
+            raise RecipeError(f"[stages.{name}] dropouts: only {', '.join(WITH_DROPOUTS)} have them")
+        _check_distillation(recipe, name, stage)
+
+
+def _check_distillation(recipe: Recipe, name: str, stage: StageRecipe) -> None:
+    """Raises RecipeError for entries of distillation that are missing, misplaced or contradict one another."""
+    if (stage.rank is not None) != (name in DISTILLATION_STAGES):
+        raise RecipeError(f"[stages.{name}] rank: {', '.join(DISTILLATION_STAGES)} need it, other stages have none")
+    before = continued_stage(name)
+    if (stage.few_steps is not None) != (before is not None):
+        raise RecipeError(f"[stages.{name}] few_steps: window_steps and first_chunk_steps need it, others have none")
+    if stage.few_steps is None or before is None:
+        return
+    try:
+        StepsGrid.trailing(stage.few_steps.steps, stage.few_steps.teacher_steps, TRAIN_STEPS)
+    except ValueError as error:
+        raise RecipeError(f"[stages.{name}] few_steps: {error}; use a multiple of steps as teacher_steps") from error
+    if before not in recipe.stages:
+        raise RecipeError(f"[stages.{name}] continues {before}, which the recipe lacks")
+    if recipe.stages[before].rank != stage.rank:
+        raise RecipeError(f"[stages.{name}] rank: {before}, which it continues, has {recipe.stages[before].rank}")

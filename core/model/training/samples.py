@@ -22,7 +22,7 @@ from core.model.engines.streaming_t2v.base_first_chunk import BaseFirstChunk
 from core.model.engines.streaming_t2v.engine import StreamingT2VEngine
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
 from core.model.engines.streaming_t2v.loading import profile_configs
-from core.model.engines.streaming_t2v.models import EngineConfig, LoadedModels
+from core.model.engines.streaming_t2v.models import UNDISTILLED, Distilled, EngineConfig, LoadedModels
 from core.model.engines.streaming_t2v.network import StreamingNetwork
 from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.networks.base_network import UntouchedBase
@@ -184,8 +184,8 @@ class _LoadedModelsSource:
     models: LoadedModels
     device: torch.device
 
-    def at(self, dtype: torch.dtype) -> LoadedModels:
-        del dtype
+    def at(self, dtype: torch.dtype, distilled: Distilled = UNDISTILLED) -> LoadedModels:
+        del dtype, distilled  # an adapter in training is attached to the networks
         return self.models
 
 

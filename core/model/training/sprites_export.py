@@ -8,6 +8,8 @@ from pathlib import Path
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 
+from core.model.training.distilled_export import export_adapters
+from core.model.training.distilled_sampling import Part
 from core.model.training.loop import parallel
 from core.model.training.preset_files import save_library_model, save_tokenizer, save_weights, write_json
 from core.model.training.sprites.word_tokenizer import MAX_TOKENS, build_tokenizer
@@ -49,7 +51,11 @@ def export_preset(models: SpritesModels, folder: Path) -> None:
         if models.has_trained("decoder"):
             _save_decoder(models.refiner_vae, folder / REFINER_FOLDER / "vae")
         config["refiner"] = refiner_config()
-    write_json(folder / "preset.json", config)
+
+    def network_of(part: Part) -> nn.Module:
+        return models.memory.adapted if part == "windows" else models.unet
+
+    write_json(folder / "preset.json", export_adapters(models.recipe, models.folder, folder, config, network_of))
 
 
 def _save_decoder(vae: AutoencoderKL, folder: Path) -> None:

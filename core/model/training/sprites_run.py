@@ -12,13 +12,17 @@ from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import nn
 
 from core.model.training import samples
+from core.model.training.distillation_run import distillation_task, sample_rows
 from core.model.training.loop.train import Sampler, Task, train
 from core.model.training.sprites import world
 from core.model.training.sprites.clip_bank import ClipBank
+from core.model.training.sprites_distillation import SpritesDistillation
 from core.model.training.sprites_models import SpritesModels
 from core.model.training.sprites_samples import held_out_openings, reconstructions
+from core.model.training.stage_names import DISTILLATION_STAGES
 from core.model.training.stages.base import Anchors, BaseTask, ClipsAndFramesTask, alpha_rates
 from core.model.training.stages.decoder import DecoderTask
+from core.model.training.stages.distillation import DistillationTask
 from core.model.training.stages.history import CONDITIONING_FRAMES, WINDOW_FRAMES
 from core.model.training.stages.memory import MemoryTask
 from core.model.training.stages.picture_encoder import PictureEncoderTask, build_picture_encoder
@@ -61,6 +65,9 @@ class SpritesTrainingRun(SpritesModels):
             return DecoderTask(deepcopy(self.vae), self.pairs, seed, batch)
         if stage == "refiner":
             return self._refiner_task(batch)
+        if stage in DISTILLATION_STAGES:
+            distilled = SpritesDistillation(self).distilled(stage)
+            return distillation_task(self.recipe, stage, self.folder, distilled, self.sampling_parts.preset)
         return self._memory_task(stage, batch)
 
     def _base_task(self, stage: str) -> Task:
@@ -113,10 +120,10 @@ class SpritesTrainingRun(SpritesModels):
 
     def sampler(self, stage: str, task: Task) -> Sampler | None:
         """Writes samples of the task's networks; None for stages without pictures to show."""
-        make_rows = self._sample_rows(task)
+        make_rows = self._sample_rows(stage, task)
         return None if make_rows is None else samples.file_sampler(self.folder / stage, world.FPS, make_rows)
 
-    def _sample_rows(self, task: Task) -> Callable[[], list[samples.Row]] | None:
+    def _sample_rows(self, stage: str, task: Task) -> Callable[[], list[samples.Row]] | None:
         match task:
             case VaeTask():
                 return partial(reconstructions, task.vae, self._openings())
@@ -127,6 +134,8 @@ class SpritesTrainingRun(SpritesModels):
                 return partial(samples.first_chunks, self.sampling_parts, task.clips.unet, prompts)
             case MemoryTask():
                 return partial(samples.continuations, self.sampling_parts, task.unet, task.memory, self._openings())
+            case DistillationTask():
+                return sample_rows(self.recipe, stage, task, self.sampling_parts, self._openings())
             case RefinerTask():
                 parts = replace(self.sampling_parts, vae=self.refiner_vae)
                 return partial(

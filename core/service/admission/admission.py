@@ -29,7 +29,12 @@ from core.service.admission.prompts import (
 )
 from core.service.admission.refine_request import check_lockstep, refine_spec_of
 from core.service.admission.request_body import parse_parameters, written
-from core.service.admission.sampling_fields import first_chunk_sampling, profile_of, window_steps
+from core.service.admission.sampling_fields import (
+    distillation_warnings,
+    first_chunk_sampling,
+    profile_of,
+    window_steps,
+)
 from core.service.admission.size import size_of
 from core.service.domain.errors import FieldNotSupported, InvalidField, PromptTooLong
 from core.service.domain.frame_rate import parse_frame_rate
@@ -142,7 +147,9 @@ def admit(
         metadata=request.metadata or {},
     )
     about_length = length_warnings(request, spec, settings.default_num_frames)
-    warnings = (*prompts.warnings, *negative_prompt.warnings, *rate_warnings(request, fps), *about_length)
+    about_sampling = distillation_warnings(request, profile, defaults, preset)
+    about_prompts = (*prompts.warnings, *negative_prompt.warnings)
+    warnings = (*about_prompts, *rate_warnings(request, fps), *about_length, *about_sampling)
     return Admitted(spec, warnings, webhook_secret_of(request.webhook_secret, request.webhook_url))
 
 

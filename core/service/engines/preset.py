@@ -181,6 +181,10 @@ class ProfileDefaults(PresetPart):
     guidance_scale: float | None = None
     num_inference_steps: int | None = None
     first_chunk: FirstChunkSampling | None = None
+    distilled: bool = False
+    """Whether guidance is in the weights that `guidance_scale` and `num_inference_steps` are about."""
+    first_chunk_distilled: bool = False
+    """The same of the weights of the first chunk."""
 
 
 class ModelCard(PresetPart):

@@ -220,7 +220,8 @@ class StreamingT2VEngine(Engine):
         return frames, EngineState(state.frames_done, arrays)
 
     def _models(self, profile: Profile) -> LoadedModels:
-        return self._loader.at(self._config.profiles[profile].dtype)
+        config = self._config.profiles[profile]
+        return self._loader.at(config.dtype, config.distilled)
 
     def _latent_shape(self, models: LoadedModels) -> tuple[int, ...]:
         """[1, C, F, H, W] of a window."""
@@ -241,8 +242,9 @@ class StreamingT2VEngine(Engine):
         old, new = prompts
         states = self._text_states(models, spec, (old,) if old == new else prompts)
         anchor: NDArray[np.float32] = state.arrays["anchor_frame"]
-        dtype = models.network.weight.dtype
-        key = (dtype, spec.negative_prompt, prompts, states.shape[0], anchor.tobytes())
+        # Profiles may differ in the weights that read text and anchor.
+        weights = (models.network.weight.dtype, self._config.profiles[sampling_of(spec).profile].distilled.windows)
+        key = (*weights, spec.negative_prompt, prompts, states.shape[0], anchor.tobytes())
 
         def make() -> VideoContext:
             anchor_3PR = as_conditioning(self._tensor(anchor))

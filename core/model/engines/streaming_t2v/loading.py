@@ -2,7 +2,8 @@
 
 The preset folder holds preset.json. A weights folder holds, each with config.json and *.safetensors, unet/, vae/,
 text_encoder/, image_encoder/, cam/, conditioning/ and perhaps first_chunk_unet/ (an untouched base UNet; without it
-unet/ makes the first chunk too), and tokenizer/tokenizer.json. Small presets are their own weights folder.
+unet/ makes the first chunk too), tokenizer/tokenizer.json, and for distilled profiles distilled/: adapters that are
+added to these weights. Small presets are their own weights folder.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from core.model.cores import usable_cores
 from core.model.engines.streaming_t2v.engine import StreamingT2VEngine
 from core.model.engines.streaming_t2v.first_chunk.choose import load_source
-from core.model.engines.streaming_t2v.models import EngineConfig, ProfileConfig
+from core.model.engines.streaming_t2v.models import Distilled, EngineConfig, ProfileConfig
 from core.model.engines.streaming_t2v.networks import WeightsFolder, check_sizes
 from core.model.engines.streaming_t2v.preset import PresetSampling, StreamingPreset, read_preset
 from core.model.engines.streaming_t2v.sampling import SamplingConfig
@@ -57,7 +58,8 @@ def load_engine_of(context: LoadContext[StreamingPreset], device: str | None = N
         weights, own, with_base=choice.kind == "base", compiled=compiled, long_work=context.long_work
     )
     profiles = profile_configs(preset, own)
-    check_sizes(weights, preset, loader.at(profiles[DEFAULT_PROFILE].dtype))
+    default = profiles[DEFAULT_PROFILE]
+    check_sizes(weights, preset, loader.at(default.dtype, default.distilled))
     source = load_source(choice, preset.height, preset.width, own, context.long_work)
     line = fingerprint(context.folder, weights, own, choice, compiled=compiled)
     return StreamingT2VEngine(loader, EngineConfig(preset.height, preset.width, profiles, line), source)
@@ -70,6 +72,7 @@ def profile_configs(preset: StreamingPreset, device: torch.device) -> dict[Profi
             sampling_config(preset, profile.windows),
             sampling_config(preset, profile.first_chunk),
             getattr(torch, profile.gpu_dtype) if device.type == "cuda" else torch.float32,
+            Distilled(profile.windows.distilled, profile.first_chunk.distilled),
         )
         for name, profile in preset.profiles.items()
     }

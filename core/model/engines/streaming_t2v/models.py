@@ -26,16 +26,30 @@ class LoadedModels:
     encode_images: ImageEncoder
 
 
+@dataclass(frozen=True)
+class Distilled:
+    """The parts of a profile that are sampled with an adapter in their weights."""
+
+    windows: bool = False
+    first_chunk: bool = False
+
+
+UNDISTILLED = Distilled()
+
+
 class ModelLoader(Protocol):
-    """Loads a preset's models, the networks once per dtype."""
+    """Loads a preset's models, the networks once per dtype, those with an adapter beside them."""
 
     @property
     def device(self) -> torch.device:
         """Device of the models."""
         ...
 
-    def at(self, dtype: torch.dtype) -> LoadedModels:
-        """The models with networks of `dtype`, loaded at the first call. Raises errors.PresetError."""
+    def at(self, dtype: torch.dtype, distilled: Distilled = UNDISTILLED) -> LoadedModels:
+        """The models with networks of `dtype`, with adapters where `distilled` says so, loaded at the first call.
+
+        Raises errors.PresetError.
+        """
         ...
 
 
@@ -47,6 +61,7 @@ class ProfileConfig:
     first_chunk: SamplingConfig
     dtype: torch.dtype
     """Of the networks."""
+    distilled: Distilled = UNDISTILLED
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 Knows which folder holds which network; file formats are in core.model.presets.files.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
@@ -14,39 +15,131 @@ from torch import nn
 from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
 from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
 from core.model.engines.streaming_t2v.device_cache import DeviceCache, Memory, memory_of
-from core.model.engines.streaming_t2v.models import LoadedModels
+from core.model.engines.streaming_t2v.models import UNDISTILLED, Distilled, LoadedModels
 from core.model.engines.streaming_t2v.network import StreamingNetwork
-from core.model.engines.streaming_t2v.preset import StreamingPreset
-from core.model.networks.base_network import UntouchedBase
+from core.model.engines.streaming_t2v.preset import (
+    ADAPTERS_FOLDER,
+    FIRST_CHUNK_ADAPTER,
+    WINDOWS_ADAPTER,
+    StreamingPreset,
+)
+from core.model.networks.adapters import merge
+from core.model.networks.base_network import BaseNetwork, UntouchedBase
 from core.model.networks.builders import build_image_encoder, build_text_encoder, build_unet, build_vae
-from core.model.networks.compilation import compile_with_cuda_graph, with_eager_fallback
+from core.model.networks.compilation import Compiler, compile_with_cuda_graph, with_eager_fallback
 from core.model.networks.encoders import ClipImageEncoder, ClipTextEncoder
 from core.model.networks.kernels import lay_out_for_gpu
-from core.model.presets.files import FIX, load_module, num_weights, read_tokenizer
+from core.model.presets.files import FIX, load_module, num_weights, read_file, read_tokenizer
 from core.service.domain.engine import LongWork, unannounced
 from core.service.domain.errors import PresetError
 
-NETWORKS = ("unet", "cam", "conditioning", "first_chunk_unet")
+UNTOUCHED_BASE = "first_chunk_unet"
+NETWORKS = ("unet", "cam", "conditioning", UNTOUCHED_BASE)
 """Folders whose weights are loaded once per dtype."""
+NetworkT = TypeVar("NetworkT", StreamingNetwork, UntouchedBase)
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    """Models whose networks move together. The VAE and the encoders, shared by all dtypes, do not move."""
+class _Networks:
+    """The networks of one dtype, which move together; each is loaded when it is first needed.
 
-    models: LoadedModels
+    With and without adapters they share the windows' UNet; what an adapter changes exists once more.
+    """
+
+    def __init__(
+        self, load: "_Load", with_base: bool, together: Callable[[StreamingNetwork, BaseNetwork], LoadedModels]
+    ) -> None:
+        """`together`: networks of windows and first chunk with the models that all dtypes share."""
+        self._load = load
+        self._together = together
+        self._with_base = with_base
+        self._windows: dict[bool, StreamingNetwork] = {}
+        self._bases: dict[bool, UntouchedBase] = {}
+        self._held: dict[Distilled, LoadedModels] = {}
+
+    def holds(self, distilled: Distilled) -> bool:
+        """Whether `of` returns without loading."""
+        return distilled in self._held
+
+    def of(self, distilled: Distilled) -> LoadedModels:
+        """All models. Raises PresetError."""
+        if distilled not in self._held:
+            windows = self._windows_of(distilled.windows)
+            self._held[distilled] = self._together(windows, self._base_of(distilled.first_chunk) or windows)
+        return self._held[distilled]
+
+    def _windows_of(self, distilled: bool) -> StreamingNetwork:
+        if distilled not in self._windows:
+            held = next(iter(self._windows.values()), None)
+            self._windows[distilled] = self._load.windows(distilled, None if held is None else held.unet)
+        return self._windows[distilled]
+
+    def _base_of(self, distilled: bool) -> UntouchedBase | None:
+        """The first chunk's own network, if it has one."""
+        if not self._with_base or not (distilled or self._load.has_untouched_base):
+            return None
+        if distilled not in self._bases:
+            self._bases[distilled] = self._load.base(distilled)
+        return self._bases[distilled]
 
     @property
     def num_bytes(self) -> int:
-        return sum(tensor.nbytes for part in self._parts() for tensor in (*part.parameters(), *part.buffers()))
+        weights = {id(each): each for part in self._parts() for each in (*part.parameters(), *part.buffers())}
+        return sum(tensor.nbytes for tensor in weights.values())
 
     def move(self, device: torch.device) -> None:
         for part in self._parts():
             part.to(device)
 
     def _parts(self) -> list[nn.Module]:
-        network, base = self.models.network, self.models.base
-        return [*network.parts.values(), *([] if base is network else [base.unet])]
+        windows = [part for network in self._windows.values() for part in network.parts.values()]
+        return [*windows, *(base.unet for base in self._bases.values())]
+
+
+@dataclass(frozen=True)
+class _Load:
+    """Reads networks of one dtype from a weights folder."""
+
+    folder: Path
+    device: torch.device
+    dtype: torch.dtype
+    compiler: Compiler | None
+
+    @property
+    def has_untouched_base(self) -> bool:
+        return (self.folder / UNTOUCHED_BASE).is_dir()
+
+    def windows(self, distilled: bool, unet: UNet3DConditionModel | None) -> StreamingNetwork:
+        """The windows' network on `unet`, if that is loaded already. Raises PresetError."""
+        network = load_network(self.folder, self.device, self.dtype, unet)
+        if distilled:
+            adapted = {name: part for name, part in network.parts.items() if name != "unet"}
+            merge_file(nn.ModuleDict(adapted), self.folder / ADAPTERS_FOLDER / WINDOWS_ADAPTER, self.device)
+        return self._prepared(network, network.parts.values())
+
+    def base(self, distilled: bool) -> UntouchedBase:
+        """An own UNet for first chunks. Raises PresetError."""
+        source = self.folder / (UNTOUCHED_BASE if self.has_untouched_base else "unet")
+        unet = load_module(source, build_unet, self.device, self.dtype)
+        if distilled:
+            merge_file(unet, self.folder / ADAPTERS_FOLDER / FIRST_CHUNK_ADAPTER, self.device)
+        return self._prepared(UntouchedBase(unet), [unet])
+
+    def _prepared(self, network: NetworkT, parts: Iterable[nn.Module]) -> NetworkT:
+        if self.compiler is not None:
+            network.compile(self.compiler)
+        if self.device.type == "cuda":
+            for part in parts:
+                lay_out_for_gpu(part)
+        return network
+
+
+def merge_file(network: nn.Module, file: Path, device: torch.device) -> None:
+    """Add the adapter in `file` to the weights of `network`, in place. Raises PresetError naming the file."""
+    factors = read_file(file, device)
+    try:
+        merge(network, factors)
+    except ValueError as error:
+        raise PresetError(f"{file} does not fit the networks: {error}", fix=FIX) from error
 
 
 class WeightsFolder:
@@ -73,44 +166,46 @@ class WeightsFolder:
         self._with_base = with_base
         self._compiled = compiled
         self._long_work = long_work
-        self._networks = DeviceCache(device, self._load, self._expected_bytes, memory or memory_of(device))
+        self._networks = DeviceCache(device, self._of_dtype, self._expected_bytes, memory or memory_of(device))
         self._vae = load_module(folder / "vae", build_vae, device)
         self._read_texts = ClipTextEncoder(
             read_tokenizer(folder), load_module(folder / "text_encoder", build_text_encoder, device)
         )
         self._read_pictures = ClipImageEncoder(load_module(folder / "image_encoder", build_image_encoder, device))
 
-    def at(self, dtype: torch.dtype) -> LoadedModels:
-        """All models with networks of `dtype`. Raises PresetError."""
-        if self._networks.is_on_device(dtype):
-            return self._networks.at(dtype).models
+    def at(self, dtype: torch.dtype, distilled: Distilled = UNDISTILLED) -> LoadedModels:
+        """All models with networks of `dtype`, with adapters where `distilled` says so. Raises PresetError."""
+        if self._networks.is_on_device(dtype) and self._networks.at(dtype).holds(distilled):
+            return self._networks.at(dtype).of(distilled)
         # Weights created in inference mode cannot be moved later.
         with self._long_work(f"loading networks in {dtype}"), torch.inference_mode(False):
-            return self._networks.at(dtype).models
+            return self._networks.at(dtype).of(distilled)
+
+    def _together(self, network: StreamingNetwork, base: BaseNetwork) -> LoadedModels:
+        return LoadedModels(network, base, self._vae, self._read_texts, self._read_pictures)
 
     def _expected_bytes(self, dtype: torch.dtype) -> int:
-        return dtype.itemsize * sum(num_weights(self._folder / name) for name in NETWORKS)
+        """With and without adapters."""
+        folders = list(NETWORKS)
+        if (self._folder / ADAPTERS_FOLDER / WINDOWS_ADAPTER).is_file():
+            folders += ["cam", "conditioning"]
+        if (self._folder / ADAPTERS_FOLDER / FIRST_CHUNK_ADAPTER).is_file():
+            folders.append(UNTOUCHED_BASE if (self._folder / UNTOUCHED_BASE).is_dir() else "unet")
+        return dtype.itemsize * sum(num_weights(self._folder / name) for name in folders)
 
-    def _load(self, dtype: torch.dtype) -> _Loaded:
-        network = load_network(self._folder, self.device, dtype)
-        untouched = self._folder / "first_chunk_unet"
-        base: StreamingNetwork | UntouchedBase = network
-        if self._with_base and untouched.is_dir():
-            base = UntouchedBase(load_module(untouched, build_unet, self.device, dtype))
-        if self._compiled:
-            for each in {network, base}:
-                each.compile(with_eager_fallback(compile_with_cuda_graph, self._long_work))
-        if self.device.type == "cuda":
-            for part in (*network.parts.values(), base.unet):
-                lay_out_for_gpu(part)
-        return _Loaded(LoadedModels(network, base, self._vae, self._read_texts, self._read_pictures))
+    def _of_dtype(self, dtype: torch.dtype) -> _Networks:
+        compiler = with_eager_fallback(compile_with_cuda_graph, self._long_work) if self._compiled else None
+        return _Networks(_Load(self._folder, self.device, dtype, compiler), self._with_base, self._together)
 
 
 def load_network(
-    folder: Path, device: torch.device | None = None, dtype: torch.dtype = torch.float32
+    folder: Path,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    unet: UNet3DConditionModel | None = None,
 ) -> StreamingNetwork:
-    """UNet, CAM and conditioning parts of a weights folder. Raises PresetError."""
-    unet = load_module(folder / "unet", build_unet, device, dtype)
+    """UNet (unless given), CAM and conditioning parts of a weights folder. Raises PresetError."""
+    unet = unet or load_module(folder / "unet", build_unet, device, dtype)
     cam = load_module(folder / "cam", lambda config: build_cam(unet, config), device, dtype)
     parts = load_module(folder / "conditioning", lambda config: build_conditioning(unet, config), device, dtype)
     return StreamingNetwork(

@@ -14,6 +14,11 @@ from core.service.engines.capabilities import ALL_ENGINE_FIELDS, Capabilities
 from core.service.engines.preset import MAX_STEPS, Preset, PresetLimits, PresetPart, ProfileDefaults
 from core.service.settings import Settings
 
+ADAPTERS_FOLDER = "distilled"
+"""Folder of a weights folder with the adapters of distilled profiles."""
+WINDOWS_ADAPTER = "windows.safetensors"
+FIRST_CHUNK_ADAPTER = "first_chunk.safetensors"
+
 
 class PresetSampling(PresetPart):
     """Sampling config of the windows or the first chunk, for fields that a request leaves out."""
@@ -31,6 +36,10 @@ class PresetSampling(PresetPart):
     )
     deep_feature_steps: int = Field(
         default=1, ge=1, description="Steps of a window that share their deep features. Above 1 an approximation."
+    )
+    distilled: bool = Field(
+        default=False,
+        description="Uses the adapter in distilled/: guidance is in the weights, so guidance_scale is 1.",
     )
 
 
@@ -109,6 +118,8 @@ class StreamingPreset(Preset):
             first_chunk=FirstChunkSampling(
                 num_inference_steps=first.num_inference_steps, guidance_scale=first.guidance_scale
             ),
+            distilled=windows.distilled,
+            first_chunk_distilled=first.distilled,
         )
 
     @field_validator("profiles")

@@ -54,7 +54,7 @@ class Task(Protocol):
 
 
 def train(
-    task: Task, plan: Plan, folder: Path, sampler: Sampler | None = None, pinned: Mapping[str, int] | None = None
+    task: Task, plan: Plan, folder: Path, sampler: Sampler | None = None, pinned: Mapping[str, int | str] | None = None
 ) -> int:
     """Train until the plan is used up and leave the averaged weights in the modules; returns the total steps done.
 
@@ -93,7 +93,7 @@ def train(
 class _Trainer:
     """One stage's parameters with their optimiser and average."""
 
-    def __init__(self, task: Task, plan: Plan, pinned: Mapping[str, int]) -> None:
+    def __init__(self, task: Task, plan: Plan, pinned: Mapping[str, int | str]) -> None:
         self.task = task
         self.plan = plan
         self.pinned = {**pinned, "accumulate": plan.accumulate, "processes": parallel.world_size()}
@@ -183,7 +183,7 @@ def _groups(parameters: list[nn.Parameter], factors: Mapping[nn.Parameter, float
     return [{"params": own, "factor": factor} for factor, own in of_factor.items() if own]
 
 
-def _require_same(path: Path, stored: Mapping[str, int], pinned: Mapping[str, int]) -> None:
+def _require_same(path: Path, stored: Mapping[str, int], pinned: Mapping[str, int | str]) -> None:
     """Raises CheckpointMismatch if a pinned entry differs from the checkpoint's."""
     for entry, value in pinned.items():
         before = stored.get(entry, value)

@@ -58,8 +58,14 @@ def image_tokens(
     rng: np.random.Generator,
 ) -> Tensor:
     """Tokens [B, K, width] of anchor pictures in [-1, 1]; a dropped anchor is replaced by mid-grey, as in guidance."""
+    tokens: Tensor = expander(anchor_embeddings(image_encoder, pictures_b3pr, dropout, rng))
+    return tokens
+
+
+def anchor_embeddings(
+    image_encoder: CLIPVisionModelWithProjection, pictures_b3pr: Tensor, dropout: float, rng: np.random.Generator
+) -> Tensor:
+    """Embeddings [B, I] of anchor pictures in [-1, 1], float32, without gradients; dropped ones are mid-grey."""
     kept = torch.from_numpy(rng.random(len(pictures_b3pr)) >= dropout).view(-1, 1, 1, 1).to(pictures_b3pr.device)
     with torch.no_grad():
-        embeddings = ClipImageEncoder(image_encoder)(pictures_b3pr * kept)
-    tokens: Tensor = expander(embeddings.float())
-    return tokens
+        return ClipImageEncoder(image_encoder)(pictures_b3pr * kept).float()

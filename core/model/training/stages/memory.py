@@ -60,6 +60,11 @@ class Memory:
         """The parts stored in a preset's folder `conditioning/`."""
         return {"mergers": self.mergers, "mixers": self.mixers, "expander": self.expander}
 
+    @property
+    def adapted(self) -> nn.ModuleDict:
+        """All parts as one network, to which distillation adds an adapter."""
+        return nn.ModuleDict({"cam": self.cam, **self.conditioning})
+
 
 def sprites_memory(
     unet: UNet3DConditionModel, picture_channels: tuple[int, ...] = PICTURE_CHANNELS, image_tokens: int = IMAGE_TOKENS

@@ -41,6 +41,8 @@ class WarningCode(StrEnum):
     LENGTH_SHORTENED = "length_shortened"
     """The deployment's default length exceeds the model's, or an input video the most that a video may have, and was
     shortened."""
+    DISTILLED_PROFILE = "distilled_profile"
+    """Guidance, or another number of steps, was asked for weights that were distilled for the profile's own."""
     PROMPT_BEYOND_END = "prompt_beyond_end"
     """A prompt begins after the last frame of the input that the video follows: it has no effect."""
     INPUT_CHANGED = "input_changed"

@@ -20,6 +20,7 @@ from core.model.training.clips_export import export_clips_preset
 from core.model.training.clips_run import ClipsTrainingRun
 from core.model.training.command import main
 from core.model.training.recipe import ClipsData, PresetNetworks, Recipe, load_recipe
+from core.model.training.stage_names import DISTILLATION_STAGES
 from core.service.domain.engine import NO_INPUT_MEDIA
 from tests.helpers.clips import clip
 from tests.helpers.jobs import job_spec
@@ -51,6 +52,29 @@ batch = 2
 steps = 2
 learning_rate = 1e-3
 final_rate = 1.0
+[stages.window_guidance]
+batch = 2
+rank = 2
+steps = 3
+learning_rate = 1e-2
+final_rate = 1.0
+[stages.window_steps]
+batch = 2
+rank = 2
+few_steps = {{ steps = 2, teacher_steps = 4 }}
+steps = 2
+learning_rate = 1e-2
+[stages.first_chunk_guidance]
+batch = 2
+rank = 2
+steps = 2
+learning_rate = 1e-2
+[stages.first_chunk_steps]
+batch = 2
+rank = 2
+few_steps = {{ steps = 2, teacher_steps = 4, teacher = "guided" }}
+steps = 2
+learning_rate = 1e-2
 """
 EPSILON = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 
@@ -98,6 +122,40 @@ def test_a_resumed_run_ends_with_the_same_weights(recipe_file: Path, trained: Pa
     assert parts["step"] == whole["step"] == 3
     for part, weights in whole["modules"].items():
         assert all(torch.equal(weights[name], parts["modules"][part][name]) for name in weights)
+
+
+@pytest.mark.parametrize("stage", DISTILLATION_STAGES)
+def test_a_resumed_distillation_ends_with_the_same_adapter(
+    recipe_file: Path, trained: Path, tmp_path: Path, stage: str
+) -> None:
+    shutil.copytree(trained, tmp_path / "work", ignore=shutil.ignore_patterns(stage, "preset"))
+    work = ["--stage", stage, "--out", str(tmp_path / "work")]
+    whole = checkpoint(trained, stage)
+    for steps in (1, whole["step"]):
+        assert main([str(recipe_file), "--steps", str(steps), *work]) == 0
+    parts = checkpoint(tmp_path / "work", stage)["modules"]["adapter"]
+    assert all(torch.equal(weight, parts[name]) for name, weight in whole["modules"]["adapter"].items())
+    assert any(name.endswith(".up") and weight.any() for name, weight in parts.items())
+
+
+def test_distillation_changes_neither_the_exported_memories_nor_the_base(
+    recipe_file: Path, trained: Path, tmp_path: Path
+) -> None:
+    without = tmp_path / "without"
+    shutil.copytree(trained, without, ignore=shutil.ignore_patterns(*DISTILLATION_STAGES, "preset"))
+    assert main([str(recipe_file), "--stage", "apm", "--out", str(without), "--export", str(without / "preset")]) == 0
+    assert not (without / "preset" / "distilled").exists()
+    for part in ("unet", "cam", "conditioning", "first_chunk_unet"):
+        file = f"preset/{part}/model.safetensors"
+        assert (without / file).read_bytes() == (trained / file).read_bytes()
+
+
+def test_the_exported_profile_samples_the_distilled_weights_in_few_steps(trained: Path) -> None:
+    profiles, before = read_preset(trained / "preset").profiles, read_preset(trained.parent / "toy").profiles
+    assert profiles["reference"] == before["reference"]
+    for sampling in (profiles["fast"].windows, profiles["fast"].first_chunk):
+        assert (sampling.distilled, sampling.num_inference_steps, sampling.guidance_scale) == (True, 2, 1.0)
+        assert (sampling.sampler, sampling.eta, sampling.timestep_spacing) == ("ddim", 0.0, "trailing")
 
 
 def test_unusable_clips_are_listed_with_the_reason(trained: Path) -> None:

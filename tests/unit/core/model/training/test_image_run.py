@@ -22,9 +22,10 @@ from core.model.training.image_samples import first_frames_read
 from core.model.training.loop.checkpoints import StageNotTrained
 from core.model.training.loop.plan import Plan
 from core.model.training.loop.train import train
-from core.model.training.recipe import IMAGE_STAGES, Recipe, load_recipe
+from core.model.training.recipe import Recipe, load_recipe
 from core.model.training.sprites.example_clip import NUM_FRAMES, example_clip
 from core.model.training.sprites.example_clip import main as write_example
+from core.model.training.stage_names import IMAGE_STAGES
 from core.model.training.stages.controlnet import ControlNetTask
 from core.model.training.stages.editor import EditorTask
 from core.service.video.decode import decode_frames

@@ -12,6 +12,8 @@ SPRITES = {"source": "sprites", "clips": 4, "pictures": 4, "two_sprites_share": 
 IMAGE = {"source": "image", "preset": "sprites"}
 PICTURES = {"source": "pictures", "pictures": 4, "two_sprites_share": 0.5}
 STAGE = {"batch": 1, "steps": 1, "learning_rate": 1e-4}
+FEW = {"steps": 4, "teacher_steps": 8}
+GUIDANCE = {"window_guidance": {**STAGE, "rank": 4}}
 
 
 @pytest.mark.parametrize(
@@ -23,10 +25,33 @@ STAGE = {"batch": 1, "steps": 1, "learning_rate": 1e-4}
         ({"data": SPRITES}, '"preset" cannot train on data of source "sprites"'),
         ({"data": {**CLIPS, "height": 65}}, r"\[data\] height: Input should be a multiple of 8"),
         ({"networks": {**PRESET, "memory": "old"}}, r"\[networks\] memory: Input should be 'new' or 'pretrained'"),
-        ({"stages": {"vae": STAGE}}, "stages on clips are cam and apm; found vae"),
+        (
+            {"stages": {"vae": STAGE}},
+            "stages on clips are cam, apm, window_guidance, window_steps, .* and first_chunk_steps; found vae",
+        ),
         (
             {"stages": {"cam": {**STAGE, "steps": 0}}},
             r"\[stages.cam\] steps: Input should be greater than or equal to 1",
+        ),
+        ({"stages": {"cam": {**STAGE, "rank": 4}}}, r"\[stages.cam\] rank: .* other stages have none"),
+        ({"stages": {"window_guidance": STAGE}}, r"\[stages.window_guidance\] rank: window_guidance, .* need it"),
+        ({"stages": {"cam": {**STAGE, "few_steps": FEW}}}, r"\[stages.cam\] few_steps: .* others have none"),
+        ({"stages": {**GUIDANCE, "window_steps": {**STAGE, "rank": 4}}}, r"\[stages.window_steps\] few_steps: .* need"),
+        (
+            {"stages": {**GUIDANCE, "window_steps": {**STAGE, "rank": 2, "few_steps": FEW}}},
+            r"\[stages.window_steps\] rank: window_guidance, which it continues, has 4",
+        ),
+        (
+            {"stages": {"window_steps": {**STAGE, "rank": 2, "few_steps": FEW}}},
+            r"\[stages.window_steps\] continues window_guidance, which the recipe lacks",
+        ),
+        (
+            {"stages": {**GUIDANCE, "window_steps": {**STAGE, "rank": 4, "few_steps": {**FEW, "teacher_steps": 6}}}},
+            r"few_steps: the timesteps of 4 steps are not among those of 6; use a multiple",
+        ),
+        (
+            {"stages": {**GUIDANCE, "window_steps": {**STAGE, "rank": 4, "few_steps": {**FEW, "teacher": "x"}}}},
+            r"\[stages.window_steps.few_steps\] teacher: Input should be 'guided' or 'distilled'",
         ),
         ({"stages": {"cam": {**STAGE, "mixed_precision": "fp8"}}}, r"\[stages.cam\] mixed_precision: Input should be"),
         ({"networks": NETWORKS, "data": {**SPRITES, "clips": 1}}, r"\[data\] clips: Input should be greater than"),

@@ -10,22 +10,27 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.model.engines.streaming_t2v.loading import load_engine
 from core.model.engines.streaming_t2v.network import predict_noise
-from core.model.engines.streaming_t2v.preset import read_preset
+from core.model.engines.streaming_t2v.preset import StreamingPreset, read_preset
 from core.model.networks.base_network import predict_base
 from core.model.refinement.loading import load_refiner
 from core.model.training.command import main
 from core.model.training.loop.checkpoints import StageNotTrained, load_averaged
 from core.model.training.loop.plan import Plan
 from core.model.training.loop.train import train
-from core.model.training.recipe import NEEDS, SPRITES_STAGES, Recipe, RecipeError, load_recipe, parse_recipe
+from core.model.training.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from core.model.training.sprites_export import export_preset
+from core.model.training.sprites_preset import preset_config
 from core.model.training.sprites_run import SpritesTrainingRun
+from core.model.training.stage_names import DISTILLATION_STAGES, NEEDS, SPRITES_STAGES
 from core.model.training.stages.base import sprites_unet
+from core.model.training.stages.distillation import DistillationTask
 from core.model.training.stages.history import CONDITIONING_FRAMES
 from core.model.training.stages.memory import sprites_memory
 from core.model.training.stages.vae import VaeTask, sprites_vae
 from core.model.training.warm_start import begin_with
+from core.service.domain.engine import NO_INPUT_MEDIA, ignore_step
 from core.service.domain.refiner import RefineState
 from core.service.domain.schema import RefineSpec
 from tests.helpers.jobs import job_spec
@@ -81,6 +86,42 @@ def test_exported_preset_has_config_and_tokenizer(trained: Path) -> None:
     config = json.loads((trained / "preset" / "preset.json").read_text())
     assert config["max_prompt_tokens"] == 30
     assert (trained / "preset" / "tokenizer" / "tokenizer.json").is_file()
+
+
+def test_the_fast_profile_samples_distilled_weights_and_makes_videos(trained: Path) -> None:
+    profiles = read_preset(trained / "preset").profiles
+    undistilled = StreamingPreset.model_validate(preset_config()).profiles
+    assert profiles["reference"] == undistilled["reference"]
+    for sampling in (profiles["fast"].windows, profiles["fast"].first_chunk):
+        assert (sampling.distilled, sampling.num_inference_steps, sampling.guidance_scale) == (True, 4, 1.0)
+    engine = load_engine(trained / "preset", device="cpu", torch_threads=1)
+    spec = job_spec(prompt="a red circle moving left", num_frames=24, num_inference_steps=1, guidance_scale=1.0)
+    first = engine.next_chunk(spec, engine.start(spec, NO_INPUT_MEDIA), ignore_step)
+    assert engine.next_chunk(spec, first.state, ignore_step).frames.shape == (8, 64, 64, 3)
+
+
+def test_guidance_alone_is_exported_with_the_steps_unchanged(toy: Recipe, trained: Path, tmp_path: Path) -> None:
+    left_out = shutil.ignore_patterns("window_steps", "first_chunk_*", "preset")
+    shutil.copytree(trained, tmp_path / "work", ignore=left_out)
+    export_preset(SpritesTrainingRun(toy, trained), tmp_path / "preset")
+    export_preset(SpritesTrainingRun(toy, tmp_path / "work"), tmp_path / "preset")
+    fast = read_preset(tmp_path / "preset").profiles["fast"]
+    assert (fast.windows.distilled, fast.windows.guidance_scale) == (True, 1.0)
+    assert fast.windows.num_inference_steps == preset_config()["profiles"]["fast"]["windows"]["num_inference_steps"]
+    assert fast.first_chunk == StreamingPreset.model_validate(preset_config()).profiles["fast"].first_chunk
+    assert [file.name for file in (tmp_path / "preset" / "distilled").iterdir()] == ["windows.safetensors"]
+
+
+@pytest.mark.parametrize("stage", DISTILLATION_STAGES)
+def test_only_an_adapter_is_trained_by_distillation(toy: Recipe, trained: Path, stage: str) -> None:
+    training_run = SpritesTrainingRun(toy, trained)
+    task = training_run.task(stage)
+    assert isinstance(task, DistillationTask)
+    task.loss(0).backward()
+    assert set(task.modules) == {"adapter"}
+    assert any(weight.grad is not None and weight.grad.any() for weight in task.modules["adapter"].parameters())
+    networks = [task.distilled.network, task.distilled.unet]
+    assert all(weight.grad is None for network in networks for weight in network.parameters())
 
 
 def test_exported_refiner_refines(trained: Path) -> None:
@@ -145,9 +186,18 @@ def test_an_initialised_stage_is_trained_from_its_weights(initialised: Path) -> 
 
 def test_a_stage_that_continues_a_chosen_one_is_not_initialised(toy: Recipe, trained: Path, tmp_path: Path) -> None:
     assert begin_with(SpritesTrainingRun(toy, tmp_path), trained / "preset", ["image", "video", "apm"]) == [
-        *("clip", "vae", "image", "cam", "apm", "decoder", "refiner")
+        *("clip", "vae", "image", "cam", "apm", "window_steps", "first_chunk_steps", "decoder", "refiner")
     ]
     assert begin_with(SpritesTrainingRun(toy, tmp_path), trained / "preset", []) == ["video"]
+
+
+def test_adapters_are_initialised_with_those_of_a_preset(trained: Path, initialised: Path) -> None:
+    for stage in ("window_steps", "first_chunk_steps"):
+        ours, theirs = (torch.load(folder / stage / "last.pt", weights_only=True) for folder in (initialised, trained))
+        assert ours["step"] == 0
+        for one, other in zip(ours["average"], theirs["average"], strict=True):
+            assert torch.equal(one, other.half().float())
+        assert not (initialised / stage.replace("steps", "guidance")).exists()
 
 
 def test_preset_weights_of_other_sizes_are_refused(
@@ -236,12 +286,12 @@ def test_base_is_frozen_in_memory_stages(toy: Recipe, trained: Path, stage: str)
     assert all(torch.equal(weight, after[name]) for name, weight in before.items())
 
 
-@pytest.mark.parametrize("stage", ["vae", "video", "cam", "apm", "decoder", "refiner"])
+@pytest.mark.parametrize("stage", ["vae", "video", "cam", "apm", "decoder", "refiner", *DISTILLATION_STAGES])
 def test_stages_with_pictures_write_samples(trained: Path, stage: str) -> None:
     assert {file.name for file in (trained / stage / "samples").iterdir()} >= {"00000002.png", "00000002.mp4"}
 
 
-@pytest.mark.parametrize("stage", ["video", "apm", "refiner"])
+@pytest.mark.parametrize("stage", ["video", "apm", "refiner", "window_guidance", "first_chunk_steps"])
 def test_sampling_does_not_change_the_networks(toy: Recipe, trained: Path, stage: str) -> None:
     training_run = SpritesTrainingRun(toy, trained)
     task = training_run.task(stage)

@@ -56,6 +56,56 @@ def test_a_prompt_alone_gets_the_presets_defaults_and_a_new_seed(settings: Setti
     )
 
 
+DISTILLED = {"num_inference_steps": 4, "guidance_scale": 1.0, "distilled": True}
+PLAIN = {"num_inference_steps": 8, "guidance_scale": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("fields", "about"),
+    [
+        ({}, []),
+        ({"guidance_scale": 1.0, "num_inference_steps": 4}, []),
+        ({"guidance_scale": 2.0, "num_inference_steps": 8}, ["guidance_scale", "num_inference_steps"]),
+        ({"first_chunk": {"guidance_scale": 3.0}}, ["first_chunk.guidance_scale"]),
+        ({"first_chunk": {"num_inference_steps": 16}}, ["first_chunk.num_inference_steps"]),
+        ({"guidance_scale": 3.0, "num_inference_steps": 9, "profile": "reference"}, []),
+    ],
+)
+def test_guidance_or_other_steps_for_distilled_weights_are_warned_about(
+    settings: Settings, fields: dict[str, Any], about: list[str]
+) -> None:
+    copy_sprites(settings.presets_dir)
+    profiles = {
+        "fast": {"windows": DISTILLED, "first_chunk": DISTILLED, "gpu_dtype": "bfloat16"},
+        "reference": {"windows": PLAIN, "first_chunk": PLAIN, "gpu_dtype": "float32"},
+    }
+    change_preset(settings.presets_dir / "sprites", profiles=profiles)
+    found = [
+        warning
+        for warning in admitted(settings, model="sprites", **fields).warnings
+        if warning.code == WarningCode.DISTILLED_PROFILE
+    ]
+    assert [warning.field for warning in found] == about
+    assert all("fast" in warning.message for warning in found)
+    spec = spec_of(settings, model="sprites", **fields)
+    assert spec.guidance_scale == fields.get("guidance_scale", 1.0)
+
+
+def test_distilled_first_chunks_say_nothing_about_windows(settings: Settings) -> None:
+    copy_sprites(settings.presets_dir)
+    profile = {"windows": PLAIN, "first_chunk": DISTILLED, "gpu_dtype": "bfloat16"}
+    change_preset(settings.presets_dir / "sprites", profiles={"fast": profile})
+    asked = {"guidance_scale": 5.0, "first_chunk": {"guidance_scale": 5.0}}
+    warnings = admitted(settings, model="sprites", **asked).warnings
+    found = [(warning.field, warning.message) for warning in warnings if warning.code == WarningCode.DISTILLED_PROFILE]
+    assert found == [
+        (
+            "first_chunk.guidance_scale",
+            "guidance is already in the weights of profile fast of sprites; this adds to it",
+        )
+    ]
+
+
 def test_every_field_of_the_request_is_kept(settings: Settings) -> None:
     given: dict[str, Any] = {
         "negative_prompt": "blurry",

@@ -12,7 +12,7 @@ from torch import Tensor
 from core.model.engines.streaming_t2v.engine import StreamingT2VEngine
 from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
 from core.model.engines.streaming_t2v.loading import load_engine, sampling_config
-from core.model.engines.streaming_t2v.models import EngineConfig, LoadedModels, ProfileConfig
+from core.model.engines.streaming_t2v.models import UNDISTILLED, Distilled, EngineConfig, LoadedModels, ProfileConfig
 from core.model.engines.streaming_t2v.networks import WeightsFolder
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.sampling.lru_cache import LruCache
@@ -335,9 +335,9 @@ class OtherDtypes:
         self.asked: list[torch.dtype] = []
         self._weights = weights
 
-    def at(self, dtype: torch.dtype) -> LoadedModels:
+    def at(self, dtype: torch.dtype, distilled: Distilled = UNDISTILLED) -> LoadedModels:
         self.asked.append(dtype)
-        return self._weights.at(torch.float32)
+        return self._weights.at(torch.float32, distilled)
 
 
 def config_of(folder: Path, **dtypes: torch.dtype) -> EngineConfig:
