@@ -24,6 +24,7 @@ from core.model.training.loop.checkpoints import is_trained, load_averaged
 from core.model.training.recipe import Recipe, SpritesData, SpritesNetworks
 from core.model.training.samples import SamplingParts
 from core.model.training.sprites.clip_bank import ClipBank, build_bank
+from core.model.training.sprites.rendering import CONTRAST
 from core.model.training.sprites.word_tokenizer import build_tokenizer
 from core.model.training.sprites_preset import preset_config, refiner_config
 from core.model.training.stages.base import sprites_text_encoder, sprites_unet
@@ -36,6 +37,8 @@ from core.model.training.stages.tower import TowerTask
 from core.model.training.stages.vae import sprites_vae
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+VIVID_CONTRAST = 3 * CONTRAST
 
 
 class SpritesModels:
@@ -194,6 +197,14 @@ class SpritesModels:
         """The clips, encoded once."""
         path = self.folder / "bank.safetensors"
         return self._built_bank(0, self.data.clips, HISTORY_FRAMES + WINDOW_FRAMES, path)
+
+    @cached_property
+    def vivid_clips(self) -> ClipBank:
+        """Clips of other scenes, whose surface patterns have three times the contrast, encoded once."""
+        path = self.folder / "vivid.safetensors"
+        clips, frames = max(2, self.data.clips // 2), HISTORY_FRAMES + WINDOW_FRAMES
+        share = self.data.two_sprites_share
+        return build_bank(self.vae, self.recipe.seed + 2, clips, frames, path, share, VIVID_CONTRAST)
 
     @cached_property
     def pictures(self) -> ClipBank:

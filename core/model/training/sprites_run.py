@@ -82,7 +82,8 @@ class SpritesTrainingRun(SpritesModels):
         if stage == "image":
             return pictures
         self.load("image", {"unet": unet})
-        return ClipsAndFramesTask(task(self.bank, WINDOW_FRAMES, stages["video"].batch, 0.3, anchors), pictures)
+        clips = task(self.bank, WINDOW_FRAMES, stages["video"].batch, 0.3, anchors)
+        return ClipsAndFramesTask(clips, pictures, self.vivid_clips)
 
     def anchors_of(self, unet: UNet3DConditionModel) -> Anchors:
         """What the base reads anchors with: mixers and expander, untrained, and the trained image encoder.

@@ -27,6 +27,8 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 TEXT_WIDTH = 64
 STAGE = 2
+VIVID_STEPS = 1500
+"""Steps of the stage `video` in which vivid clips fade out: from all to none."""
 ALPHA_RATE = 10.0
 """Learning-rate factor of APM's alphas."""
 
@@ -185,19 +187,27 @@ class BaseTask:
 
 
 class ClipsAndFramesTask:
-    """Clips, and on every fourth step single frames: these cover many more captions in the same time."""
+    """Clips, and on every fourth step single frames: these cover many more captions in the same time.
 
-    def __init__(self, clips: BaseTask, frames: BaseTask) -> None:
+    Clips begin with vivid ones: what faint patterns look like is learnt much sooner from strong ones.
+    """
+
+    def __init__(self, clips: BaseTask, frames: BaseTask, vivid: ClipBank) -> None:
         """Both tasks must train the same networks."""
         self.clips = clips
         self.frames = frames
         self.modules = clips.modules
         self.rate_factors = clips.rate_factors
+        self._banks = (vivid, clips.bank)
 
     def loss(self, step: int) -> Tensor:
         # All processes take the same kind of step at the same time, as each waits for the slowest.
-        task = self.frames if step // parallel.world_size() % 4 == 3 else self.clips
-        return task.loss(step)
+        moment = step // parallel.world_size()
+        if moment % 4 == 3:
+            return self.frames.loss(step)
+        rng = np.random.default_rng((self.clips.seed, STAGE, moment, 2))
+        self.clips.bank = self._banks[int(rng.random() < moment / VIVID_STEPS)]
+        return self.clips.loss(step)
 
 
 def alpha_rates(mixers: ApmMixers) -> dict[nn.Parameter, float]:
