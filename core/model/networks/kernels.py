@@ -4,7 +4,7 @@ Shapes: C channels; L, M, N other axes.
 """
 
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,8 @@ def gated_gelu(layer: nn.Linear, states: Tensor) -> Tensor:
     """
     if _is_for_onednn(states, layer.weight) and not torch.compiler.is_compiling():
         value_weight, gate_weight = layer.weight.chunk(2)
-        value_bias, gate_bias = (None, None) if layer.bias is None else layer.bias.chunk(2)
+        bias = cast("Tensor | None", layer.bias)
+        value_bias, gate_bias = (None, None) if bias is None else bias.chunk(2)
         gates = _linear_pointwise(states, gate_weight, gate_bias, "gelu", [], "none")
         out: Tensor = _linear_binary(states, gates, value_weight, value_bias, "mul")
         return out
@@ -60,9 +61,10 @@ def _linear(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return out
 
 
-_linear_pointwise = torch.ops.mkldnn._linear_pointwise.default
+_onednn: Any = torch.ops.mkldnn
+_linear_pointwise: Any = _onednn._linear_pointwise.default if _HAS_ONEDNN else None
 """The private operator that torch.compile uses for linear layers; it has no gradient."""
-_linear_binary = torch.ops.mkldnn._linear_pointwise.binary
+_linear_binary: Any = _onednn._linear_pointwise.binary if _HAS_ONEDNN else None
 """As it, then added to another tensor or multiplied by it."""
 
 
@@ -102,12 +104,12 @@ def convolve(convolution: nn.Conv2d | nn.Conv3d, features_NCLM: Tensor, residual
     oneDNN reorders weights before every convolution; here they are kept as it wants them.
     """
     weight, bias = convolution.weight, convolution.bias
-    padding, stride = list(convolution.padding[:2]), list(convolution.stride[:2])
+    padding, stride = cast("list[int]", list(convolution.padding[:2])), list(convolution.stride[:2])
     if infers_on_cpu(features_NCLM) and not torch.compiler.is_compiling() and not weight.is_inference():
 
         def pack() -> Tensor:
             plain = weight if weight.ndim == 4 else weight.squeeze(-1)
-            packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
+            packed: Tensor = _onednn._reorder_convolution_weight(
                 plain.detach(), padding, stride, [1, 1], 1, list(features_NCLM.shape)
             )
             return packed
@@ -120,7 +122,7 @@ def convolve(convolution: nn.Conv2d | nn.Conv3d, features_NCLM: Tensor, residual
     return out if residual_NCLM is None else residual_NCLM + out
 
 
-_convolution_pointwise = torch.ops.mkldnn._convolution_pointwise.default
+_convolution_pointwise: Any = _onednn._convolution_pointwise.default if _HAS_ONEDNN else None
 
 
 def normalise(layer: nn.Module, features_NCLM: Tensor) -> Tensor:

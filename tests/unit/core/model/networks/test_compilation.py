@@ -205,7 +205,8 @@ def test_a_first_chunk_is_compiled_too(two_level_network: StreamingNetwork) -> N
         plain = denoise(latents, 500)
         backend = CountingBackend()
         network.compile(with_backend(backend))
-        torch.testing.assert_close(denoise(latents, 500), plain)
+        # Guidance multiplies the rounding of both halves by up to nine.
+        torch.testing.assert_close(denoise(latents, 500), plain, atol=5e-5, rtol=0)
         assert backend.runs == 1
 
 
