@@ -246,19 +246,20 @@ def memory_inputs(side: int) -> list[Tensor]:
 
 @pytest.mark.parametrize("with_anchor", [False, True])
 def test_memories_do_not_change_the_base_before_training(toy: Recipe, tmp_path: Path, with_anchor: bool) -> None:
-    unet = SpritesTrainingRun(toy, tmp_path).untrained_unet()
-    memory = sprites_memory(unet, (4, 4, 4, 4), image_tokens=2)
+    base = SpritesTrainingRun(toy, tmp_path).untrained_unet()
+    plain = sprites_unet((16, 16, 16, 16))
     latents, pictures, text, tokens = memory_inputs(side=16)
     timesteps = torch.tensor([10, 900])
     with torch.no_grad():
-        base = unet(latents, timesteps, encoder_hidden_states=text).sample
-        layers = memory.mixers.layers_of(unet).inject()
-        image_tokens = tokens if with_anchor else None
-        args = (unet, memory.cam, memory.mergers, latents, timesteps, text, image_tokens, pictures)
-        with_memory = predict_noise(*args)
-        assert torch.equal(with_memory, predict_base(unet, latents, timesteps, text))
-        layers.eject()
-        assert torch.equal(unet(latents, timesteps, encoder_hidden_states=text).sample, base)
+        ours = plain(latents, timesteps, encoder_hidden_states=text).sample
+        for unet in (base, plain):
+            memory = sprites_memory(unet, (4, 4, 4, 4), image_tokens=2)
+            layers = memory.mixers.layers_of(unet).inject()
+            image_tokens = tokens if with_anchor else None
+            args = (unet, memory.cam, memory.mergers, latents, timesteps, text, image_tokens, pictures)
+            assert torch.equal(predict_noise(*args), predict_base(unet, latents, timesteps, text))
+            layers.eject()
+        assert torch.equal(plain(latents, timesteps, encoder_hidden_states=text).sample, ours)
 
 
 def test_memories_change_the_base_only_by_rounding_at_the_size_of_sprites(toy: Recipe, tmp_path: Path) -> None:
