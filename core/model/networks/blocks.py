@@ -21,7 +21,6 @@ from torch.utils.checkpoint import checkpoint
 
 from core.model.networks.attention import AttentionLayer, attend
 from core.model.networks.derived import derived
-from core.model.networks.first_frame import attend_within_frames
 from core.model.networks.kernels import convolve, dense, dense_added, gated_gelu, normalise
 from core.model.networks.layouts import (
     frames_to_tokens,
@@ -156,14 +155,13 @@ def convolve_along_time(layer: nn.Module, frames_NCHW: Tensor, num_frames: int) 
 
 
 def transform_frames(transformer: Transformer, frames_NCHW: Tensor, text_states_BTD: Tensor, num_frames: int) -> Tensor:
-    """diffusers' Transformer2DModel: self-attention within each frame (and to the first, in UNets trained so:
-    first_frame.py), then cross-attention to the text.
+    """diffusers' Transformer2DModel: self-attention within each frame, then cross-attention to the text.
 
     Returns [B*F, C, H, W]. With more texts than samples, everything before cross-attention runs once per sample.
     """
     tokens = dense(transformer.proj_in, frames_to_tokens(normalise(transformer.norm, frames_NCHW)))
     for block in transformer.transformer_blocks:
-        tokens = tokens + attend_within_frames(block.attn1, block.norm1(tokens), num_frames)
+        tokens = tokens + attend(block.attn1, block.norm1(tokens))
         tokens = repeat_to_length(tokens, text_states_BTD.shape[0] * num_frames)
         tokens = tokens + block.attn2(block.norm2(tokens), encoder_hidden_states=text_states_BTD)
         tokens = _feed_forward(block.ff, block.norm3(tokens), tokens)

@@ -7,14 +7,10 @@ from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from transformers import CLIPTextConfig, CLIPVisionConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPVisionModelWithProjection
 
-from core.model.networks.first_frame import READS_FIRST_FRAME, let_read_first_frame
-
 
 def build_unet(config: dict[str, Any]) -> UNet3DConditionModel:
-    """A UNet; diffusers fills in missing keys. It reads first frames if its config says so."""
-    own = {key: value for key, value in config.items() if key != READS_FIRST_FRAME}
-    unet = cast(UNet3DConditionModel, UNet3DConditionModel.from_config(own))
-    return let_read_first_frame(unet) if config.get(READS_FIRST_FRAME) else unet
+    """A UNet; diffusers fills in missing keys."""
+    return cast(UNet3DConditionModel, UNet3DConditionModel.from_config(config))
 
 
 def build_vae(config: dict[str, Any]) -> AutoencoderKL:

@@ -190,7 +190,7 @@ class Ablation:
 
     def untrained(self, trial: Trial) -> Memory:
         """The trial at step 0, with the picture encoder of the stage `sight`."""
-        memory = self.models.new_memory(trial.seed)
+        memory = self.models.untrained_memory(self.models.unet, trial.seed)
         load_averaged(self.models.folder / "sight", {"picture_encoder": memory.cam.picture_encoder})
         return replace_conditioning(memory, trial.variant.conditioning, self.models.unet, self._encode)
 

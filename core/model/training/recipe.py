@@ -75,8 +75,6 @@ class SpritesNetworks:
     picture_channels: Annotated[tuple[Count, ...], Field(min_length=4, max_length=4)]
     image_tokens: Count
     refiner_channels: Channels
-    reads_first_frame: bool = False
-    """Whether spatial self-attention of the base (and of CAM) also reads the first frame: it keeps what moves alike."""
 
 
 @dataclass(frozen=True)

@@ -18,27 +18,23 @@ from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
 from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.networks.encoders import ClipImageEncoder, ClipTextEncoder
-from core.model.networks.first_frame import let_read_first_frame
 from core.model.training.loop import parallel
 from core.model.training.loop.checkpoints import is_trained, load_averaged
 from core.model.training.recipe import Recipe, SpritesData, SpritesNetworks
 from core.model.training.samples import SamplingParts
 from core.model.training.sprites.clip_bank import ClipBank, build_bank
-from core.model.training.sprites.rendering import CONTRAST
 from core.model.training.sprites.word_tokenizer import build_tokenizer
 from core.model.training.sprites_preset import preset_config, refiner_config
 from core.model.training.stages.base import sprites_text_encoder, sprites_unet
 from core.model.training.stages.contrastive import ContrastiveTask, sprites_image_encoder
 from core.model.training.stages.decoder import decoder_parts
 from core.model.training.stages.history import HISTORY_FRAMES, WINDOW_FRAMES
-from core.model.training.stages.memory import Memory, read_anchors_with, sprites_memory
+from core.model.training.stages.memory import Memory, sprites_memory
 from core.model.training.stages.refiner import build_pairs
 from core.model.training.stages.tower import TowerTask
 from core.model.training.stages.vae import sprites_vae
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
-
-VIVID_CONTRAST = 3 * CONTRAST
 
 
 class SpritesModels:
@@ -96,8 +92,7 @@ class SpritesModels:
 
     def untrained_unet(self) -> UNet3DConditionModel:
         torch.manual_seed(self.recipe.seed)
-        unet = self.placed(sprites_unet(self.networks.unet_channels))
-        return let_read_first_frame(unet) if self.networks.reads_first_frame else unet
+        return self.placed(sprites_unet(self.networks.unet_channels))
 
     def untrained_refiner(self) -> UNet3DConditionModel:
         torch.manual_seed(self.recipe.seed)
@@ -136,26 +131,9 @@ class SpritesModels:
     @cached_property
     def unet(self) -> UNet3DConditionModel:
         """The trained base, frozen."""
-        return self._base[0]
-
-    @cached_property
-    def _base(self) -> tuple[UNet3DConditionModel, Memory]:
-        """The trained base, frozen, and a new memory with the APM that the base learnt to read anchors with."""
         unet = self.untrained_unet()
-        memory = self.untrained_memory(unet)
-        self.load("video", {"unet": unet, **read_anchors_with(memory)})
-        return _frozen(unet), memory
-
-    def new_memory(self, seed: int | None = None) -> Memory:
-        """The memory with which the memory stages begin: CAM copies the trained base, APM is the base's.
-
-        `seed` draws what is new; None: the recipe's.
-        """
-        unet, of_base = self._base
-        memory = self.untrained_memory(unet, seed)
-        for name, part in read_anchors_with(memory).items():
-            part.load_state_dict(of_base.conditioning[name].state_dict())
-        return memory
+        self.load("video", {"unet": unet})
+        return _frozen(unet)
 
     @cached_property
     def refiner(self) -> UNet3DConditionModel:
@@ -197,14 +175,6 @@ class SpritesModels:
         """The clips, encoded once."""
         path = self.folder / "bank.safetensors"
         return self._built_bank(0, self.data.clips, HISTORY_FRAMES + WINDOW_FRAMES, path)
-
-    @cached_property
-    def vivid_clips(self) -> ClipBank:
-        """Clips of other scenes, whose surface patterns have three times the contrast, encoded once."""
-        path = self.folder / "vivid.safetensors"
-        clips, frames = max(2, self.data.clips // 2), HISTORY_FRAMES + WINDOW_FRAMES
-        share = self.data.two_sprites_share
-        return build_bank(self.vae, self.recipe.seed + 2, clips, frames, path, share, VIVID_CONTRAST)
 
     @cached_property
     def pictures(self) -> ClipBank:

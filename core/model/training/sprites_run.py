@@ -8,8 +8,6 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
-from torch import nn
 
 from core.model.training import samples
 from core.model.training.distillation_run import distillation_task, sample_rows
@@ -20,7 +18,7 @@ from core.model.training.sprites_distillation import SpritesDistillation
 from core.model.training.sprites_models import SpritesModels
 from core.model.training.sprites_samples import held_out_openings, reconstructions
 from core.model.training.stage_names import DISTILLATION_STAGES
-from core.model.training.stages.base import Anchors, BaseTask, ClipsAndFramesTask, alpha_rates
+from core.model.training.stages.base import BaseTask, ClipsAndFramesTask
 from core.model.training.stages.decoder import DecoderTask
 from core.model.training.stages.distillation import DistillationTask
 from core.model.training.stages.history import CONDITIONING_FRAMES, WINDOW_FRAMES
@@ -29,7 +27,6 @@ from core.model.training.stages.picture_encoder import PictureEncoderTask, build
 from core.model.training.stages.refiner import SCALE, RefinerTask
 from core.model.training.stages.vae import VaeTask
 
-_OPEN_ALPHA = 0.5
 _MAX_SAMPLES = 2
 """Scenes shown in a sample; fewer if there are hardly any clips."""
 
@@ -71,32 +68,22 @@ class SpritesTrainingRun(SpritesModels):
         return self._memory_task(stage, batch)
 
     def _base_task(self, stage: str) -> Task:
-        unet, seed, stages = self.untrained_unet(), self.recipe.seed, self.recipe.stages
-        anchors = None if stage == "image" else self.anchors_of(unet)
+        unet = self.untrained_unet()
 
-        def task(bank: ClipBank, frames: int, batch: int, noisy_share: float, anchors: Anchors | None) -> BaseTask:
-            parts = (unet, self.text_encoder, self.tokenizer, bank, seed, frames, batch, self.latent_scale)
-            return BaseTask(*parts, noisy_share, anchors=anchors)
+        def task(bank: ClipBank, frames: int, batch: int, noisy_share: float) -> BaseTask:
+            scale, seed = self.latent_scale, self.recipe.seed
+            return BaseTask(unet, self.text_encoder, self.tokenizer, bank, seed, frames, batch, scale, noisy_share)
 
-        pictures = task(self.pictures, 1, stages["image"].batch, 0.6, None)
+        stages = self.recipe.stages
+        pictures = task(self.pictures, 1, stages["image"].batch, noisy_share=0.6)
         if stage == "image":
             return pictures
         self.load("image", {"unet": unet})
-        clips = task(self.bank, WINDOW_FRAMES, stages["video"].batch, 0.3, anchors)
-        return ClipsAndFramesTask(clips, pictures, self.vivid_clips)
-
-    def anchors_of(self, unet: UNet3DConditionModel) -> Anchors:
-        """What the base reads anchors with: mixers and expander, untrained, and the trained image encoder.
-
-        Mixers are open from the beginning: the base learns to read anchors with them, so there is nothing to preserve.
-        """
-        memory = self.untrained_memory(unet)
-        for alpha in alpha_rates(memory.mixers):
-            nn.init.constant_(alpha, _OPEN_ALPHA)
-        return Anchors(self.image_encoder, self.vae, memory.mixers, memory.expander)
+        return ClipsAndFramesTask(task(self.bank, WINDOW_FRAMES, stages["video"].batch, noisy_share=0.5), pictures)
 
     def _memory_task(self, stage: str, batch: int) -> MemoryTask:
-        unet, memory = self.unet, self.new_memory()
+        unet = self.unet
+        memory = self.untrained_memory(unet)
         if stage == "cam":
             self.load("sight", {"picture_encoder": memory.cam.picture_encoder})
         else:

@@ -19,7 +19,6 @@ from core.model.training.loop.checkpoints import write_initial_checkpoint
 from core.model.training.recipe import RecipeError
 from core.model.training.sprites_models import SpritesModels
 from core.model.training.stages.decoder import decoder_parts
-from core.model.training.stages.memory import read_anchors_with
 from core.service.engines.refiner import REFINER_FOLDER
 
 _CONTINUES = {
@@ -64,10 +63,10 @@ def _stage_modules(models: SpritesModels, preset: Path) -> Iterator[tuple[str, M
     yield "vae", {"vae": vae}
     unet = _load(models.untrained_unet(), preset / "unet")
     yield "image", {"unet": unet}
+    yield "video", {"unet": unet}
     memory = models.untrained_memory(unet)
     _load(memory.cam, preset / "cam")
     _load(nn.ModuleDict(memory.conditioning), preset / "conditioning")
-    yield "video", {"unet": unet, **read_anchors_with(memory)}
     yield "cam", {"cam": memory.cam, "mergers": memory.mergers}
     yield "apm", {"cam": memory.cam, **memory.conditioning}
     for stage, file, network in (

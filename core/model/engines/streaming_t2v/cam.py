@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.model.networks.attention import AttentionLayer, attend
-from core.model.networks.builders import build_unet
 from core.model.networks.cross_attention import SharedTextLayers
 from core.model.networks.kernels import dense, normalise
 from core.model.networks.layouts import frames_to_video, sequences_to_video, video_to_frames, video_to_sequences
@@ -75,7 +74,7 @@ class CamFeatureExtractor(nn.Module):
     ) -> None:
         """`unet_config`: the base UNet's config."""
         super().__init__()
-        self._adopt_encoder(build_unet(unet_config))
+        self._adopt_encoder(cast(UNet3DConditionModel, UNet3DConditionModel.from_config(unet_config)))
         self.picture_encoder = PictureEncoder(picture_channels, self.conv_in.out_channels)
         self.num_conditioning_frames = num_conditioning_frames
         self.text_layers = SharedTextLayers(self).inject()

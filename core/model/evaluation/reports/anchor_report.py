@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from core.model.evaluation.metrics.anchor_probes import Probed
+from core.model.evaluation.reports.anchor_probes import Probed
 from core.model.evaluation.reports.chart import Panel, Point, chart
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers.models.clip.modeling_clip import CLIPVisionModelWithProjection
 
-from core.model.evaluation.metrics.anchor_probes import probe
+from core.model.evaluation.reports.anchor_probes import probe
 from core.model.evaluation.reports.anchor_report import AnchorReport
 from core.model.networks.builders import build_image_encoder
 from core.model.networks.encoders import ClipImageEncoder

@@ -17,7 +17,7 @@ from core.model.training.loop import parallel
 from core.model.training.sprites import captions, world
 from core.model.training.sprites.encoding import frames_to_tensor, unscaled_latents
 from core.model.training.sprites.motion import reversed_scene, scene_from
-from core.model.training.sprites.rendering import CONTRAST, render
+from core.model.training.sprites.rendering import render
 from core.model.training.sprites.scene_sampling import sample_scene
 
 
@@ -92,17 +92,14 @@ def build_bank(
     frames: int,
     path: Path,
     two_sprites_share: float = world.TWO_SPRITES_SHARE,
-    contrast: float = CONTRAST,
 ) -> ClipBank:
-    """The bank of clips at the preset's size, cached in `path`. `contrast`: of surface patterns."""
+    """The bank of clips at the preset's size, cached in `path`."""
 
     def encode_clip(scene: world.Scene) -> Tensor:
-        return unscaled_latents(vae, frames_to_tensor(render(scene, frames, contrast=contrast)))
+        return unscaled_latents(vae, frames_to_tensor(render(scene, frames)))
 
     scenes = bank_scenes(seed, clips, two_sprites_share)
     key = bank_key(vae, seed, clips, frames) | {"two_sprites_share": str(two_sprites_share)}
-    if contrast != CONTRAST:
-        key |= {"contrast": str(contrast)}
     return cached_bank(scenes, encode_clip, key, path)
 
 

@@ -20,14 +20,14 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
-from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
+from core.model.engines.streaming_t2v.apm import ApmMixer, ApmMixers, TokenExpander
 from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
 from core.model.engines.streaming_t2v.network import predict_noise
 from core.model.sampling.samplers import SamplingPlan, sample
 from core.model.training.sprites.clip_bank import ClipBank
 from core.model.training.sprites.word_tokenizer import MAX_TOKENS
 from core.model.training.stages import diffusion, history
-from core.model.training.stages.base import alpha_rates, caption_states, drop_captions, without_dropout
+from core.model.training.stages.base import caption_states, drop_captions, without_dropout
 from core.model.training.stages.contrastive import PICTURE_WIDTH
 from core.model.training.stages.history import CONDITIONING_FRAMES, HISTORY_FRAMES, WINDOW_FRAMES
 from core.model.training.stages.picture_encoder import build_picture_encoder
@@ -38,6 +38,8 @@ IMAGE_TOKENS = 8
 PICTURE_CHANNELS = (16, 32, 48, 64)
 _MATCHING_GAIN = 2.0
 """Of queries and of keys at the beginning: attention then has a clear maximum where features agree."""
+ALPHA_RATE = 10.0
+"""Learning-rate factor of the mixers' alphas: single numbers that start at zero, in front of whole layers."""
 _PAST_STEPS = 4
 """Denoising steps of a generated past."""
 
@@ -82,11 +84,6 @@ def sprites_memory(
         mixers=mixers,
         expander=TokenExpander(PICTURE_WIDTH, 2 * PICTURE_WIDTH, image_tokens, width),
     )
-
-
-def read_anchors_with(memory: Memory) -> dict[str, nn.Module]:
-    """The parts of a memory that read anchor frames (APM), by their names in `Memory.conditioning`."""
-    return {"mixers": memory.mixers, "expander": memory.expander}
 
 
 def matching_frames(mergers: CamMergers) -> CamMergers:
@@ -162,12 +159,12 @@ class MemoryTask:
         self.batch = batch
         self.scale = scale
         self.dropouts = dropouts or Dropouts()
-        self.rate_factors = alpha_rates(memory.mixers)
+        self.rate_factors = {mixer.alpha: ALPHA_RATE for mixer in cast("list[ApmMixer]", list(memory.mixers.mixers))}
         self.alphas_cumprod_T = diffusion.alphas_cumprod()
         self.layers = memory.mixers.layers_of(unet).inject()
         self.modules: dict[str, nn.Module] = {"cam": memory.cam, "mergers": memory.mergers}
         if image_encoder is not None:
-            self.modules |= read_anchors_with(memory)
+            self.modules |= {"mixers": memory.mixers, "expander": memory.expander}
 
     def loss(self, step: int) -> Tensor:
         rng = np.random.default_rng((self.seed, STAGE, step))

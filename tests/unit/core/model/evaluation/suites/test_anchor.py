@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.model.evaluation.command import main
-from core.model.evaluation.metrics.anchor_probes import CLASSES, SURFACE, probe, surfaces
 from core.model.evaluation.metrics.linear_probe import LinearProbe, correlations, right_classes
+from core.model.evaluation.reports.anchor_probes import CLASSES, SURFACE, probe, surfaces
 from core.model.training.sprites import world
 from core.model.training.sprites.scene_sampling import sample_scene
 from tests.helpers.random_preset import write_random_preset

@@ -4,14 +4,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from diffusers.models.attention_processor import Attention
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional
 
 from core.model.engines.streaming_t2v.network import predict_noise
 from core.model.networks.base_network import predict_base
-from core.model.networks.first_frame import FirstFrameReader, let_read_first_frame, reads_first_frame
 from core.model.training.loop.checkpoints import trained_parameters
 from core.model.training.stages.base import sprites_unet
 from core.model.training.stages.conditioning_variants import (
@@ -47,11 +45,9 @@ class Setup:
         return predict_base(self.unet, self.latents, torch.tensor([10, 900]), self.text)
 
 
-def make_setup(conditioning: Conditioning, *, first_frame: bool = False) -> Setup:
+def make_setup(conditioning: Conditioning) -> Setup:
     torch.manual_seed(0)
     unet = sprites_unet((16, 16, 16, 16)).requires_grad_(False)
-    if first_frame:
-        let_read_first_frame(unet)
     memory = replace_conditioning(sprites_memory(unet, (4, 4, 4, 4), image_tokens=2), conditioning, unet, shrunk)
     memory.mixers.layers_of(unet).inject()
     return Setup(unet, memory, torch.randn(2, 4, WINDOW_FRAMES, 16, 16), torch.randn(2, 32, 64))
@@ -73,23 +69,11 @@ def unzero(memory: Memory) -> None:
             memory.cam.conv_in.weight[:, 4:].normal_(std=0.2)
 
 
-@pytest.mark.parametrize("first_frame", [False, True])
 @pytest.mark.parametrize("conditioning", ["none", *TRAINED])
-def test_every_variant_starts_with_the_output_of_the_base(conditioning: Conditioning, first_frame: bool) -> None:
-    setup = make_setup(conditioning, first_frame=first_frame)
+def test_every_variant_starts_with_the_output_of_the_base(conditioning: Conditioning) -> None:
+    setup = make_setup(conditioning)
     with torch.no_grad():
         torch.testing.assert_close(setup.predict(pictures()), setup.base, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("conditioning", TRAINED)
-def test_copies_of_the_encoder_read_the_first_frame_if_the_base_does(conditioning: Conditioning) -> None:
-    setup = make_setup(conditioning, first_frame=True)
-    assert reads_first_frame(setup.unet)
-    own = {type(layer.get_processor()) for layer in self_attention(setup.memory.cam)}
-    assert own == {type(layer.get_processor()) for layer in self_attention(setup.unet)} == {FirstFrameReader}
-    assert not any(
-        isinstance(layer.get_processor(), FirstFrameReader) for layer in self_attention(make_setup(conditioning).unet)
-    )
 
 
 def test_the_fair_concatenation_trains_the_widened_first_convolution_alone() -> None:
@@ -107,15 +91,6 @@ def test_the_other_concatenation_trains_a_whole_encoder_as_cam_does() -> None:
 
 def trained_weights(memory: Memory) -> int:
     return sum(weight.numel() for weight in trained_parameters({"cam": memory.cam, "mergers": memory.mergers}))
-
-
-def self_attention(network: nn.Module) -> list[Attention]:
-    """The spatial self-attention layers."""
-    return [
-        module
-        for name, module in network.named_modules()
-        if isinstance(module, Attention) and name.endswith("attn1") and ".attentions." in name
-    ]
 
 
 @pytest.mark.parametrize("conditioning", TRAINED)

@@ -1,4 +1,4 @@
-"""Where memories begin, what they learn from, and the anchors that a base learns to read."""
+"""Where memories begin, and what they learn from."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from torch import Tensor
 
 from core.model.engines.streaming_t2v.cam import CamMergers
 from core.model.networks.layouts import frames_to_video
-from core.model.training.loop import parallel
 from core.model.training.recipe import SpritesNetworks, load_recipe
 from core.model.training.sprites_run import SpritesTrainingRun
-from core.model.training.stages.base import ALPHA_RATE, BaseTask, ClipsAndFramesTask
 from core.model.training.stages.history import CONDITIONING_FRAMES, HISTORY_FRAMES
-from core.model.training.stages.memory import Dropouts, MemoryTask, matching_frames
+from core.model.training.stages.memory import ALPHA_RATE, Dropouts, MemoryTask, matching_frames
 
 CHANNELS = 16
 
@@ -51,7 +49,7 @@ def test_mergers_begin_by_reading_the_frame_that_is_most_like_their_own() -> Non
 
 
 def test_mergers_leave_the_base_alone_at_the_beginning(run: SpritesTrainingRun) -> None:
-    merger = cast(Any, run.new_memory().mergers.mid)
+    merger = cast(Any, run.untrained_memory(run.unet).mergers.mid)
     base = torch.randn(16, CHANNELS, 1, 1)
     assert torch.equal(merger(base, 16, torch.randn(8, CHANNELS, 1, 1), 8), base)
 
@@ -115,31 +113,3 @@ def test_a_generated_past_needs_no_gradient_and_changes_the_loss(run: SpritesTra
         losses.append(float(task.loss(0).detach()))
     assert losses[0] != losses[1]
     assert all(np.isfinite(losses))
-
-
-def clips_task(run: SpritesTrainingRun) -> BaseTask:
-    task = cast(ClipsAndFramesTask, run.task("video"))
-    return task.clips
-
-
-def test_a_base_reads_anchors_in_a_share_of_its_batches(run: SpritesTrainingRun) -> None:
-    task = clips_task(run)
-    assert task.anchors is not None
-    expander = task.anchors.expander
-    for alpha in task.rate_factors:
-        alpha.data.fill_(1.0)  # at the beginning image tokens have no effect, and so no gradient
-    with_anchors = 0
-    for step in range(12):
-        expander.zero_grad()
-        task.loss(step).backward()
-        with_anchors += any(weight.grad is not None and weight.grad.any() for weight in expander.parameters())
-    assert 3 <= with_anchors <= 11
-
-
-def test_all_processes_have_anchors_in_the_same_steps(run: SpritesTrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise they would average different gradients."""
-    task = clips_task(run)
-    monkeypatch.setattr(parallel, "world_size", lambda: 2)
-    shown = [task._shows_anchors(step) for step in range(40)]  # pyright: ignore[reportPrivateUsage]
-    assert shown[::2] == shown[1::2]
-    assert len(set(shown)) == 2

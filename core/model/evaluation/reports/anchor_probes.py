@@ -81,14 +81,10 @@ def embed(encode: ImageEncoder, scenes: Sequence[world.Scene]) -> Floats:
 
 
 def surfaces(scenes: Sequence[world.Scene]) -> Floats:
-    """The surface pattern of each scene's object around its centre, without its colour [N, J], in about [-1, 1]."""
-    return np.stack([_surface(scene) for scene in scenes])
-
-
-def _surface(scene: world.Scene) -> Floats:
-    """The pattern around the first sprite's centre, in [-1, 1]."""
+    """The surface pattern of each scene's object around its centre, without its colour [N, J], in [-1, 1]."""
     points = (np.arange(2 * _REACH // _POOLED, dtype=np.float32) + 0.5) * _POOLED - _REACH
-    return surface(scene.sprites[0], *np.meshgrid(points, points)).ravel()
+    dx, dy = np.meshgrid(points, points)
+    return np.stack([surface(scene.sprites[0], dx, dy).ravel() for scene in scenes]).astype(np.float64)
 
 
 def _scenes(split: world.Split, count: int) -> list[world.Scene]:
