@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.chunks import Seconds, figures_of, take_turns
+from benchmarks.chunks import Ask, Seconds, figures_of, take_turns
 
 
 def test_checkouts_take_turns_and_the_first_chunks_are_not_counted() -> None:
     asked: list[str] = []
 
-    def process(name: str, seconds: list[float]) -> Seconds:
-        asked.append(name)
-        return Seconds(seconds.pop(0), 0.0)
+    def process(name: str, seconds: list[float]) -> Ask:
+        def ask(kind: str) -> Seconds:
+            asked.append(f"{name} {kind}")
+            return Seconds(seconds.pop(0), 0.0)
 
-    own, other = [9.0, 9.0, 1.0, 2.0], [8.0, 8.0, 3.0, 4.0]
-    ask = [lambda kind: process(f"own {kind}", own), lambda kind: process(f"other {kind}", other)]
+        return ask
+
+    ask = [process("own", [9.0, 9.0, 1.0, 2.0]), process("other", [8.0, 8.0, 3.0, 4.0])]
     samples = take_turns(ask, 1, lambda text: None)  # noqa: ARG005 - said to nobody
 
     assert asked == ["own first", "other first", "own later", "other later"] * 2
