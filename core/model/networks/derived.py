@@ -35,10 +35,10 @@ _kept: WeakKeyDictionary[nn.Module, dict[str, _Kept]] = WeakKeyDictionary()
 def derived(owner: nn.Module, name: str, weights: tuple[Tensor, ...], make: Callable[[], Tensor]) -> Tensor:
     """`make()`, computed once for these weights of the module `owner`; `name` tells its derived tensors apart.
 
-    While compiling, with gradients, and for weights that cannot be watched (on a GPU, or created in inference mode),
+    While compiling, with gradients, and for weights that cannot be watched (`is_watchable`),
     it is computed at every call. Two threads may compute it both; they get the same numbers.
     """
-    if torch.compiler.is_compiling() or torch.is_grad_enabled() or not all(map(_is_watchable, weights)):
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or not all(map(is_watchable, weights)):
         return make()
     of_owner = _kept.setdefault(owner, {})
     found = of_owner.get(name)
@@ -50,5 +50,8 @@ def derived(owner: nn.Module, name: str, weights: tuple[Tensor, ...], make: Call
     return made.value
 
 
-def _is_watchable(weight: Tensor) -> bool:
-    return weight.device.type == "cpu" and not weight.is_inference()
+def is_watchable(weight: Tensor) -> bool:
+    """Whether every change of a weight can be seen: of frozen parameters on a CPU. Fused optimisers change those in
+    training without a new version, and weights with an attached adapter are new tensors at each call."""
+    frozen = isinstance(weight, nn.Parameter) and not weight.requires_grad
+    return frozen and weight.device.type == "cpu" and not weight.is_inference()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.model.networks.derived import derived
+from core.model.networks.derived import derived, is_watchable
 
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()
 
@@ -85,8 +85,9 @@ def _shape_of_dense(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tens
 
 
 def infers_on_cpu(states: Tensor) -> bool:
-    """Inference in float32 on a CPU."""
-    return not torch.is_grad_enabled() and states.device.type == "cpu" and states.dtype == torch.float32 and _HAS_ONEDNN
+    """Inference in float32 on a CPU, without autocast."""
+    on_cpu = states.device.type == "cpu" and states.dtype == torch.float32 and _HAS_ONEDNN
+    return on_cpu and not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
 
 
 def _is_for_onednn(states: Tensor, weight: Tensor) -> bool:
@@ -105,7 +106,7 @@ def convolve(convolution: nn.Conv2d | nn.Conv3d, features_NCLM: Tensor, residual
     """
     weight, bias = convolution.weight, convolution.bias
     padding, stride = cast("list[int]", list(convolution.padding[:2])), list(convolution.stride[:2])
-    if infers_on_cpu(features_NCLM) and not torch.compiler.is_compiling() and not weight.is_inference():
+    if infers_on_cpu(features_NCLM) and not torch.compiler.is_compiling() and is_watchable(weight):
 
         def pack() -> Tensor:
             plain = weight if weight.ndim == 4 else weight.squeeze(-1)
@@ -114,7 +115,8 @@ def convolve(convolution: nn.Conv2d | nn.Conv3d, features_NCLM: Tensor, residual
             )
             return packed
 
-        packed = derived(convolution, "packed", (weight,), pack)
+        # By size: oneDNN may choose another order of sums for another one, and a resumed job begins with other sizes.
+        packed = derived(convolution, f"packed for {tuple(features_NCLM.shape)}", (weight,), pack)
         out: Tensor = _convolution_pointwise(features_NCLM, packed, bias, padding, stride, [1, 1], 1, "none", [], "")
     else:
         plain = weight if weight.ndim == 4 else weight.squeeze(-1)

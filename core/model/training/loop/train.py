@@ -99,8 +99,9 @@ class _Trainer:
         self.pinned = {**pinned, "accumulate": plan.accumulate, "processes": parallel.world_size()}
         self.accelerator: Accelerator = parallel.join(plan.mixed_precision)
         self.parameters = trained_parameters(task.modules)
+        self.factors, groups = _groups(self.parameters, getattr(task, "rate_factors", {}))
         optimiser = torch.optim.AdamW(
-            _groups(self.parameters, getattr(task, "rate_factors", {})),
+            groups,
             lr=plan.learning_rate,
             betas=(0.9, plan.beta2),
             weight_decay=plan.weight_decay,
@@ -113,8 +114,8 @@ class _Trainer:
     def set_rate(self, step: int, seconds: float) -> float:
         """Set the learning rate of a step and return it, without the factors of single parameters."""
         rate = self.plan.learning_rate * rate_factor(progress(self.plan, step, seconds), step, self.plan)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["factor"]
+        for group, factor in zip(self.optimiser.param_groups, self.factors, strict=True):
+            group["lr"] = rate * factor
         return rate
 
     def optimise(self, step: int) -> float:
@@ -167,20 +168,31 @@ class _Trainer:
             _require_same(path, content.get("origin", {}), self.pinned)
         load_weights(path, self.task.modules, content["modules"])
         if "optimiser" in content:  # absent from an initial checkpoint
-            self.optimiser.load_state_dict(content["optimiser"])
+            self._load_optimiser(path, content["optimiser"], unfinished=not is_over(self.plan, step, seconds))
         averages = cast("list[Tensor]", content["average"])
         self.average.shadow = [mean.to(own.device) for mean, own in zip(averages, self.parameters, strict=True)]
         if self.accelerator.scaler is not None and "scaler" in content:
             self.accelerator.scaler.load_state_dict(content["scaler"])
         return step, seconds
 
+    def _load_optimiser(self, path: Path, state: dict[str, Any], *, unfinished: bool) -> None:
+        """Raises CheckpointMismatch for an unfinished stage of a version with other groups of parameters."""
+        if len(state["param_groups"]) == len(self.factors):
+            self.optimiser.load_state_dict(state)
+        elif unfinished:
+            fix = "start a new run in another folder with --out"
+            raise CheckpointMismatch(f"{path} is of a version with other learning rates of single weights: {fix}")
 
-def _groups(parameters: list[nn.Parameter], factors: Mapping[nn.Parameter, float]) -> list[dict[str, Any]]:
-    """AdamW's groups: the parameters of each learning-rate factor, in the same order; factor 1 comes first."""
+
+def _groups(
+    parameters: list[nn.Parameter], factors: Mapping[nn.Parameter, float]
+) -> tuple[list[float], list[dict[str, Any]]]:
+    """Learning-rate factors and AdamW's group of each: its parameters, in the same order. Factor 1 comes first."""
     of_factor: dict[float, list[nn.Parameter]] = {1.0: []}
     for parameter in parameters:
         of_factor.setdefault(factors.get(parameter, 1.0), []).append(parameter)
-    return [{"params": own, "factor": factor} for factor, own in of_factor.items() if own]
+    used = {factor: own for factor, own in of_factor.items() if own}
+    return list(used), [{"params": own} for own in used.values()]
 
 
 def _require_same(path: Path, stored: Mapping[str, int], pinned: Mapping[str, int | str]) -> None:

@@ -133,3 +133,35 @@ def test_samples_are_made_with_averaged_weights(tmp_path: Path) -> None:
     assert torch.equal(seen[-1], task.layer.weight)  # a finished stage leaves the average
     last = torch.load(tmp_path / "last.pt", weights_only=True)["modules"]["line"]["weight"]
     assert not torch.equal(last, task.layer.weight)
+
+
+class TwoRates(Line):
+    """The same line; its bias has ten times the learning rate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate_factors = {self.layer.bias: 10.0}
+
+
+def test_a_parameter_may_have_a_learning_rate_of_its_own(tmp_path: Path) -> None:
+    """AdamW's first step changes each parameter by its learning rate."""
+    task, plan = TwoRates(), replace(PLAN, steps=1, weight_decay=0.0, ema_decay=0.0)
+    weight, bias = task.layer.weight.item(), task.layer.bias.item()
+    train(task, plan, tmp_path)
+    content = torch.load(tmp_path / "last.pt", weights_only=True)["modules"]["line"]
+    assert abs(content["weight"].item() - weight) == pytest.approx(1e-2, rel=1e-3)
+    assert abs(content["bias"].item() - bias) == pytest.approx(1e-1, rel=1e-3)
+
+
+def test_a_run_with_two_rates_resumes_to_the_same_losses(tmp_path: Path) -> None:
+    train(TwoRates(), PLAN, tmp_path / "whole")
+    train(TwoRates(), replace(PLAN, steps=2), tmp_path / "parts")
+    train(TwoRates(), PLAN, tmp_path / "parts")
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+def test_an_unfinished_run_of_a_version_with_other_rates_is_refused(tmp_path: Path) -> None:
+    train(Line(), replace(PLAN, steps=2), tmp_path)
+    with pytest.raises(CheckpointMismatch, match="other learning rates of single weights: start a new run"):
+        train(TwoRates(), PLAN, tmp_path)
+    assert train(TwoRates(), replace(PLAN, steps=2), tmp_path) == 2
