@@ -186,7 +186,7 @@ def test_an_initialised_stage_is_trained_from_its_weights(initialised: Path) -> 
 
 def test_a_stage_that_continues_a_chosen_one_is_not_initialised(toy: Recipe, trained: Path, tmp_path: Path) -> None:
     assert begin_with(SpritesTrainingRun(toy, tmp_path), trained / "preset", ["image", "video", "apm"]) == [
-        *("clip", "vae", "image", "cam", "apm", "window_steps", "first_chunk_steps", "decoder", "refiner")
+        *("clip", "tower", "vae", "image", "cam", "apm", "window_steps", "first_chunk_steps", "decoder", "refiner")
     ]
     assert begin_with(SpritesTrainingRun(toy, tmp_path), trained / "preset", []) == ["video"]
 
