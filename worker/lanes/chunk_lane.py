@@ -141,7 +141,7 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
         """Call `commit`, write the manifest and cache `state`. Returns the record after the commit."""
         watch = Stopwatch()
         with watch.phase("commit"):
-            committed = keeper.committing(lambda: self._with_retries(commit, keeper))
+            committed = self._with_retries(lambda: keeper.committing(commit), keeper)
             write_manifest(self._services, committed)
         self._cache[lease.job_id] = CachedState(lease.token, state, watch.seconds["commit"])
         self._cache.move_to_end(lease.job_id)

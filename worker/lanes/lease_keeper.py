@@ -62,7 +62,9 @@ class LeaseKeeper:
         return time.monotonic() - self._began_at
 
     def committing(self, commit: Callable[[], JobRecord]) -> JobRecord:
-        """Call `commit`, which may keep the lane: then go on with its new lease. Nothing is renewed meanwhile."""
+        """One attempt to `commit`, which may keep the lane: then go on with its new lease. Nothing is renewed meanwhile.
+
+        If its answer is lost, the lease before renews and releases the lane that was kept."""
         with self._lock:
             committed = commit()
             state = committed.lane(self.lease.lane)

@@ -16,6 +16,7 @@ from core.service.domain.manifest import chunk_key, state_key
 from core.service.domain.ports import Lease
 from core.service.domain.schema import ChunkRecord, JobChange, JobRecord, JobSpec, JobStatus, Lane
 from core.service.redis import queue
+from core.service.testing.clock import FakeClock
 from core.service.testing.engines import FakeEngine
 from core.service.testing.job_store import FakeJobStore
 from core.service.testing.storage import FakeStorage
@@ -410,6 +411,52 @@ def test_a_commit_whose_answer_was_lost_is_made_once_and_the_lane_is_kept(world:
     assert world.maker(engine, ahead=ahead).work() is Outcome.COMMITTED
     assert (engine.begun, world.store.lost) == ([0, 1, 2], 0)
     assert [chunk.version for chunk in world.chunks()] == [1, 2, 3]
+
+
+def test_the_lease_is_renewed_between_the_attempts_of_a_commit(world: World) -> None:
+    """Otherwise finished work would be lost while Redis refuses commits only."""
+    world.settings = world.settings.model_copy(update={"lease_ttl_seconds": 0.05})
+
+    class Refusing(FakeJobStore):
+        def __init__(self, clock: FakeClock) -> None:
+            super().__init__(clock)
+            self.refused, self.renewed = threading.Event(), threading.Event()
+
+        def commit_chunk(self, lease: Lease, chunk: ChunkRecord, fingerprint: str) -> JobRecord:
+            if self.renewed.is_set():
+                return super().commit_chunk(lease, chunk, fingerprint)
+            self.refused.set()
+            raise StoreUnavailable
+
+        def renew(self, lease: Lease, ttl_seconds: float) -> bool:
+            if self.refused.is_set():
+                self.renewed.set()
+            return super().renew(lease, ttl_seconds)
+
+        def cancel_requested(self, job_id: str) -> bool:
+            assert self.renewed.wait(WAIT_SECONDS), "no renewal while the commit is retried"
+            return super().cancel_requested(job_id)
+
+    world.store = Refusing(world.clock)
+    world.submit(num_frames=16)
+    assert world.maker().work() is Outcome.COMMITTED
+
+
+@pytest.mark.parametrize("ahead", EVERY_ORDER)
+def test_a_drain_after_a_lost_answer_gives_the_kept_lane_back(world: World, ahead: InBackground) -> None:
+    services = world.services()
+
+    class AnswerLost(FakeJobStore):
+        def commit_and_claim(self, lease: Lease, chunk: ChunkRecord, fingerprint: str, ttl_seconds: float) -> JobRecord:
+            super().commit_and_claim(lease, chunk, fingerprint, ttl_seconds)
+            services.drain.set()
+            raise StoreUnavailable
+
+    world.store = AnswerLost(world.clock)
+    services = world.services()
+    world.submit(num_frames=48)
+    assert world.maker(services=services, ahead=ahead).work() is Outcome.INTERRUPTED
+    assert (len(world.chunks()), generate_lane(world)) == (1, (0, 0, False))
 
 
 def test_a_damaged_chunk_that_is_found_meanwhile_is_made_again_first(world: World) -> None:
