@@ -161,10 +161,13 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
             self._services.queue.deliver_webhooks()
         wake(self._services, record)
 
-    def _report_speed(self, record: JobRecord, chunks: Sequence[ChunkRecord]) -> None:
+    def _report_speed(
+        self, record: JobRecord, chunks: Sequence[ChunkRecord], *, stored_meanwhile: bool = False
+    ) -> None:
         """For estimates of other jobs."""
         along_input = record.prepared is not None and record.prepared.whole_video
-        for found in (measured(record.spec, chunk, self.lane, along_input=along_input) for chunk in chunks):
+        for chunk in chunks:
+            found = measured(record.spec, chunk, self.lane, along_input=along_input, stored_meanwhile=stored_meanwhile)
             if found is not None:
                 with ignore_store_errors(record.id):
                     self._services.speeds.report(record.spec.model, *found)
