@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from benchmarks.figures import Figure
 from client import Longtake
@@ -86,8 +87,12 @@ def engine_seconds(chunk: Chunk) -> float:
 
 def overhead_percent(job: EndedJob) -> float:
     """Percent of the time from the first to the last commit that was not the engine's."""
-    wall = (job.chunks[-1].created_at - job.chunks[0].created_at).total_seconds()
-    return 100 * (wall - sum(map(engine_seconds, job.chunks[1:]))) / wall
+    return _overhead_percent(job.chunks)
+
+
+def _overhead_percent(chunks: Sequence[Chunk]) -> float:
+    wall = (chunks[-1].created_at - chunks[0].created_at).total_seconds()
+    return 100 * (wall - sum(map(engine_seconds, chunks[1:]))) / wall
 
 
 def first_chunk_figure(seconds: Sequence[float]) -> Figure:
@@ -113,8 +118,8 @@ def overhead_figure(job: EndedJob) -> Figure:
         round(overhead_percent(job), 2),
         "%",
         target=2,
-        samples=[round(engine_seconds(chunk), 4) for chunk in job.chunks[1:]],
-        note="first to last commit; samples: seconds of the engine per chunk",
+        samples=[round(_overhead_percent(pair), 2) for pair in pairwise(job.chunks)],
+        note="first to last commit; samples: from one commit to the next",
     )
 
 

@@ -33,8 +33,9 @@ class Late:
     def __init__(self, commit: Callable[[], JobRecord]) -> None:
         self.done = False
         self._commit = commit
+        self._result: AtOnce | None = None
 
     def result(self, check: Callable[[], None]) -> JobRecord:
-        del check
         self.done = True
-        return self._commit()
+        self._result = self._result or AtOnce(self._commit)
+        return self._result.result(check)

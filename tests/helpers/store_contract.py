@@ -273,7 +273,6 @@ class StoreContract:
         second = Lease(job.id, Lane.GENERATE, first.token + 1, "w1")
         assert committed.lane(Lane.GENERATE).token == second.token
         assert ports.store.get(job.id) == committed
-        assert not ports.store.renew(first, LONG)
         assert ports.store.renew(second, LONG)
         assert ports.store.claim(job.id, Lane.GENERATE, "w2", LONG) is None
         with pytest.raises(StaleLease):
@@ -308,6 +307,19 @@ class StoreContract:
         with pytest.raises(StaleLease):
             ports.store.commit_and_claim(lease, chunk_of(job, 0), "f1", LONG)
         assert other.token == committed.lane(Lane.GENERATE).token + 1
+
+    def test_a_kept_lane_is_renewed_by_the_lease_before_until_another_claims_it(self, ports: StorePorts) -> None:
+        job = ports.store.create(queued_job(num_frames=48))
+        lease = ports.claim(job)
+        ports.store.commit_and_claim(lease, chunk_of(job, 0), "f1", LONG)
+        assert ports.store.renew(lease, SHORT)
+        ports.wait_until_free(job.id, Lane.GENERATE)
+        assert ports.store.renew(lease, SHORT), "expired, but nobody else has claimed the lane"
+        assert ports.store.lease_alive(job.id, Lane.GENERATE)
+        assert ports.store.renew(Lease(job.id, Lane.GENERATE, lease.token + 1, "w1"), SHORT)
+        ports.wait_until_free(job.id, Lane.GENERATE)
+        ports.claim(job, worker="w2")
+        assert not ports.store.renew(lease, LONG)
 
     def test_a_kept_lane_is_released_with_its_dead_worker(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job(num_frames=48))

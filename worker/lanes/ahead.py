@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,10 +31,12 @@ class Ahead:
     index: int
     result: MadeChunk | Exception
 
-    def made_for(self, record: JobRecord) -> MadeChunk | None:
-        """The chunk, if it is the next of `record`. Raises the error that it came to."""
-        if not follows(self.record, self.index, record):
-            return None
+    def is_for(self, record: JobRecord) -> bool:
+        """Whether the chunk is the next of `record`."""
+        return follows(self.record, self.index, record)
+
+    def made(self) -> MadeChunk:
+        """The chunk. Raises the error that it came to."""
         if isinstance(self.result, Exception):
             raise self.result
         return self.result
@@ -58,32 +61,50 @@ class PendingCommit(Protocol):
 InBackground = Callable[[Callable[[], JobRecord]], PendingCommit]
 """Starts a commit in a thread of its own."""
 
+OnCommit = Callable[[JobRecord], None]
+"""Called as soon as a chunk is committed, with the record after the commit."""
+
+Publish = Callable[[OnCommit], JobRecord]
+"""Encodes, stores and commits a chunk; returns the record after the commit when all is done."""
+
 
 class Publication:
     """A chunk that is being encoded, stored and committed while the next one is made."""
 
-    def __init__(self, commit: PendingCommit, is_next_wanted: Callable[[JobRecord], bool]) -> None:
-        """`is_next_wanted` is asked about the record after the commit."""
-        self._commit = commit
+    def __init__(
+        self,
+        in_background: InBackground,
+        publish: Publish,
+        is_next_wanted: Callable[[JobRecord], bool],
+    ) -> None:
+        """Starts `publish`. `is_next_wanted` is asked about the record after the commit."""
         self._is_next_wanted = is_next_wanted
+        self._committed: JobRecord | None = None
+        self._call = in_background(lambda: publish(self._note))
 
-    def is_over(self) -> bool:
-        """Whether the chunk is committed. Cheap: called at each step of the next one. Raises Interrupted if that is not
-        to be made: the chunk before it could not be committed, or the job has changed."""
-        if not self._commit.done:
+    def is_committed(self) -> bool:
+        """Cheap: called at each step of the next chunk. Raises Interrupted if that is not to be made: the chunk before
+        it could not be committed, or the job has changed."""
+        has_ended = self._call.done  # asked first: the commit comes before the end
+        if self._committed is None:
+            if has_ended:  # its error is raised where the result is waited for
+                raise Interrupted("the chunk before was not committed")
             return False
-        try:
-            committed = self.result()
-        except Exception as error:  # raised where the result is waited for
-            raise Interrupted("the chunk before was not committed") from error
-        if not self._is_next_wanted(committed):
-            raise Interrupted(f"{committed.id} has changed")
+        if not self._is_next_wanted(self._committed):
+            raise Interrupted(f"{self._committed.id} has changed")
         return True
 
+    def wait(self) -> None:
+        """Wait for the end; the commit's own retries stop on a drain, a cancel and a lost lease."""
+        with suppress(Exception):  # raised by result
+            self.result()
+
     def result(self) -> JobRecord:
-        """Wait for the end; the commit's own retries stop on a drain, a cancel and a lost lease. Raises what it
-        raised."""
-        return self._commit.result(_nothing)
+        """The record after the commit, at the end. Raises what publishing raised."""
+        return self._call.result(_nothing)
+
+    def _note(self, committed: JobRecord) -> None:
+        self._committed = committed
 
 
 def _nothing() -> None: ...

@@ -141,7 +141,7 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
         """Call `commit`, write the manifest and cache `state`. Returns the record after the commit."""
         watch = Stopwatch()
         with watch.phase("commit"):
-            committed = keeper.committing(lambda: self._with_retries(commit, keeper))
+            committed = self._with_retries(lambda: keeper.committing(commit), keeper)
             write_manifest(self._services, committed)
         self._cache[lease.job_id] = CachedState(lease.token, state, watch.seconds["commit"])
         self._cache.move_to_end(lease.job_id)
@@ -161,10 +161,13 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
             self._services.queue.deliver_webhooks()
         wake(self._services, record)
 
-    def _report_speed(self, record: JobRecord, chunks: Sequence[ChunkRecord]) -> None:
+    def _report_speed(
+        self, record: JobRecord, chunks: Sequence[ChunkRecord], *, stored_meanwhile: bool = False
+    ) -> None:
         """For estimates of other jobs."""
         along_input = record.prepared is not None and record.prepared.whole_video
-        for found in (measured(record.spec, chunk, self.lane, along_input=along_input) for chunk in chunks):
+        for chunk in chunks:
+            found = measured(record.spec, chunk, self.lane, along_input=along_input, stored_meanwhile=stored_meanwhile)
             if found is not None:
                 with ignore_store_errors(record.id):
                     self._services.speeds.report(record.spec.model, *found)

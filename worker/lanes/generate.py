@@ -1,4 +1,4 @@
-"""The generate lane: one task, one chunk. Load the state, run the engine, store, commit (lane.py does the rest).
+"""The generate lane, chunk by chunk: load the state, run the engine, store, commit (lane.py does the rest).
 
 Third parties write engines: what they return is checked before it is stored.
 """
@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
-from safetensors import SafetensorError
-
 from core.service.domain.chunk_order import next_chunk, next_new_chunk
+from core.service.domain.device_fault import is_device_fault
 from core.service.domain.engine import (
-    NO_INPUT_MEDIA,
     ChunkRequest,
     Engine,
     EngineChunk,
     EngineState,
-    InputMedia,
     OnStep,
 )
-from core.service.domain.errors import ChunkNotRepeatable, InvalidChunk
+from core.service.domain.errors import ChunkNotRepeatable, Interrupted, InvalidChunk
 from core.service.domain.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, num_chunks
 from core.service.domain.manifest import chunk_key, generation_of, state_key
 from core.service.domain.ports import Lease
@@ -31,13 +27,13 @@ from core.service.domain.schema import ChunkRecord, JobRecord, Lane
 from core.service.records.kept_objects import KEPT_NEWEST_STATES, keeps_state
 from core.service.request_ids import working_for
 from core.service.video.segments import encode_chunk
-from worker.lanes.ahead import Ahead, InBackground, MadeChunk, Publication, follows
-from worker.lanes.chunk_lane import ChunkLane, made_again
+from worker.lanes.ahead import Ahead, InBackground, MadeChunk, OnCommit, Publication, Publish, follows
+from worker.lanes.chunk_inputs import ChunkInputs
+from worker.lanes.chunk_lane import made_again
 from worker.lanes.engine_results import for_later, problem_of, problem_of_state
 from worker.lanes.keeping import KeepingRule
-from worker.lanes.lane import Damaged, Outcome
+from worker.lanes.lane import Outcome
 from worker.lanes.lease_keeper import LeaseKeeper
-from worker.media.frame_pieces import FrameIndex, StoredFrames
 from worker.runtime.server_retry import ServerCall
 from worker.runtime.services import Activity, Services
 from worker.runtime.stopwatch import Stopwatch
@@ -45,7 +41,7 @@ from worker.runtime.stopwatch import Stopwatch
 logger = logging.getLogger(__name__)
 
 
-class ChunkMaker(ChunkLane[EngineState]):
+class ChunkMaker(ChunkInputs):
     """Makes chunks on one engine, one call of `work` per task.
 
     A task makes the next chunk while the one before is encoded, stored and committed, as long as the worker would be
@@ -72,17 +68,40 @@ class ChunkMaker(ChunkLane[EngineState]):
         self._rule = KeepingRule(services, model, keep_seconds, refines_too=refines_too)
         self._in_background = in_background
         self._ahead: Ahead | None = None
+        self._fault: Exception | None = None
+
+    def work(self) -> Outcome:
+        try:
+            return super().work()
+        finally:
+            fault, self._fault = self._fault, None
+            if fault is not None:  # whatever became of the task: the process cannot go on with this device
+                raise fault
 
     def _next_piece(self, record: JobRecord) -> str:
         return f"chunk {next_chunk(record)}"
 
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
-        ahead, self._ahead = self._ahead, None
-        made = (ahead and ahead.made_for(record)) or self._make(record, keeper)
+        made = self._made_ahead(record) or self._make(record, keeper)
         publish = partial(self._publish, made, record, lease, keeper)
-        if not self._rule.keeps(made.index, record, keeper):
-            return publish(keep=False)
-        return self._make_next_meanwhile(made, record, partial(publish, keep=True), keeper)
+        if self._fault is not None or not self._rule.keeps(made.index, record, keeper):
+            return publish()
+        return self._make_next_meanwhile(made, record, publish, keeper)
+
+    def _made_ahead(self, record: JobRecord) -> MadeChunk | None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or ahead.is_for(record):
+            return ahead and ahead.made()
+        return self._drop(ahead)
+
+    def _drop(self, ahead: Ahead) -> None:
+        """The chunk is not used. An error of it is logged, and one of the device ends the task."""
+        error = ahead.result
+        if isinstance(error, MadeChunk | Interrupted):
+            return
+        logger.error("%s: chunk %d, which is not used, failed", ahead.record.id, ahead.index, exc_info=error)
+        if is_device_fault(error):
+            self._fault = error
 
     def _make(self, record: JobRecord, keeper: LeaseKeeper) -> MadeChunk:
         """The next chunk, from the state before it."""
@@ -104,12 +123,13 @@ class ChunkMaker(ChunkLane[EngineState]):
     ) -> MadeChunk:
         spec = record.spec
         logger.info("%s: making chunk %d of %s", record.id, index, spec.num_frames and num_chunks(spec.num_frames))
+        self._activity.alive()
         made = self._next_chunk(chunk_span(index, spec.length), record, state, on_step, keeper)
         watch.add(made.timings)
         return MadeChunk(index, made, watch)
 
     def _make_next_meanwhile(
-        self, made: MadeChunk, record: JobRecord, publish: Callable[[], JobRecord], keeper: LeaseKeeper
+        self, made: MadeChunk, record: JobRecord, publish: Publish, keeper: LeaseKeeper
     ) -> JobRecord:
         """`publish` a chunk in the background while the engine makes the next one from the state in memory.
 
@@ -117,7 +137,7 @@ class ChunkMaker(ChunkLane[EngineState]):
         first is handled as if the second had never begun.
         """
         index = made.index + 1
-        publication = Publication(self._in_background(publish), partial(follows, record, index))
+        publication = Publication(self._in_background, publish, partial(follows, record, index))
         watch = Stopwatch({"queue": 0.0, "commit": 0.0, "load": 0.0})
         on_step = self._on_step_ahead(record.id, index, publication, keeper)
         result: MadeChunk | Exception
@@ -125,10 +145,19 @@ class ChunkMaker(ChunkLane[EngineState]):
             result = self._run_engine(index, record, made.chunk.state, watch, on_step, keeper)
         except Exception as error:  # of the next chunk: raised when that one's turn has come
             result = error
-        with watch.phase("commit"):
+        finally:  # whatever leaves the engine: the lease is renewed only until this task ends
+            with watch.phase("commit"):
+                publication.wait()
+        ahead = Ahead(record, index, result)
+        try:
             committed = publication.result()
+        except Exception:
+            self._drop(ahead)
+            raise
         if committed.lane(self.lane).held:
-            self._ahead = Ahead(record, index, result)
+            self._ahead = ahead
+        else:
+            self._drop(ahead)
         return committed
 
     def _on_step_ahead(self, job_id: str, index: int, publication: Publication, keeper: LeaseKeeper) -> OnStep:
@@ -136,37 +165,55 @@ class ChunkMaker(ChunkLane[EngineState]):
         on_step = self._on_step(job_id, index, keeper)
 
         def on_step_ahead(step: int, steps: int) -> None:
-            if publication.is_over():
+            if publication.is_committed():
                 return on_step(step, steps)
-            self._activity.beat()
+            self._activity.beat(while_waiting=True)
             return self._check_stop(keeper)
 
         return on_step_ahead
 
     def _publish(
-        self, made: MadeChunk, record: JobRecord, lease: Lease, keeper: LeaseKeeper, *, keep: bool
+        self,
+        made: MadeChunk,
+        record: JobRecord,
+        lease: Lease,
+        keeper: LeaseKeeper,
+        on_commit: OnCommit | None = None,
     ) -> JobRecord:
-        """Encode, store and commit a chunk. `keep`: claim the lane again with the commit if it has more work."""
+        """Encode, store and commit a chunk. `on_commit`: the next one is made meanwhile, so the commit claims the lane
+        again if it has more work."""
         with working_for(record.request_id):
             store, index, fingerprint = self._services.store, made.index, self._engine.fingerprint
-            ttl, keep = self._services.settings.lease_ttl_seconds, keep and not self._services.drain.is_set()
+            ttl, meanwhile = self._services.settings.lease_ttl_seconds, on_commit is not None
+            keep = meanwhile and not self._services.drain.is_set()
             chunk, after = self._store(made, record, keeper), made.chunk.state
             if index < next_new_chunk(record):
                 return self._commit(lease, after, lambda: store.commit_repair(lease, chunk), keeper)
 
             def commit() -> JobRecord:
                 if keep:
-                    return store.commit_and_claim(lease, chunk, fingerprint, ttl)
-                return store.commit_chunk(lease, chunk, fingerprint)
+                    committed = store.commit_and_claim(lease, chunk, fingerprint, ttl)
+                else:
+                    committed = store.commit_chunk(lease, chunk, fingerprint)
+                if on_commit is not None:
+                    on_commit(committed)
+                return committed
 
             committed = self._commit(lease, after, commit, keeper)
             if committed.lane(self.lane).held:
-                self._after_commit(committed)
-            self._report_speed(record, [chunk])
+                self._after_kept_commit(committed)
+            self._report_speed(record, [chunk], stored_meanwhile=meanwhile)
             if record.spec.is_endless and (old := index - KEPT_NEWEST_STATES) >= 0 and not keeps_state(old, index + 1):
                 self._delete_prefix(state_key(record.id, old, record.generation))
             logger.info("%s: chunk %d of %d frames committed", record.id, index, chunk.num_frames)
             return committed
+
+    def _after_kept_commit(self, record: JobRecord) -> None:
+        """`_after_commit` at once: webhooks and the refiner do not wait for the rest of the task."""
+        try:
+            self._after_commit(record)
+        except Exception:  # must not count as an attempt at a chunk that is committed; the janitor wakes them
+            logger.exception("%s: nobody was woken after the commit", record.id)
 
     def _store(self, made: MadeChunk, record: JobRecord, keeper: LeaseKeeper) -> ChunkRecord:
         """Store a chunk with all that belongs to it. One that is made again keeps its names, and the time at which it
@@ -233,42 +280,6 @@ class ChunkMaker(ChunkLane[EngineState]):
         for again in range(first, index):
             state = self._state_after(again, record, state, keeper)
         return state
-
-    def _stored_state(self, index: int, record: JobRecord, keeper: LeaseKeeper) -> EngineState | None:
-        """The state after chunk `index`; None if it is missing or damaged."""
-        (chunk,) = self._chunks(record, "preview", index, index + 1, keeper)
-        key = state_key(record.id, index, generation_of(chunk.key))
-        data = self._get_checked(key, chunk.state_sha256, keeper)
-        try:
-            return None if data is None else EngineState.from_bytes(data)
-        except (SafetensorError, KeyError) as error:
-            logger.warning("%s cannot be read: %s", key, error)
-            return None
-
-    def _input_media(self, record: JobRecord, keeper: LeaseKeeper) -> InputMedia:
-        """The decoded input media of the job. A generation worker fetches nothing from other hosts: what is missing
-        or damaged is prepared again."""
-        if record.spec.input_media is None:
-            return NO_INPUT_MEDIA
-        if record.prepared is None:
-            raise Damaged(media=True)
-        if record.prepared.whole_video:
-            return self._video(record, keeper)
-        return InputMedia.from_bytes(self._get_input(record.prepared.key, record.prepared.sha256, keeper))
-
-    def _video(self, record: JobRecord, keeper: LeaseKeeper) -> InputMedia:
-        """A reader of the whole input video, for engines that read one; otherwise nothing."""
-        prepared = record.prepared
-        if prepared is None or not prepared.whole_video:
-            return NO_INPUT_MEDIA
-        index = FrameIndex.model_validate_json(self._get_input(prepared.key, prepared.sha256, keeper))
-        return InputMedia(video=StoredFrames(index, prepared.key, partial(self._get_input, keeper=keeper)))
-
-    def _get_input(self, key: str, sha256: str, keeper: LeaseKeeper) -> bytes:
-        data = self._get_checked(key, sha256, keeper)
-        if data is None:
-            raise Damaged(media=True)
-        return data
 
     def _failed(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> Outcome:
         if isinstance(error, ChunkNotRepeatable):

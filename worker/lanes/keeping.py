@@ -6,13 +6,16 @@ from contextlib import suppress
 
 from core.service.domain import transitions
 from core.service.domain.chunk_order import next_new_chunk
-from core.service.domain.errors import JobNotFound
+from core.service.domain.errors import JobNotFound, StoreDamaged
 from core.service.domain.frame_plan import num_chunks
 from core.service.domain.schema import JobRecord, Lane
 from core.service.records.job_order import index_member
 from worker.lanes.lease_keeper import LeaseKeeper
 from worker.lanes.server_access import ignore_store_errors
 from worker.runtime.services import Services
+
+LOOKED_AT = 8
+"""Jobs at the head of a queue of which one that can be read is looked for."""
 
 
 class KeepingRule:
@@ -34,7 +37,7 @@ class KeepingRule:
             return False
         if record.lane(Lane.GENERATE).deaths:  # perhaps of the chunk after this one, which is committed first this time
             return False
-        with suppress(JobNotFound), ignore_store_errors(record.id):
+        with ignore_store_errors(record.id):
             return not self._refiner_is_next(record) and self._comes_first(record)
         return False
 
@@ -46,8 +49,9 @@ class KeepingRule:
     def _comes_first(self, record: JobRecord) -> bool:
         """Whether no job that waits comes before this one, whose newest chunk is made now."""
         store = self._services.store
-        waiting = store.next_ready(Lane.GENERATE, self._model)
-        if waiting is None:
-            return True
-        other, own_rank = store.get(waiting), transitions.rank(record, self._services.clock.now())
-        return (own_rank, index_member(record)) < (transitions.rank(other), index_member(other))
+        own_rank = transitions.rank(record, self._services.clock.now())
+        for waiting in store.ready(Lane.GENERATE, self._model, LOOKED_AT):
+            with suppress(JobNotFound, StoreDamaged):  # nobody can claim it
+                other = store.get(waiting)
+                return (own_rank, index_member(record)) < (transitions.rank(other), index_member(other))
+        return True

@@ -3,8 +3,9 @@ the generate lane may keep the lane for further pieces of the job.
 
 A piece is what one lane commits at a time: a chunk (generate.py), a refinement piece (refine.py), the input media
 (prepare.py), the final video (finalize.py). LaneWorker holds what they share: the claim and every outcome. A crash
-costs at most this piece: nothing is visible before the commit, and a piece made again has the same bytes. Failing
-servers are waited for, with the finished piece in memory; only errors that the work itself raises count as attempts.
+costs what is not committed: this piece, and one that was made ahead. Nothing is visible before the commit, and a piece
+made again has the same bytes. Failing servers are waited for, with the finished piece in memory; only errors that the
+work itself raises count as attempts.
 """
 
 from __future__ import annotations

@@ -26,7 +26,9 @@ class LeaseKeeper:
     when the store is back.
     """
 
-    def __init__(self, store: JobStore, lease: Lease, ttl_seconds: float) -> None:
+    def __init__(
+        self, store: JobStore, lease: Lease, ttl_seconds: float, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self.lost = threading.Event()
         self.job_id = lease.job_id
         self.request_id: str | None = None
@@ -35,7 +37,8 @@ class LeaseKeeper:
         """The newest one: a worker that keeps the lane for its next piece has another then."""
         self._store = store
         self._ttl = ttl_seconds
-        self._began_at = time.monotonic()
+        self._monotonic = monotonic
+        self._began_at = monotonic()
         self._lock = threading.Lock()  # the lease changes with a commit, in the midst of which a renewal would fail
         self._reason = ""
         self._stop = threading.Event()
@@ -59,10 +62,12 @@ class LeaseKeeper:
     @property
     def held_seconds(self) -> float:
         """Since the lane was claimed; keeping it does not count as a claim."""
-        return time.monotonic() - self._began_at
+        return self._monotonic() - self._began_at
 
     def committing(self, commit: Callable[[], JobRecord]) -> JobRecord:
-        """Call `commit`, which may keep the lane: then go on with its new lease. Nothing is renewed meanwhile."""
+        """One attempt to `commit`, which may keep the lane: then go on with its new lease. No renewal meanwhile.
+
+        If its answer is lost, the lease before renews and releases the lane that was kept."""
         with self._lock:
             committed = commit()
             state = committed.lane(self.lease.lane)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,10 @@ logger = logging.getLogger(__name__)
 STATE_TYPE = "application/octet-stream"
 CANCEL_CHECK_SECONDS = 1.0
 """Time between two checks for a cancel outside of denoising steps."""
+
+PUT_GRACE_SECONDS = 5.0
+"""How long puts in progress may go on after the process was told to stop, so that finished work is committed. Far below
+worker.supervisor.STOP_SECONDS, and below the stop grace of containers."""
 
 T = TypeVar("T")
 
@@ -65,13 +70,18 @@ class ServerAccess:
             if self._services.store.cancel_requested(job_id):
                 raise Interrupted(f"{job_id} was canceled")
 
-    def _check_often(self, keeper: LeaseKeeper) -> Callable[[], None]:
-        """A check to call many times a second: it asks the store only every CANCEL_CHECK_SECONDS."""
-        asked_at = time.monotonic()
+    def _check_often(self, keeper: LeaseKeeper, drain_grace: float = 0.0) -> Callable[[], None]:
+        """A check to call many times a second: it asks the store only every CANCEL_CHECK_SECONDS. It notices a drain
+        `drain_grace` seconds late."""
+        asked_at, drained_at = time.monotonic(), math.inf
 
         def check() -> None:
-            nonlocal asked_at
-            self._check_stop(keeper)
+            nonlocal asked_at, drained_at
+            keeper.check()
+            if self._services.drain.is_set():
+                drained_at = min(drained_at, time.monotonic())
+                if time.monotonic() - drained_at >= drain_grace:
+                    self._check_stop(keeper)
             if time.monotonic() - asked_at >= CANCEL_CHECK_SECONDS:
                 asked_at = time.monotonic()
                 self._check_cancel(keeper.job_id)
@@ -114,10 +124,10 @@ class ServerAccess:
         return data
 
     def _put(self, objects: Sequence[NewObject], keeper: LeaseKeeper) -> None:
-        """Store all objects in parallel; returns when all are stored."""
+        """Store all objects in parallel; returns when all are stored. A drain gives those in progress some seconds."""
         put = self._services.storage.put
         calls = [self._call(partial(put, new.key, new.data, new.content_type), keeper) for new in objects]
-        check = self._check_often(keeper)
+        check = self._check_often(keeper, PUT_GRACE_SECONDS)
         for call in calls:
             call.result(check)
 

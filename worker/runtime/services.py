@@ -31,8 +31,15 @@ class Activity(Protocol):
 
     def busy(self, job_id: str) -> None: ...
 
-    def beat(self) -> None:
-        """A step is done: a denoising step, an upload attempt. The watchdog measures the time between steps."""
+    def beat(self, *, while_waiting: bool = False) -> None:
+        """A step is done: a denoising step, an upload attempt. The watchdog measures the time between steps.
+
+        `while_waiting`: another thread may wait for a server meanwhile, and its reason stays the process's status.
+        """
+        ...
+
+    def alive(self) -> None:
+        """Alive without a step: another piece begins. The time is not counted as a step's."""
         ...
 
     def waiting(self, reason: str) -> None:
@@ -57,7 +64,9 @@ class NoActivity:
 
     def busy(self, job_id: str) -> None: ...
 
-    def beat(self) -> None: ...
+    def beat(self, *, while_waiting: bool = False) -> None: ...
+
+    def alive(self) -> None: ...
 
     def waiting(self, reason: str) -> None: ...
 

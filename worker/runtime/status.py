@@ -150,9 +150,13 @@ class ProcessActivity:
         self._watchdog.busy()
         self._board.set("busy", job_id=job_id)
 
-    def beat(self) -> None:
+    def beat(self, *, while_waiting: bool = False) -> None:
         self._watchdog.beat()
-        self._board.set_reason(None)
+        if not while_waiting:
+            self._board.set_reason(None)
+
+    def alive(self) -> None:
+        self._watchdog.alive()
 
     def waiting(self, reason: str) -> None:
         self._watchdog.alive()

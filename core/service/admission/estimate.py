@@ -10,6 +10,8 @@ from core.service.domain.schema import ChunkRecord, Estimate, JobSpec, Lane
 
 _WAITING = frozenset({"queue"})
 """Phases of a chunk's timings in which nobody works on it."""
+_STORING = frozenset({"encode", "upload"})
+"""Phases that may run beside the next chunk, whose `commit` is what is left of them then."""
 
 
 def estimate_of(spec: JobSpec, speeds: Mapping[SpeedOf, float], *, along_input: bool = False) -> Estimate | None:
@@ -33,9 +35,10 @@ def estimate_of(spec: JobSpec, speeds: Mapping[SpeedOf, float], *, along_input: 
 
 
 def measured(
-    spec: JobSpec, chunk: ChunkRecord, lane: Lane, *, along_input: bool = False
+    spec: JobSpec, chunk: ChunkRecord, lane: Lane, *, along_input: bool = False, stored_meanwhile: bool = False
 ) -> tuple[SpeedOf, float] | None:
-    """Kind and seconds per step of a chunk that was made; None if it says nothing about others: it is short, of another
+    """Kind and seconds per step of a chunk that was made, without what ran beside the next one (`stored_meanwhile`: it
+    was encoded and stored while that was made); None if it says nothing about others: it is short, of another
     size than the model's, the end of an input video, or was refined with all others at once."""
     kind = _kind_of(chunk, lane)
     is_given = kind == "first" and spec.video is not None and not along_input
@@ -43,7 +46,8 @@ def measured(
         return None
     if kind == "refined" and spec.refine is not None and spec.refine.schedule == "lockstep":
         return None
-    seconds = sum(seconds for phase, seconds in chunk.timings.items() if phase not in _WAITING)
+    not_counted = _WAITING | _STORING if stored_meanwhile else _WAITING
+    seconds = sum(seconds for phase, seconds in chunk.timings.items() if phase not in not_counted)
     return kind, seconds / _steps(spec, kind)
 
 

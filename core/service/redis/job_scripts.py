@@ -1,16 +1,20 @@
 """Lua scripts of the job store: what must be read and written in one step without a WATCH."""
 
 # Renews a lease, also an expired one (Redis was down or the worker was suspended), unless the lane was claimed again
-# (the record has a newer token) or released.
+# (the record has a newer token) or released. A lane that the same worker kept with a commit is renewed under the next
+# token: it may not know of that.
 RENEW = """
 local held = redis.call('GET', KEYS[1])
 if held == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 local row = redis.call('HGET', KEYS[2], 'record')
-if held or not row then return 0 end
-local record = cjson.decode(row)
+if not row then return 0 end
+local record, token = cjson.decode(row), tonumber(ARGV[1])
 local lane = record.lanes[ARGV[3]]
-if record.delete_requested or not lane or not lane.held or lane.token ~= tonumber(ARGV[1]) then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if record.delete_requested or not lane or not lane.held then return 0 end
+if lane.kept_token == token + 1 then token = token + 1 end
+local newest = string.format('%d', token)
+if lane.token ~= token or (held and held ~= newest) then return 0 end
+redis.call('SET', KEYS[1], newest, 'PX', ARGV[2])
 return 1
 """
 

@@ -63,10 +63,10 @@ def make_celery_app(settings: Settings, timeouts: Timeouts = WORKER) -> Celery:
     app.conf.update(
         # Results are in the job record.
         task_ignore_result=True,
-        # A message is acknowledged when its chunk is committed, and a worker holds one at a time.
+        # A message is acknowledged when its task ends, after the last commit, and a worker holds one at a time.
         task_acks_late=True,
         worker_prefetch_multiplier=1,
-        # One chunk per process, in a thread, so that Celery's loop keeps running; no fork after CUDA.
+        # One task per process, in a thread, so that Celery's loop keeps running; no fork after CUDA.
         worker_pool="threads",
         worker_concurrency=1,
         task_serializer="json",

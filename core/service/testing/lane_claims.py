@@ -62,10 +62,10 @@ class FakeLaneClaims(MemoryStore):
         with self.memory.changed:
             record = self.memory.records.get(lease.job_id)
             state = record.lane(lease.lane) if record and not record.delete_requested else None
-            if state is None or not state.held or state.token != lease.token:
+            if state is None or not state.held or not (state.token == lease.token or transitions.is_kept(state, lease)):
                 return False
             until = self._clock.now() + timedelta(seconds=ttl_seconds)
-            self.memory.leases[lease.job_id, lease.lane] = (lease.token, until)
+            self.memory.leases[lease.job_id, lease.lane] = (state.token, until)
             return True
 
     def release(self, lease: Lease, *, count_attempt: bool, rest_seconds: float = 0.0) -> None:

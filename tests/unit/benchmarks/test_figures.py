@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.figures import Figure, Report
-from benchmarks.jobs import EndedJob, frames_per_second, overhead_percent
+from benchmarks.jobs import EndedJob, frames_per_second, overhead_figure, overhead_percent
 from core.service.domain.schema import Chunk, Job, JobStatus, Links, Progress
 from tests.helpers.jobs import job_spec
 
@@ -78,6 +78,8 @@ def test_pace_counts_all_frames_from_the_start_to_the_last_commit(job: EndedJob)
 
 def test_overhead_is_what_the_engine_did_not_take(job: EndedJob) -> None:
     assert overhead_percent(job) == pytest.approx(4.0)
+    figure = overhead_figure(job)
+    assert (figure.value, figure.samples, figure.unit) == (4.0, [4.0], "%")
 
 
 @pytest.mark.parametrize(("value", "better", "met"), [(2, "lower", True), (3, "lower", False), (3, "higher", True)])

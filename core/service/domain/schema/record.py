@@ -71,7 +71,9 @@ class LaneState(Stored):
     deaths: int = Field(default=0, description="Claims whose worker process died.")
     lonely_deaths: int = Field(default=0, description="Deaths during which no other job made a commit.")
     commits_at_claim: int = Field(default=0, description="Commits of all jobs at the time of the claim.")
-    kept: bool = Field(default=False, description="The newest claim was made together with the commit before it.")
+    kept_token: int | None = Field(
+        default=None, description="Token of the newest claim that was made together with the commit before it."
+    )
 
 
 class StateChecksum(Stored):

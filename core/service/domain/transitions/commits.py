@@ -134,7 +134,8 @@ def commit_and_claim(
     committed = commit_chunk(record, lease, chunk, fingerprint, at)
     if committed.record is record or not wants(committed.record, lease.lane):
         return committed
-    kept = LaneState(token=lease.token + 1, held=True, kept=True, commits_at_claim=commits + 1)
+    token = lease.token + 1
+    kept = LaneState(token=token, held=True, kept_token=token, commits_at_claim=commits + 1)
     return replace(committed, record=with_lane(committed.record, lease.lane, kept), released=None)
 
 

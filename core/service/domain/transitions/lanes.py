@@ -24,7 +24,7 @@ def claim(record: JobRecord, lane: Lane, at: datetime, commits: int) -> Transiti
     """
     assert wants(record, lane), (record.id, record.status, lane)
     state = _with_death_counted(record.lane(lane), commits)
-    held = updated_lane(state, token=state.token + 1, held=True, kept=False, commits_at_claim=commits)
+    held = updated_lane(state, token=state.token + 1, held=True, commits_at_claim=commits)
     claimed = with_lane(record, lane, held)
     if record.status is not JobStatus.QUEUED or lane is Lane.PREPARE:
         return Transition(claimed)

@@ -44,7 +44,7 @@ LONELY_DEATHS = 20
 def is_kept(state: LaneState, lease: Lease) -> bool:
     """Whether the holder of `lease` has committed and kept the lane, under the next token. Only the commit under that
     very lease makes such a claim, so that its worker may not know of it yet."""
-    return state.held and state.kept and state.token == lease.token + 1
+    return state.held and state.token == state.kept_token == lease.token + 1
 
 
 def is_same_job(one: JobRecord, other: JobRecord) -> bool:

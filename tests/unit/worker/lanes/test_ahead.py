@@ -11,21 +11,25 @@ from typing import Any
 import pytest
 
 from core.service.domain.engine import NO_INPUT_MEDIA, EngineChunk, EngineState, InputMedia, OnStep
-from core.service.domain.errors import StorageFull, StoreUnavailable
+from core.service.domain.errors import StaleLease, StorageFull, StoreUnavailable
 from core.service.domain.manifest import chunk_key, state_key
 from core.service.domain.ports import Lease
-from core.service.domain.schema import ChunkRecord, JobChange, JobRecord, JobSpec, JobStatus, Lane
+from core.service.domain.schema import ChunkRecord, JobChange, JobRecord, JobSpec, JobStatus, Lane, PreparedMedia
+from core.service.domain.schema.older import totals_of
 from core.service.redis import queue
+from core.service.testing.clock import FakeClock
 from core.service.testing.engines import FakeEngine
 from core.service.testing.job_store import FakeJobStore
+from core.service.testing.queue import FakeTaskQueue
 from core.service.testing.storage import FakeStorage
 from tests.helpers.background import AtOnce, Late
-from tests.helpers.fake_world import JOB, KEEP_SECONDS, MODEL, HookedEngine, HookedStorage, World
-from tests.helpers.jobs import progress_of, refine_spec
-from worker.lanes.ahead import InBackground
+from tests.helpers.fake_world import JOB, KEEP_SECONDS, MODEL, HookedStorage, World
+from tests.helpers.jobs import DAY_ONE, chunk_of, job_spec, progress_of, queued_job, refine_spec
+from worker.lanes.ahead import InBackground, follows
 from worker.lanes.generate import ChunkMaker
 from worker.lanes.lane import Outcome
 from worker.runtime.server_retry import ServerCall
+from worker.runtime.services import NoActivity
 
 EVERY_ORDER: list[InBackground] = [AtOnce, Late, ServerCall]
 WAIT_SECONDS = 30
@@ -358,38 +362,49 @@ def test_a_new_end_is_kept_to_although_the_next_chunk_was_begun(
 
 
 def test_a_lease_lost_while_a_chunk_is_stored_stops_the_engine_and_commits_nothing(world: World) -> None:
-    stolen = threading.Event()
-
     def steal(key: str) -> None:
         if key == chunk_key(JOB, 1):
             world.clock.advance(31)
             assert world.store.claim(JOB, Lane.GENERATE, "worker-2", 1000)
-            stolen.set()
+
+    calls, steps = list[ServerCall[JobRecord]](), list[tuple[int, int]]()
+
+    def in_background(commit: Callable[[], JobRecord]) -> ServerCall[JobRecord]:
+        calls.append(ServerCall(commit))
+        return calls[-1]
+
+    def at_step(index: int, step: int) -> None:
+        steps.append((index, step))
+        if (index, step) == (2, 0):
+            with pytest.raises(StaleLease):
+                calls[-1].result_within(WAIT_SECONDS)
 
     world.storage = HookedStorage(steal)
     world.submit(num_frames=160)
-    engine = NotingEngine(lambda index, step: (index, step) != (2, 0) or stolen.wait(WAIT_SECONDS))
-    assert world.maker(engine, ahead=ServerCall).work() is Outcome.DROPPED
+    assert world.maker(NotingEngine(at_step), ahead=in_background).work() is Outcome.DROPPED
     record = world.store.get(JOB)
     assert (record.chunks.count, record.lane(Lane.GENERATE).token, generate_lane(world)) == (1, 3, (0, 1, True))
-    assert 3 not in engine.begun
+    assert steps[-1] == (2, 0)
 
 
 def test_a_storage_that_is_away_keeps_a_chunk_and_the_next_and_begins_no_third(world: World) -> None:
-    class Away(FakeStorage):
-        failures = 2
+    chunk_2_made = threading.Event()
+    engine = NotingEngine(lambda index, step: chunk_2_made.set() if (index, step) == (2, 3) else None)
+    begun_meanwhile = list[list[int]]()
 
+    class Away(FakeStorage):
         def put(self, key: str, data: bytes, content_type: str) -> None:
-            if key == state_key(JOB, 1) and self.failures > 0:
-                self.failures -= 1
-                raise StorageFull
+            if key == state_key(JOB, 1) and len(begun_meanwhile) < 2:
+                assert chunk_2_made.wait(WAIT_SECONDS)
+                begun_meanwhile.append(list(engine.begun))
+                raise StorageFull  # a pause follows, in which a third could begin
             super().put(key, data, content_type)
 
     world.storage = Away()
     world.submit(num_frames=64)
-    engine = NotingEngine()
     assert world.maker(engine, ahead=ServerCall).work() is Outcome.COMMITTED
-    assert (engine.begun, world.storage.failures) == ([0, 1, 2, 3], 0)
+    assert begun_meanwhile == [[0, 1, 2], [0, 1, 2]]
+    assert engine.begun == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("ahead", EVERY_ORDER)
@@ -412,6 +427,205 @@ def test_a_commit_whose_answer_was_lost_is_made_once_and_the_lane_is_kept(world:
     assert [chunk.version for chunk in world.chunks()] == [1, 2, 3]
 
 
+def test_the_lease_is_renewed_between_the_attempts_of_a_commit(world: World) -> None:
+    """Otherwise finished work would be lost while Redis refuses commits only."""
+    world.settings = world.settings.model_copy(update={"lease_ttl_seconds": 0.05})
+
+    class Refusing(FakeJobStore):
+        def __init__(self, clock: FakeClock) -> None:
+            super().__init__(clock)
+            self.refused, self.renewed = threading.Event(), threading.Event()
+
+        def commit_chunk(self, lease: Lease, chunk: ChunkRecord, fingerprint: str) -> JobRecord:
+            if self.renewed.is_set():
+                return super().commit_chunk(lease, chunk, fingerprint)
+            self.refused.set()
+            raise StoreUnavailable
+
+        def renew(self, lease: Lease, ttl_seconds: float) -> bool:
+            if self.refused.is_set():
+                self.renewed.set()
+            return super().renew(lease, ttl_seconds)
+
+        def cancel_requested(self, job_id: str) -> bool:
+            if self.refused.is_set():  # in the pause
+                assert self.renewed.wait(WAIT_SECONDS), "no renewal while the commit is retried"
+            return super().cancel_requested(job_id)
+
+    world.store = Refusing(world.clock)
+    world.submit(num_frames=16)
+    assert world.maker().work() is Outcome.COMMITTED
+
+
+@pytest.mark.parametrize("ahead", EVERY_ORDER)
+def test_a_drain_after_a_lost_answer_gives_the_kept_lane_back(world: World, ahead: InBackground) -> None:
+    services = world.services()
+
+    class AnswerLost(FakeJobStore):
+        def commit_and_claim(self, lease: Lease, chunk: ChunkRecord, fingerprint: str, ttl_seconds: float) -> JobRecord:
+            super().commit_and_claim(lease, chunk, fingerprint, ttl_seconds)
+            services.drain.set()
+            raise StoreUnavailable
+
+    world.store = AnswerLost(world.clock)
+    services = world.services()
+    world.submit(num_frames=48)
+    assert world.maker(services=services, ahead=ahead).work() is Outcome.INTERRUPTED
+    assert (len(world.chunks()), generate_lane(world)) == (1, (0, 0, False))
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch raises it on a GPU."""
+
+
+OutOfMemoryError.__module__ = "torch"
+
+
+class OddEngine(NotingEngine):
+    """Its first chunk cannot be encoded."""
+
+    def next_chunk(
+        self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
+    ) -> EngineChunk:
+        made = super().next_chunk(spec, state, on_step, inputs)
+        return replace(made, frames=made.frames[:, :-1]) if made.state.frames_done == 16 else made
+
+
+def raising(error: Exception, at: tuple[int, int], first: Callable[[], object] = lambda: None) -> Callable[..., None]:
+    """A hook that calls `first` and raises once, at that chunk and step."""
+    left = [error]
+
+    def at_step(index: int, step: int) -> None:
+        if (index, step) == at and left:
+            first()
+            raise left.pop()
+
+    return at_step
+
+
+def test_an_error_of_a_chunk_that_is_not_used_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.submit(num_frames=48)
+    maker = world.maker(OddEngine(raising(RuntimeError("a kernel failed"), (1, 1))), ahead=Late)
+    with pytest.raises(Exception, match="both sides must be even"):
+        maker.work()
+    assert "chunk 1, which is not used, failed" in caplog.text
+    assert "a kernel failed" in caplog.text
+
+
+def test_a_device_fault_ends_the_process_although_the_chunk_before_failed(world: World) -> None:
+    world.submit(num_frames=48)
+    with pytest.raises(OutOfMemoryError):
+        world.maker(OddEngine(raising(OutOfMemoryError(), (1, 1))), ahead=Late).work()
+    assert (len(world.chunks()), generate_lane(world)) == (0, (1, 0, False))
+
+
+def test_a_device_fault_ends_the_process_although_the_lane_was_not_kept(world: World) -> None:
+    world.submit(num_frames=48)
+    services = world.services()
+    engine = NotingEngine(raising(OutOfMemoryError(), (1, 1), services.drain.set))
+    maker = world.maker(engine, services, ahead=Late)
+    with pytest.raises(OutOfMemoryError):
+        maker.work()
+    assert (len(world.chunks()), generate_lane(world)) == (1, (0, 0, False))
+
+
+def test_a_device_fault_ends_the_process_although_the_chunk_is_no_longer_wanted(world: World) -> None:
+    world.submit(num_frames=96)
+    engine = NotingEngine(
+        raising(OutOfMemoryError(), (2, 2), lambda: world.store.steer(JOB, JobChange(prompt="a blue circle")))
+    )
+    maker = world.maker(engine, ahead=Late)
+    with pytest.raises(OutOfMemoryError):
+        maker.work()
+    assert engine.begun == [0, 1, 2, 2]
+    assert generate_lane(world) == (0, 0, False)
+
+
+@pytest.mark.parametrize("ahead", [Late, ServerCall])
+def test_a_chunk_is_committed_before_the_task_ends_however_it_does(world: World, ahead: InBackground) -> None:
+    world.submit(num_frames=48)
+
+    def leave(index: int, step: int) -> None:
+        if (index, step) == (1, 1):
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        world.maker(NotingEngine(leave), ahead=ahead).work()
+    assert len(world.chunks()) == 1
+
+
+def test_progress_and_cancels_of_the_next_chunk_do_not_wait_for_the_manifest(world: World) -> None:
+    writing, end = threading.Event(), threading.Event()
+
+    class Slow(FakeStorage):
+        def put(self, key: str, data: bytes, content_type: str) -> None:
+            if key.endswith("manifest.json") and JOB in world.store.memory.records and len(world.chunks()) == 1:
+                writing.set()
+                assert end.wait(WAIT_SECONDS)
+            super().put(key, data, content_type)
+
+    told = list[int]()
+    steps = list[int]()
+
+    def at_step(index: int, step: int) -> None:
+        if index == 1:
+            steps.append(step)
+        if (index, step) == (1, 0):
+            assert writing.wait(WAIT_SECONDS)
+        if (index, step) == (1, 1):
+            progress = progress_of(world.store, JOB)
+            told.extend([progress.chunk_index] if progress else [])
+            world.store.request_cancel(JOB)
+            threading.Timer(0.1, end.set).start()
+
+    world.storage = Slow()
+    world.submit(num_frames=48)
+    world.maker(NotingEngine(at_step), ahead=ServerCall).work()
+    assert (told, steps) == ([1], [0, 1])
+
+
+def test_a_fault_after_a_commit_is_no_attempt_at_the_chunk(world: World) -> None:
+    class Faulty(FakeTaskQueue):
+        faults = 1
+
+        def deliver_webhooks(self) -> None:
+            if self.faults > 0:
+                self.faults -= 1
+                raise RuntimeError("a fault of the queue's client")
+            super().deliver_webhooks()
+
+    world.queue = Faulty()
+    world.submit(num_frames=48, webhook_url="https://example.com/hook", webhook_events=("chunk.completed",))
+    assert world.maker(ahead=Late).work() is Outcome.COMMITTED
+    assert (len(world.chunks()), world.queue.faults, generate_lane(world)) == (3, 0, (0, 0, False))
+
+
+def test_steps_of_a_chunk_made_ahead_leave_what_the_one_before_waits_for(world: World) -> None:
+    notes = list[str]()
+
+    class Noting(NoActivity):
+        def alive(self) -> None:
+            notes.append("begins")
+
+        def beat(self, *, while_waiting: bool = False) -> None:
+            notes.append("beside" if while_waiting else "alone")
+
+    world.submit(num_frames=32)
+    maker = ChunkMaker(world.services(), FakeEngine(), MODEL, Noting(), keep_seconds=KEEP_SECONDS, in_background=Late)
+    maker.work()
+    assert notes == ["begins", *["alone"] * 4, "begins", *["beside"] * 4]
+
+
+def test_a_speed_does_not_count_what_ran_beside_the_next_chunk(world: World) -> None:
+    world.submit(num_frames=16 * 2)
+    world.maker(ahead=Late).work()
+    first, second = (chunk.timings for chunk in world.chunks())
+    speeds = world.speeds.of(MODEL)
+    beside = {"queue", "encode", "upload"}
+    assert speeds["first"] == pytest.approx(sum(s for phase, s in first.items() if phase not in beside) / 4)
+    assert speeds["next"] == pytest.approx(sum(s for phase, s in second.items() if phase != "queue") / 4)
+
+
 def test_a_damaged_chunk_that_is_found_meanwhile_is_made_again_first(world: World) -> None:
     world.submit(num_frames=96)
 
@@ -427,13 +641,18 @@ def test_a_damaged_chunk_that_is_found_meanwhile_is_made_again_first(world: Worl
     assert engine.begun.count(0) == 2
 
 
-def test_hooks_of_one_chunk_do_not_reach_another_job(world: World) -> None:
-    """A chunk that was made ahead for a job is never taken for another one's."""
-    world.submit(num_frames=32)
-    world.clock.advance(1)
-    world.submit("job_b", num_frames=32, seed=99)
-    world.work(world.maker(HookedEngine(lambda _step: None), ahead=Late))
-    alone = World()
-    alone.submit("job_b", num_frames=32, seed=99)
-    alone.work(alone.maker())
-    assert [chunk.sha256 for chunk in world.chunks("job_b")] == [chunk.sha256 for chunk in alone.chunks("job_b")]
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "job_b"},
+        {"spec": job_spec(num_frames=48, seed=99)},
+        {"prepared": PreparedMedia(key="jobs/a/input/1", sha256="0" * 64, at=DAY_ONE)},
+        {"repairs": (0,)},
+    ],
+)
+def test_a_chunk_made_ahead_is_used_only_if_all_that_it_was_made_from_is_the_same(changes: dict[str, object]) -> None:
+    begun_for = queued_job(num_frames=48)
+    committed = begun_for.model_copy(update={"chunks": totals_of((chunk_of(begun_for, 0),))})
+    assert follows(begun_for, 1, committed)
+    assert not follows(begun_for, 2, committed)
+    assert not follows(begun_for, 1, committed.model_copy(update=changes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -364,6 +365,42 @@ def test_a_chunk_is_kept_while_the_object_store_is_away_and_no_try_is_used_up(wo
     made: list[int] = []
     assert world.maker(HookedEngine(made.append)).work() is Outcome.COMMITTED
     assert (world.storage.failures, made, attempts(world)) == (0, [0, 1, 2, 3], 0)
+
+
+class StoppingStorage(FakeStorage):
+    """The process is told to stop while it stores a chunk, and the put takes `seconds` more, or until `end`."""
+
+    def __init__(self, stop: threading.Event, seconds: float) -> None:
+        super().__init__()
+        self.end = threading.Event()
+        self._stop, self._seconds = stop, seconds
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        if key == chunk_key(JOB, 0):
+            self._stop.set()
+            self.end.wait(self._seconds)
+        super().put(key, data, content_type)
+
+
+def test_a_put_in_progress_goes_on_for_a_while_after_a_drain(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.runtime.server_retry.CHECK_SECONDS", 0.01)
+    drain = threading.Event()
+    world.storage = StoppingStorage(drain, 0.1)
+    world.submit()
+    services = replace(world.services(), drain=drain)
+    assert world.maker(services=services).work() is Outcome.COMMITTED
+    assert world.store.get(JOB).chunks.count == 1
+
+
+def test_a_put_that_hangs_is_given_up_after_a_drain(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.runtime.server_retry.CHECK_SECONDS", 0.01)
+    monkeypatch.setattr("worker.lanes.server_access.PUT_GRACE_SECONDS", 0.05)
+    drain = threading.Event()
+    storage = world.storage = StoppingStorage(drain, 60)
+    world.submit()
+    assert world.maker(services=replace(world.services(), drain=drain)).work() is Outcome.INTERRUPTED
+    assert (attempts(world), world.store.lease_alive(JOB, Lane.GENERATE)) == (0, False)
+    storage.end.set()
 
 
 def test_a_cancel_ends_the_wait_for_the_object_store(world: World) -> None:

@@ -96,3 +96,22 @@ def test_a_lane_that_is_kept_with_a_commit_is_renewed_under_the_new_token(world:
             assert store.asked.wait(10)
             store.asked.clear()
         keeper.check()
+
+
+def test_a_lane_that_was_kept_without_an_answer_is_renewed_under_the_old_token(world: World) -> None:
+    store = world.store = AwayStore()
+    lease = claimed(world)
+    with LeaseKeeper(store, lease, 0.03) as keeper:
+
+        def commit() -> JobRecord:
+            store.commit_and_claim(lease, chunk_of(store.get(JOB), 0), "f1", 30)
+            raise StoreError
+
+        with pytest.raises(StoreError):
+            keeper.committing(commit)
+        for _ in range(3):
+            store.asked.clear()
+            assert store.asked.wait(10)
+        keeper.check()
+        store.release(keeper.lease, count_attempt=False)
+        assert not store.lease_alive(JOB, Lane.GENERATE)

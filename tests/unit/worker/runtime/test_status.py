@@ -203,6 +203,28 @@ def test_the_board_shows_what_a_task_waits_for_until_the_next_step() -> None:
     assert [status.reason for status in registry.all()] == [None]
 
 
+def test_a_step_beside_a_thread_that_waits_leaves_the_reason() -> None:
+    registry, board = make_board()
+    activity = ProcessActivity(board, Watchdog())
+    activity.busy("job_a")
+    activity.waiting("the storage does not answer")
+    activity.beat(while_waiting=True)
+    board.report()
+    assert [status.reason for status in registry.all()] == ["the storage does not answer"]
+
+
+def test_the_time_between_two_chunks_of_a_task_is_not_a_step() -> None:
+    clock, (_, board) = Monotonic(), make_board()
+    watchdog = make_watchdog(clock, quick_steps=3)
+    activity = ProcessActivity(board, watchdog)
+    clock.now += 5
+    activity.alive()
+    clock.now += 0.1
+    activity.beat()
+    clock.now += 11
+    assert watchdog.stalled_seconds() == pytest.approx(11)
+
+
 def test_waiting_asks_nothing_of_the_registry_which_may_be_what_is_waited_for() -> None:
     registry, board = make_board()
     activity = ProcessActivity(board, Watchdog())

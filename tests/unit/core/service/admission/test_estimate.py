@@ -64,6 +64,7 @@ def test_what_a_chunk_says_about_others() -> None:
     first, second, short = (chunk_of(job, index).model_copy(update={"timings": timings}) for index in range(3))
     assert measured(job.spec, first, Lane.GENERATE) == ("first", 0.5)
     assert measured(job.spec, second, Lane.GENERATE) == ("next", 0.5)
+    assert measured(job.spec, second, Lane.GENERATE, stored_meanwhile=True) == ("next", 0.375)
     assert measured(job.spec, short, Lane.GENERATE) is None
     assert measured(job_spec(video="upl_x"), first, Lane.GENERATE) is None
     assert measured(job_spec(video="upl_x"), first, Lane.GENERATE, along_input=True) == ("first", 0.5)

@@ -112,6 +112,19 @@ def test_the_first_claim_starts_the_job_and_later_ones_do_not() -> None:
     assert again.record.lane(Lane.GENERATE) == LaneState(token=2, held=True, deaths=1, lonely_deaths=1)
 
 
+def test_a_lane_that_an_older_version_claimed_is_not_given_back_by_the_lease_before() -> None:
+    """An older version leaves fields that it does not know as they are."""
+    job = transitions.claim(queued_job(num_frames=48), Lane.GENERATE, LATER, 0).record
+    kept = transitions.commit_and_claim(job, lease_of(job), chunk_of(job, 0), "f", LATER, 0).record
+    before = lease_of(job, token=1)
+    assert transitions.release(kept, before, count_attempt=False)
+    state = kept.lane(Lane.GENERATE)
+    claimed_by_older = state.model_copy(update={"token": state.token + 1})
+    older = kept.model_copy(update={"lanes": {Lane.GENERATE: claimed_by_older}})
+    assert transitions.release(older, lease_of(kept), count_attempt=False) is None
+    assert not transitions.is_kept(claimed_by_older, lease_of(kept))
+
+
 def test_a_death_does_not_count_as_poison_if_no_other_job_progressed() -> None:
     job = transitions.claim(queued_job(), Lane.GENERATE, LATER, 7).record
     lonely = transitions.claim(job, Lane.GENERATE, LATER, 7).record.lane(Lane.GENERATE)
