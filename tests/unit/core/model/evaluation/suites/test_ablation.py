@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,7 @@ def test_variants_differ_only_in_conditioning_and_history_noise(
     tasks = [ablation.task(Trial(variant, 3)) for variant in variants]
     assert len({(task.seed, task.batch, task.scale, id(task.unet)) for task in tasks}) == 1
     assert [task.dropouts.history_noise for task in tasks[-2:]] == [0.0, 0.3]
+    assert len({replace(task.dropouts, history_noise=0.0) for task in tasks}) == 1
     assert "mixers" not in tasks[3].modules
     assert "mixers" in tasks[4].modules
     assert trained_parameters(tasks[0].modules) == []
