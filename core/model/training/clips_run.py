@@ -39,7 +39,7 @@ from core.model.training import samples
 from core.model.training.clips.clip_cache import ClipCache, Encoders, encode_clips
 from core.model.training.clips.clip_files import read_clips
 from core.model.training.clips.memory_stages import NO_DROPOUTS, ClipsMemoryTask, train_spatial_layers
-from core.model.training.distillation_run import distillation_task, sample_rows
+from core.model.training.distillation_run import distillation_task, pinned_entries, sample_rows
 from core.model.training.loop import parallel
 from core.model.training.loop.checkpoints import is_trained, load_averaged
 from core.model.training.loop.train import train
@@ -87,14 +87,15 @@ class ClipsTrainingRun:
 
     def run(self, stage: str) -> int:
         """Train a stage, continuing from its checkpoint, and write samples; returns the total steps done."""
+        plan, pinned = self.recipe.stages[stage].plan, self.recipe.pinned(stage)
         if stage in DISTILLATION_STAGES:
+            pinned = pinned_entries(self.recipe, stage, self.folder, self.preset)
             task = distillation_task(self.recipe, stage, self.folder, self._distilled(stage), self.preset)
             make_rows = sample_rows(self.recipe, stage, task, self._sampling_parts, self._openings)
         else:
             task = self.task(stage)
             make_rows = partial(samples.continuations, self._sampling_parts, task.unet, task.memory, self._openings)
         sampler = samples.file_sampler(self.folder / stage, self.preset.fps, make_rows)
-        plan, pinned = self.recipe.stages[stage].plan, self.recipe.pinned(stage)
         return train(task, plan, self.folder / stage, sampler, pinned)
 
     def task(self, stage: str) -> ClipsMemoryTask:

@@ -26,7 +26,7 @@ from core.model.training.sprites_export import export_preset
 from core.model.training.sprites_models import SpritesModels
 from core.model.training.sprites_run import SpritesTrainingRun
 from core.model.training.stage_names import DISTILLATION_STAGES, MEMORY_STAGES, NEEDS, STAGES
-from core.model.training.warm_start import begin_with
+from core.model.training.warm_start import begin_with, check_continued
 from core.service.domain.errors import LongtakeError
 
 _EPILOG = """\
@@ -140,6 +140,7 @@ def initialise(recipe: Recipe, preset: str, chosen: Sequence[str], folder: Path)
     if recipe.networks.source != "sprites":
         raise RecipeError(f"--begin-with: recipe {recipe.name!r} starts from the preset in its [networks]")
     models, weights = SpritesModels(recipe, folder), find_preset(preset).weights
+    check_continued(models, chosen)
     if parallel.rank() == 0:
         stages = ", ".join(begin_with(models, weights, chosen)) or "none, all have checkpoints"
         parallel.print_once(f"stages initialised with the weights of {preset}: {stages}")
