@@ -40,6 +40,8 @@ examples:
   longtake train sprites-image --threads 1        image model, ControlNet and editor of the same world, to
                                                   runs/sprites-image/presets
   longtake train streaming-t2v --clips my-clips   memories of the full-size model on your own videos
+  longtake train streaming-t2v-distil --clips my-clips --out runs/streaming-t2v
+                                                  then their guidance and steps into adapters
   accelerate launch --multi_gpu --num_processes 4 -m core.model.training.command streaming-t2v --clips my-clips
                                                   the same on four GPUs
   tensorboard --logdir runs                       losses, learning rates and speed of all stages
@@ -68,7 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "recipe", help="name of a shipped recipe (sprites, sprites-image, streaming-t2v) or path of a TOML file"
+        "recipe",
+        help="shipped recipe (sprites, sprites-image, streaming-t2v, streaming-t2v-distil) or path of a TOML file",
     )
     parser.add_argument(
         "--clips", type=Path, metavar="FOLDER", help="your videos with captions.jsonl, for a recipe on clips"
