@@ -188,7 +188,7 @@ def test_an_initialised_stage_is_trained_from_its_weights(initialised: Path) -> 
 
 def test_a_stage_that_continues_a_chosen_one_is_not_initialised(toy: Recipe, trained: Path, tmp_path: Path) -> None:
     assert begin_with(SpritesTrainingRun(toy, tmp_path), trained / "preset", ["image", "video", "apm"]) == [
-        *("clip", "vae", "image", "cam", "apm", "decoder", "refiner")
+        *("clip", "tower", "vae", "image", "cam", "apm", "decoder", "refiner")
     ]
     assert begin_with(SpritesTrainingRun(toy, tmp_path), trained / "preset", []) == ["video", "first_chunk_steps"]
 
