@@ -14,7 +14,8 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core.service.engines.preset import PipelineFiles, plain_name
+from core.service.engines.hub_names import plain_name
+from core.service.engines.preset import PipelineFiles
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
 

@@ -24,7 +24,8 @@ from core.model.hub.fast_tokenizer import TOKENIZER_FILE, fast_tokenizer
 from core.model.hub.json_file import read_object
 from core.model.hub.pinned_files import PinnedFiles
 from core.service.domain.errors import CheckpointUnreadable, ShardMissing
-from core.service.engines.preset import PipelineFiles, plain_name
+from core.service.engines.hub_names import plain_name
+from core.service.engines.preset import PipelineFiles
 
 _PHASE = "install"
 

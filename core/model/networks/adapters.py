@@ -118,16 +118,23 @@ def merge(network: nn.Module, factors: Mapping[str, Tensor]) -> None:
     """Add an adapter's differences to the weights of `network`, in place.
 
     `factors`: the adapter's state dict, on the network's device; differences are summed in its precision. Raises
-    ValueError if names or shapes are not those of an adapter of this network.
+    ValueError if names or shapes are not those of an adapter of this network, or if there are none.
     """
     weights = dict(network.named_parameters())
     names = {name.rpartition(".")[0] for name in factors}
+    if not names:
+        raise ValueError("there are no factors in it")
+    for name in sorted(names):
+        up, down = factors.get(f"{name}.up"), factors.get(f"{name}.down")
+        weight = weights.get(name)
+        if up is None or down is None or weight is None:
+            raise ValueError(f"{name} is not a weight of the network with both factors")
+        if (len(up), down[0].numel()) != (len(weight), weight[0].numel()) or up.shape[1:] != down.shape[:1]:
+            raise ValueError(f"the factors of {name} are {tuple(up.shape)} and {tuple(down.shape)}")
+    rank = len(factors[f"{min(names)}.down"])
+    expected = {f"{name}.{_WEIGHT}" for name in adaptable_layers(network, rank)}
+    if names != expected:
+        raise ValueError(f"{min(names ^ expected)} is in one of adapter and network only, at rank {rank}")
     with torch.no_grad():
-        for name in sorted(names):
-            up, down = factors.get(f"{name}.up"), factors.get(f"{name}.down")
-            weight = weights.get(name)
-            if up is None or down is None or weight is None:
-                raise ValueError(f"{name} is not a weight of the network with both factors")
-            if (len(up), down[0].numel()) != (len(weight), weight[0].numel()) or up.shape[1:] != down.shape[:1]:
-                raise ValueError(f"the factors of {name} are {tuple(up.shape)} and {tuple(down.shape)}")
-            weight.copy_(add_difference(weight, up, down))
+        for name in names:
+            weights[name].copy_(add_difference(weights[name], factors[f"{name}.up"], factors[f"{name}.down"]))

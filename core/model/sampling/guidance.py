@@ -12,7 +12,7 @@ def num_halves(scale: float) -> int:
 
 
 def guide(predictions: Tensor, scale: float) -> Tensor:
-    """Predictions [2, ...] (unconditional, conditional) -> guided [1, ...]; [1, ...] is returned as it is."""
+    """Predictions [2B, ...] (B unconditional, then B conditional) -> guided [B, ...]; [1, ...] is returned as it is."""
     if predictions.shape[0] == 1:
         return predictions
     unconditional, conditional = predictions.chunk(2)

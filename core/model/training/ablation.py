@@ -2,7 +2,8 @@
 
 A variant is trained in one stage; with an anchor, CAM and APM are trained together from the first step. It is trained
 several times, each with another seed: a trial. The seed determines the weights of new layers and the order of samples.
-All variants of a seed have the same batches and learning rate, so they see the same samples in the same order.
+All variants of a seed have the same batches, learning rate and dropouts, so they see the same samples in the same
+order.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from core.model.training.loop.checkpoints import (
     CheckpointError,
     CheckpointMismatch,
     load_averaged,
+    require_trained,
     trained_parameters,
 )
 from core.model.training.loop.train import train
@@ -124,7 +126,7 @@ class Ablation:
     """Trials on the trained base of one working folder, each in its own subfolder of `folder`."""
 
     def __init__(self, recipe: Recipe, work: Path, folder: Path, budget: Budget) -> None:
-        """`work` is the working folder in which the recipe's stages clip, vae, video and sight were trained."""
+        """`work` is the working folder in which the recipe's stages of BASE were trained."""
         self.models = SpritesModels(recipe, work)
         self.folder = folder
         self.budget = budget
@@ -141,9 +143,9 @@ class Ablation:
         return int(torch.load(checkpoint, weights_only=True, mmap=True)["step"]) if checkpoint.is_file() else 0
 
     def check_base(self, trial: Trial) -> None:
-        """Raises CheckpointMismatch if the trial was made on another base."""
-        record = read_record(self.folder, trial)
-        if record is not None and record.base != self._base:
+        """Raises StageNotTrained, and CheckpointMismatch if the trial was made on another base."""
+        base, record = self._base, read_record(self.folder, trial)
+        if record is not None and record.base != base:
             raise CheckpointMismatch(
                 f"{self.folder / trial.name} was trained on another base: remove it to train it again"
             )
@@ -156,7 +158,9 @@ class Ablation:
 
     @cached_property
     def _base(self) -> dict[str, str]:
-        """SHA-256 of the base's checkpoints."""
+        """SHA-256 of the base's checkpoints. Raises StageNotTrained."""
+        for stage in BASE:
+            require_trained(self.models.folder / stage)
         return {stage: file_sha256(self.models.folder / stage / CHECKPOINT) for stage in BASE}
 
     def train(self, trial: Trial) -> int:
@@ -170,10 +174,6 @@ class Ablation:
     def task(self, trial: Trial) -> MemoryTask:
         """The trial's task at step 0. Raises StageNotTrained."""
         models, variant = self.models, trial.variant
-        stage = models.recipe.stages["apm" if variant.with_anchor else "cam"]
-        dropouts = stage.dropouts or Dropouts()
-        if variant.history_noise is not None:
-            dropouts = replace(dropouts, history_noise=variant.history_noise)
         return MemoryTask(
             models.unet,
             models.text_encoder,
@@ -185,7 +185,7 @@ class Ablation:
             models.recipe.seed if trial.seed is None else trial.seed,
             models.recipe.stages["cam"].batch,
             models.latent_scale,
-            dropouts,
+            dropouts_of(models.recipe, variant),
         )
 
     def untrained(self, trial: Trial) -> Memory:
@@ -210,6 +210,13 @@ class Ablation:
     def _encode(self, pictures_n3pr: Tensor) -> Tensor:
         """Pictures [N, 3, P, R] in [-1, 1] -> scaled latents [N, C, H, W]."""
         return encode_frames(self.models.scaled_vae, pictures_n3pr.float()).transpose(0, 1)
+
+
+def dropouts_of(recipe: Recipe, variant: Variant) -> Dropouts:
+    """Those of the stage `apm` for every variant, or they would differ in more than their conditioning; without an
+    anchor its part has no effect. Only the history noise may be the variant's own."""
+    dropouts = recipe.stages["apm"].dropouts or Dropouts()
+    return dropouts if variant.history_noise is None else replace(dropouts, history_noise=variant.history_noise)
 
 
 def read_record(folder: Path, trial: Trial) -> TrialRecord | None:

@@ -39,12 +39,12 @@ from core.model.training import samples
 from core.model.training.clips.clip_cache import ClipCache, Encoders, encode_clips
 from core.model.training.clips.clip_files import read_clips
 from core.model.training.clips.memory_stages import NO_DROPOUTS, ClipsMemoryTask, train_spatial_layers
-from core.model.training.distillation_run import distillation_task, sample_rows
+from core.model.training.distillation_run import distillation_task, pinned_entries, sample_rows
 from core.model.training.loop import parallel
-from core.model.training.loop.checkpoints import is_trained, load_averaged
+from core.model.training.loop.checkpoints import is_trained, load_averaged, read_checkpoint
 from core.model.training.loop.train import train
 from core.model.training.recipe import ClipsData, PresetNetworks, Recipe, RecipeError
-from core.model.training.stage_names import DISTILLATION_STAGES
+from core.model.training.stage_names import DISTILLATION_STAGES, MEMORY_STAGES
 from core.model.training.stages.distilled import Distilled, DistilledFirstChunks, DistilledWindows
 from core.model.training.stages.history import HISTORY_FRAMES, WINDOW_FRAMES
 from core.model.training.stages.memory import Memory
@@ -87,14 +87,16 @@ class ClipsTrainingRun:
 
     def run(self, stage: str) -> int:
         """Train a stage, continuing from its checkpoint, and write samples; returns the total steps done."""
+        plan, pinned = self.recipe.stages[stage].plan, self.recipe.pinned(stage)
         if stage in DISTILLATION_STAGES:
+            pinned = pinned_entries(self.recipe, stage, self.folder, self.preset)
             task = distillation_task(self.recipe, stage, self.folder, self._distilled(stage), self.preset)
             make_rows = sample_rows(self.recipe, stage, task, self._sampling_parts, self._openings)
         else:
             task = self.task(stage)
+            pinned |= {"memory": self.networks.memory}
             make_rows = partial(samples.continuations, self._sampling_parts, task.unet, task.memory, self._openings)
         sampler = samples.file_sampler(self.folder / stage, self.preset.fps, make_rows)
-        plan, pinned = self.recipe.stages[stage].plan, self.recipe.pinned(stage)
         return train(task, plan, self.folder / stage, sampler, pinned)
 
     def task(self, stage: str) -> ClipsMemoryTask:
@@ -159,8 +161,8 @@ class ClipsTrainingRun:
 
     @property
     def keeps_memory(self) -> bool:
-        """Whether the recipe distils the preset's own memories and trains none."""
-        return not {"cam", "apm"} & set(self.recipe.stages)
+        """Whether the memories are the preset's own: the recipe trains none, and none are in the folder."""
+        return not set(MEMORY_STAGES) & set(self.recipe.stages) and not any(map(self.has_trained, MEMORY_STAGES))
 
     @property
     def _weights(self) -> Path:
@@ -187,8 +189,13 @@ class ClipsTrainingRun:
 
     @property
     def base_folder(self) -> str:
-        """Weights subfolder of the base that the first stage starts from."""
-        return self.original_base_folder if self.networks.memory == "new" else "unet"
+        """Weights subfolder of the base that the memories were trained on, or are going to be."""
+        memory = self.networks.memory
+        if not set(MEMORY_STAGES) & set(self.recipe.stages) and not self.keeps_memory:
+            # They were trained by another recipe.
+            stage = "apm" if self.has_trained("apm") else "cam"
+            memory = read_checkpoint(self.folder / stage).get("origin", {}).get("memory", "new")
+        return self.original_base_folder if memory == "new" else "unet"
 
     @property
     def original_base_folder(self) -> str:

@@ -26,7 +26,7 @@ from core.model.training.sprites_export import export_preset
 from core.model.training.sprites_models import SpritesModels
 from core.model.training.sprites_run import SpritesTrainingRun
 from core.model.training.stage_names import DISTILLATION_STAGES, MEMORY_STAGES, NEEDS, STAGES
-from core.model.training.warm_start import begin_with
+from core.model.training.warm_start import begin_with, check_continued
 from core.service.domain.errors import LongtakeError
 
 _EPILOG = """\
@@ -40,6 +40,8 @@ examples:
   longtake train sprites-image --threads 1        image model, ControlNet and editor of the same world, to
                                                   runs/sprites-image/presets
   longtake train streaming-t2v --clips my-clips   memories of the full-size model on your own videos
+  longtake train streaming-t2v-distil --clips my-clips --out runs/streaming-t2v
+                                                  then their guidance and steps into adapters
   accelerate launch --multi_gpu --num_processes 4 -m core.model.training.command streaming-t2v --clips my-clips
                                                   the same on four GPUs
   tensorboard --logdir runs                       losses, learning rates and speed of all stages
@@ -68,7 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "recipe", help="name of a shipped recipe (sprites, sprites-image, streaming-t2v) or path of a TOML file"
+        "recipe",
+        help="shipped recipe (sprites, sprites-image, streaming-t2v, streaming-t2v-distil) or path of a TOML file",
     )
     parser.add_argument(
         "--clips", type=Path, metavar="FOLDER", help="your videos with captions.jsonl, for a recipe on clips"
@@ -140,6 +143,7 @@ def initialise(recipe: Recipe, preset: str, chosen: Sequence[str], folder: Path)
     if recipe.networks.source != "sprites":
         raise RecipeError(f"--begin-with: recipe {recipe.name!r} starts from the preset in its [networks]")
     models, weights = SpritesModels(recipe, folder), find_preset(preset).weights
+    check_continued(models, chosen)
     if parallel.rank() == 0:
         stages = ", ".join(begin_with(models, weights, chosen)) or "none, all have checkpoints"
         parallel.print_once(f"stages initialised with the weights of {preset}: {stages}")

@@ -14,7 +14,8 @@ from core.model.engines.streaming_t2v.loading import noise_schedule
 from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.networks.adapters import Adapter
 from core.model.training import samples
-from core.model.training.distilled_sampling import PART_OF, STAGES_OF, Part, teacher_sampling, with_distilled
+from core.model.training.distilled_base import DISTILLED_WEIGHTS, base_digest, check_base, fits
+from core.model.training.distilled_sampling import PART_OF, STAGES_OF, Part, teacher_guidance, with_distilled
 from core.model.training.loop.checkpoints import is_trained, load_averaged
 from core.model.training.recipe import Recipe
 from core.model.training.samples import Opening, Row, SamplingParts
@@ -32,7 +33,7 @@ def distillation_task(
     """
     few_steps, before = recipe.stages[stage].few_steps, continued_stage(stage)
     adapter, rank = new_adapter(recipe, stage, distilled.network), rank_of(recipe, stage)
-    schedule, scale = noise_schedule(preset), teacher_sampling(preset, PART_OF[stage]).guidance_scale
+    schedule, scale = noise_schedule(preset), teacher_guidance(preset, PART_OF[stage])
     if few_steps is None or before is None:
         return GuidanceTask(distilled, adapter, rank, schedule, scale, recipe.seed)
     load_averaged(folder / before, {"adapter": adapter})
@@ -54,9 +55,25 @@ def rank_of(recipe: Recipe, stage: str) -> int:
 
 
 def last_trained(recipe: Recipe, folder: Path, part: Part) -> str | None:
-    """The stage whose adapter serves a part: the last one that is in the recipe and has a checkpoint, if any."""
-    trained = [stage for stage in STAGES_OF[part] if stage in recipe.stages and is_trained(folder / stage)]
+    """The stage whose adapter serves a part: the last one in the recipe that has a checkpoint, of these weights."""
+    trained = [stage for stage in trained_stages(recipe, folder, part) if fits(folder, stage)]
     return trained[-1] if trained else None
+
+
+def trained_stages(recipe: Recipe, folder: Path, part: Part) -> list[str]:
+    """The stages of a part that are in the recipe and have a checkpoint."""
+    return [stage for stage in STAGES_OF[part] if stage in recipe.stages and is_trained(folder / stage)]
+
+
+def pinned_entries(recipe: Recipe, stage: str, folder: Path, preset: StreamingPreset) -> dict[str, int | str]:
+    """What a resumed stage must not change: the recipe's entries, the teacher's guidance and the distilled weights.
+
+    Raises CheckpointMismatch if there is an adapter of other weights, RecipeError.
+    """
+    check_base(folder, stage)
+    part = PART_OF[stage]
+    guidance = str(teacher_guidance(preset, part))
+    return recipe.pinned(stage) | {"guidance_scale": guidance, DISTILLED_WEIGHTS: base_digest(folder, part)}
 
 
 def trained_adapter(recipe: Recipe, folder: Path, stage: str, network: nn.Module) -> Adapter:

@@ -16,8 +16,10 @@ from core.model.engines.streaming_t2v.preset import (
     PresetSampling,
     StreamingPreset,
 )
-from core.model.training.distillation_run import last_trained, trained_adapter
-from core.model.training.distilled_sampling import Part, distilled_sampling, teacher_sampling
+from core.model.training.distillation_run import last_trained, trained_adapter, trained_stages
+from core.model.training.distilled_base import fits, other_weights
+from core.model.training.distilled_sampling import Part, distilled_sampling, part_of, teacher_sampling
+from core.model.training.loop import parallel
 from core.model.training.preset_files import save_weights
 from core.model.training.recipe import Recipe
 from core.service.domain.schema import DEFAULT_PROFILE
@@ -36,24 +38,32 @@ def export_adapters(
     """Write `folder`/distilled/ with the adapters in the `working` folder; returns the preset.json that uses them.
 
     `content`: preset.json without them. `network_of`: the undistilled networks of a part. `kept`: files of adapters
-    that `content` names and that still fit; other parts that it calls distilled are sampled without. Raises
-    RecipeError, CheckpointMismatch.
+    that `content` names and that still fit; other parts that a profile calls distilled are sampled without.
+    An adapter of weights that were trained since is left out, with a printed line. Raises RecipeError,
+    CheckpointMismatch.
     """
     shutil.rmtree(folder / ADAPTERS_FOLDER, ignore_errors=True)
     preset = StreamingPreset.model_validate(content)
-    changes: dict[str, PresetSampling] = {}
+    profiles: dict[str, dict[str, Any]] = dict(content["profiles"])
+
+    def sample_with(name: str, part: Part, sampling: PresetSampling) -> None:
+        profiles[name] = profiles[name] | {part: sampling.model_dump(mode="json", exclude_defaults=True)}
+
     for part, name in _FILES.items():
         stage, target = last_trained(recipe, working, part), folder / ADAPTERS_FOLDER / name
-        was_distilled = any(getattr(profile, part).distilled for profile in preset.profiles.values())
+        for left_out in trained_stages(recipe, working, part):
+            if not fits(working, left_out):
+                fix = f"remove {working / left_out} and train the stage {left_out} again"
+                parallel.print_once(f"{other_weights(working, left_out)}: not exported; {fix}")
+        distilled = [key for key, profile in preset.profiles.items() if part_of(profile, part).distilled]
         if stage is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
             save_weights(trained_adapter(recipe, working, stage, network_of(part)), target)
-            changes[part] = distilled_sampling(recipe, stage, teacher_sampling(preset, part))
-        elif kept and part in kept and was_distilled:
+            sample_with(DEFAULT_PROFILE, part, distilled_sampling(recipe, stage, teacher_sampling(preset, part)))
+        elif kept and part in kept and distilled:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(kept[part], target)
-        elif was_distilled:
-            changes[part] = teacher_sampling(preset, part)
-    written = {part: sampling.model_dump(mode="json", exclude_defaults=True) for part, sampling in changes.items()}
-    profiles = content["profiles"]
-    return content | {"profiles": profiles | {DEFAULT_PROFILE: profiles[DEFAULT_PROFILE] | written}}
+        else:
+            for key in distilled:
+                sample_with(key, part, teacher_sampling(preset, part))
+    return content | {"profiles": profiles}

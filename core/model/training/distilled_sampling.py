@@ -28,12 +28,23 @@ def teacher_sampling(preset: StreamingPreset, part: Part) -> PresetSampling:
     Raises RecipeError if it never does.
     """
     profiles = [preset.profiles[DEFAULT_PROFILE], *preset.profiles.values()]
-    for sampling in (_part(profile, part) for profile in profiles):
+    for sampling in (part_of(profile, part) for profile in profiles):
         if not sampling.distilled:
             return sampling
     raise RecipeError(
         f"preset {preset.name!r} has no profile whose {part} are not distilled: their guidance is unknown"
     )
+
+
+def teacher_guidance(preset: StreamingPreset, part: Part) -> float:
+    """The guidance scale that a student learns. Raises RecipeError if the preset guides some timesteps only."""
+    teacher = teacher_sampling(preset, part)
+    if teacher.guidance_interval is not None:
+        raise RecipeError(
+            f"preset {preset.name!r} has a guidance_interval for its {part}, which distillation cannot learn: it needs "
+            "an undistilled profile that guides every step"
+        )
+    return teacher.guidance_scale
 
 
 def distilled_sampling(recipe: Recipe, stage: str, teacher: PresetSampling) -> PresetSampling:
@@ -61,5 +72,6 @@ def with_distilled(preset: StreamingPreset, recipe: Recipe, stages: list[str]) -
     return preset.model_copy(update={"profiles": profiles})
 
 
-def _part(profile: PresetProfile, part: Part) -> PresetSampling:
+def part_of(profile: PresetProfile, part: Part) -> PresetSampling:
+    """How a profile samples a part."""
     return profile.windows if part == "windows" else profile.first_chunk

@@ -16,6 +16,7 @@ from core.model.training.stage_names import (
     CLIPS_STAGES,
     DISTILLATION_STAGES,
     IMAGE_STAGES,
+    MEMORY_STAGES,
     STAGES,
     WITH_DROPOUTS,
     continued_stage,
@@ -155,7 +156,8 @@ class Recipe:
         pinned: dict[str, int | str] = {"seed": self.seed, "batch": entry.batch}
         if entry.rank is not None:
             pinned["rank"] = entry.rank
-        return pinned if entry.few_steps is None else pinned | asdict(entry.few_steps)
+        few_steps = {} if entry.few_steps is None else asdict(entry.few_steps)
+        return pinned | {f"few_steps.{name}": value for name, value in few_steps.items()}
 
     def on_clips(self, folder: Path) -> Recipe:
         """The same recipe with another folder of clips. Raises RecipeError."""
@@ -273,6 +275,9 @@ def _check_stages(recipe: Recipe) -> None:
     for name, stage in recipe.stages.items():
         if stage.dropouts is not None and name not in WITH_DROPOUTS:
             raise RecipeError(f"[stages.{name}] dropouts: only {', '.join(WITH_DROPOUTS)} have them")
+        generates = recipe.networks.source == "sprites" and name in MEMORY_STAGES
+        if stage.dropouts is not None and stage.dropouts.generated_past and not generates:
+            raise RecipeError(f"[stages.{name}.dropouts] generated_past: only cam and apm of sprites have it")
         _check_distillation(recipe, name, stage)
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from core.model.training import samples
-from core.model.training.distillation_run import distillation_task, sample_rows
+from core.model.training.distillation_run import distillation_task, pinned_entries, sample_rows
 from core.model.training.loop.train import Sampler, Task, train
 from core.model.training.sprites import world
 from core.model.training.sprites.clip_bank import ClipBank
@@ -36,8 +36,10 @@ class SpritesTrainingRun(SpritesModels):
 
     def run(self, stage: str) -> int:
         """Train a stage, continuing from its checkpoint, and write samples; returns the total steps done."""
-        task = self.task(stage)
         plan, pinned = self.recipe.stages[stage].plan, self.recipe.pinned(stage)
+        if stage in DISTILLATION_STAGES:
+            pinned = pinned_entries(self.recipe, stage, self.folder, self.sampling_parts.preset)
+        task = self.task(stage)
         return train(task, plan, self.folder / stage, self.sampler(stage, task), pinned)
 
     def task(self, stage: str) -> Task:

@@ -15,9 +15,12 @@ from torch import Tensor, nn
 from core.model.engines.streaming_t2v.preset import ADAPTERS_FOLDER, FIRST_CHUNK_ADAPTER, WINDOWS_ADAPTER
 from core.model.presets.files import read_file, read_weights
 from core.model.training.distillation_run import new_adapter
+from core.model.training.distilled_base import DISTILLED_WEIGHTS, base_digest
+from core.model.training.distilled_sampling import PART_OF, Part
 from core.model.training.loop.checkpoints import write_initial_checkpoint
 from core.model.training.recipe import RecipeError
 from core.model.training.sprites_models import SpritesModels
+from core.model.training.stage_names import continued_stage
 from core.model.training.stages.decoder import decoder_parts
 from core.service.engines.refiner import REFINER_FOLDER
 
@@ -29,6 +32,8 @@ _CONTINUES = {
     "first_chunk_steps": "first_chunk_guidance",
 }
 """Stages that train the same networks further as another one."""
+_BASE_OF: dict[Part, set[str]] = {"windows": {"video", "apm"}, "first_chunk": {"video"}}
+"""The stages whose networks the adapter of a part belongs to."""
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
@@ -36,19 +41,35 @@ def begin_with(models: SpritesModels, preset: Path, chosen: Sequence[str]) -> li
     """Initialise stages without a checkpoint from a preset's folder of weights; returns the names of these stages.
 
     A preset has no weights of the stage `sight`, and those of `decoder` and `refiner` only if it has a refiner. Its
-    adapters are those of the *_steps stages, their teachers, the *_guidance stages, begin anew. A
-    chosen stage that continues another chosen one is not initialised. Raises RecipeError if weights do not fit the
+    adapters are those of the *_steps stages, initialised only together with the networks that they belong to, and not
+    if the *_guidance stage, which always begins anew, is chosen. A chosen stage that continues another chosen one is
+    not initialised. Raises RecipeError if weights do not fit the
     recipe's networks, PresetError if a file is missing or damaged.
     """
     initialised: list[str] = []
     # All are read before any is written, so a preset that does not fit leaves nothing behind.
     for stage, modules in list(_stage_modules(models, preset)):
-        continues = stage in chosen and _CONTINUES.get(stage) in chosen
-        if continues or models.has_trained(stage):
+        if models.has_trained(stage):
             continue
-        write_initial_checkpoint(models.folder / stage, modules)
+        origin: dict[str, int | str] = {}
+        if stage in PART_OF:
+            # An adapter belongs to the preset's networks, and is replaced by what a chosen *_guidance stage learns.
+            if not _BASE_OF[PART_OF[stage]] <= set(initialised) or _CONTINUES[stage] in chosen:
+                continue
+            origin[DISTILLED_WEIGHTS] = base_digest(models.folder, PART_OF[stage])
+        elif stage in chosen and _CONTINUES.get(stage) in chosen:
+            continue
+        write_initial_checkpoint(models.folder / stage, modules, origin)
         initialised.append(stage)
     return initialised
+
+
+def check_continued(models: SpritesModels, chosen: Sequence[str]) -> None:
+    """Raises RecipeError for a chosen *_steps stage without its *_guidance stage, which no preset has."""
+    for stage in chosen:
+        before = continued_stage(stage)
+        if before is not None and before not in chosen and not models.has_trained(before):
+            raise RecipeError(f"--begin-with: no preset has the stage {before}, which {stage} continues: choose both")
 
 
 def _stage_modules(models: SpritesModels, preset: Path) -> Iterator[tuple[str, Mapping[str, nn.Module]]]:

@@ -6,7 +6,6 @@ Admission and GET /models use its `capabilities` and `profile_defaults`. Unknown
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -28,6 +27,7 @@ from core.service.domain.errors import PresetError
 from core.service.domain.frame_rate import FrameRate
 from core.service.domain.schema import MIN_FRAMES, FirstChunkSampling, Profile
 from core.service.engines.capabilities import Capabilities
+from core.service.engines.hub_names import plain_name, require_inside
 from core.service.engines.refiner import DEFAULT_REFINER, REFINERS, RefinerPreset
 from core.service.settings import Settings
 
@@ -38,8 +38,6 @@ MIN_SIDE_PIXELS = 16
 FIX = "restore the preset's files"
 PIPELINE_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model"})
 """Of the files of a PipelineDownload: weights, configs, and the tokenizers' merges.txt and spiece.model."""
-_VARIANT = re.compile(r"\.(?:fp16|bf16)(?=[.-])")
-"""In names of weights, of their shards, and of the indices of these."""
 
 LimitName = Literal[
     "max_frames",
@@ -98,26 +96,14 @@ class PipelineFiles(HubFiles):
         for name in files:
             if PurePosixPath(name).suffix not in PIPELINE_SUFFIXES:
                 raise ValueError(f"{name} is no safetensors, config or tokenizer file; name the .safetensors file")
-            _require_inside(name)
+            require_inside(name)
         return files
 
     @field_validator("into")
     @classmethod
     def _inside(cls, into: str) -> str:
-        _require_inside(into)
+        require_inside(into)
         return into
-
-
-def plain_name(name: str) -> str:
-    """The name of a file of weights, of a shard or of an index, without its variant."""
-    return _VARIANT.sub("", name)
-
-
-def _require_inside(name: str) -> None:
-    """Raises ValueError for a path that leads out of its folder, or into a hidden one."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or any(part.startswith(".") for part in path.parts):
-        raise ValueError(f"{name} is no path within the weights folder")
 
 
 class PipelineDownload(PresetPart):

@@ -5,15 +5,20 @@ Shapes: K seeds, N videos.
 
 from __future__ import annotations
 
+import bisect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from core.model.evaluation.metrics.bootstrap import Values
+from core.model.evaluation.metrics.student import t_bound
 
-_DEVIATIONS = 1.96 + 0.84
-"""Standard errors from 0 at which a 95 % interval excludes 0 with probability 0.8, for a normal distribution."""
+_FURTHER = 0.84
+"""Standard errors beyond the bound of the interval at which it excludes 0 with probability 0.8."""
+_MOST = 1_000_000
+"""More seeds or videos are as good as no number."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,23 @@ class VarianceParts:
     def of_mean(self, seeds: int, videos: int) -> float:
         """Variance of the mean over this many seeds and videos."""
         return (self.seeds or 0.0) / seeds + self.videos / videos + self.rest / (seeds * videos)
+
+    def degrees_of_freedom(self, seeds: int, videos: int) -> float:
+        """Of the estimate of that variance (Satterthwaite 1946), at least the smaller number of units minus 1.
+
+        It is a sum of the mean squares of seeds, of videos and (negative) of the rest.
+        """
+        if self.seeds is None:
+            return videos - 1
+        of_seeds, of_videos = videos * self.seeds + self.rest, seeds * self.videos + self.rest
+        spread = of_seeds**2 / (seeds - 1) + of_videos**2 / (videos - 1) + self.rest**2 / ((seeds - 1) * (videos - 1))
+        least = float(min(seeds, videos) - 1)
+        return max(least, (of_seeds + of_videos - self.rest) ** 2 / spread) if spread > 0 else least
+
+    def excludes_0(self, mean: float, seeds: int, videos: int) -> bool:
+        """Whether the interval of this mean over as many seeds and videos excludes 0 with probability 0.8."""
+        deviations = t_bound(self.degrees_of_freedom(seeds, videos)) + _FURTHER
+        return abs(mean) >= deviations * math.sqrt(self.of_mean(seeds, videos))
 
 
 def variance_parts(values_KN: Values) -> VarianceParts:
@@ -53,42 +75,45 @@ def variance_parts(values_KN: Values) -> VarianceParts:
 
 @dataclass(frozen=True)
 class ExperimentSize:
-    """Sizes at which an effect as observed would exclude 0 with probability 0.8 (normal approximation)."""
+    """Sizes at which the interval of an effect as observed would exclude 0 with probability 0.8."""
 
     seeds: int | None
     """With the same videos; None: no number is enough."""
     videos: int | None
     """With the same seeds; None: no number is enough."""
-    both: tuple[int, int]
-    """Seeds and videos, both larger by the same factor."""
+    both: tuple[int, int] | None
+    """Seeds and videos in the same ratio; None: no number is enough."""
 
 
 def required_size(values_KN: Values) -> ExperimentSize | None:
-    """The size that the observed mean and variance require; None for a mean of 0, which no experiment excludes."""
+    """The size that the observed mean and variance require.
+
+    None for a mean of 0, which no experiment excludes, and for one seed, which does not show the variance of training.
+    """
     seeds, videos = values_KN.shape
     mean, parts = float(values_KN.mean()), variance_parts(values_KN)
-    if mean == 0:
+    if mean == 0 or parts.seeds is None:
         return None
-    allowed = (mean / _DEVIATIONS) ** 2
-    between_seeds = parts.seeds or 0.0
-    # factor f: fixed / f + rest / f**2 = allowed
-    fixed, rest = between_seeds / seeds + parts.videos / videos, parts.rest / (seeds * videos)
-    factor = (fixed + math.sqrt(fixed**2 + 4 * allowed * rest)) / (2 * allowed)
-    more_seeds = (
-        None if parts.seeds is None else _count(parts.seeds + parts.rest / videos, allowed, parts.videos / videos)
+
+    def videos_of(number: int) -> int:
+        return max(2, math.ceil(number * videos / seeds))
+
+    both = _least(lambda number: parts.excludes_0(mean, number, videos_of(number)))
+    return ExperimentSize(
+        _least(lambda number: parts.excludes_0(mean, number, videos)),
+        _least(lambda number: parts.excludes_0(mean, seeds, number)),
+        None if both is None else (both, videos_of(both)),
     )
-    more_videos = _count(parts.videos + parts.rest / seeds, allowed, between_seeds / seeds)
-    return ExperimentSize(more_seeds, more_videos, (_ceil(seeds * factor), _ceil(videos * factor)))
 
 
-def _count(each: float, allowed: float, fixed: float) -> int | None:
-    """The smallest n with each / n + fixed <= allowed."""
-    return _ceil(each / (allowed - fixed)) if allowed > fixed else None
-
-
-def _ceil(number: float) -> int:
-    """Rounded up, at least 1."""
-    return max(1, math.ceil(number))
+def _least(is_enough: Callable[[int], bool]) -> int | None:
+    """The smallest number from 2 on that is enough, as all larger ones are; None if there is none."""
+    enough = 2
+    while not is_enough(enough):
+        enough *= 2
+        if enough > _MOST:
+            return None
+    return bisect.bisect_left(range(enough), True, lo=min(enough, max(2, enough // 2)), key=is_enough)
 
 
 def complete_videos(values_KN: Values) -> Values:

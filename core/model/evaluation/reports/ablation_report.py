@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from core.model.evaluation.metrics.bootstrap import Interval, Values, two_level_interval
+from core.model.evaluation.metrics.bootstrap import Interval, Values
 from core.model.evaluation.metrics.measurements import Measured
 from core.model.evaluation.metrics.power import ExperimentSize, complete_videos, required_size
+from core.model.evaluation.metrics.two_levels import two_level_interval
 from core.model.evaluation.reports.ablation_claims import EXPLANATIONS
 from core.model.evaluation.reports.chart import Panel, Point, chart
 
@@ -221,14 +222,14 @@ class Comparison:
 
     def _metric_panel(self, metric: ComparedMetric) -> Panel:
         means = {results.label: self._mean(name, metric) for name, results in self.variants.items()}
-        points = [Point(label, *astuple(mean)) for label, mean in means.items() if mean is not None]
+        points = [Point(label, *astuple(mean)) for label, mean in means.items() if mean is not None and mean.is_known]
         return Panel(f"{metric.name}: {metric.better} is better", points)
 
     def _gain_panels(self) -> list[Panel]:
         """A panel per metric with expectations: how much better, green if confirmed, red if the reverse is."""
         panels: dict[str, list[Point]] = {}
         for finding in self.findings():
-            if finding.gain is None:
+            if finding.gain is None or not finding.gain.is_known:
                 continue
             expectation = finding.expectation
             label = f"{self._label(expectation.better)} against {self._label(expectation.worse)}"
@@ -250,18 +251,16 @@ def requirement(finding: Finding) -> str:
     assert finding.gain is not None, "only measured effects have a size"
     if finding.verdict == "reverse":
         return "More seeds or videos of this budget would only confirm the reverse."
+    if finding.seeds == 1:
+        return "One seed does not show the variance of training, so no size of an experiment follows from it."
     if finding.required is None:
         return "The observed difference is 0 or of one video only, so no size of an experiment follows from it."
     size, effect = finding.required, f"An effect of the observed size ({finding.gain.value:.3g})"
     direction = "" if finding.gain.value > 0 else ", which would be the reverse,"
     seeds = _alternative(size.seeds, "seeds", f"the same {finding.videos} videos")
-    if finding.seeds == 1:
-        seeds = "an unknown number of seeds (one does not show the variance of training)"
     videos = _alternative(size.videos, "videos", f"the same number of seeds ({finding.seeds})")
-    return (
-        f"{effect}{direction} would exclude 0 with 80 % probability with {seeds}; or with {videos};"
-        f" or with {size.both[0]} seeds of {size.both[1]} videos."
-    )
+    both = "" if size.both is None else f"; or with {size.both[0]} seeds of {size.both[1]} videos"
+    return f"{effect}{direction} would exclude 0 with 80 % probability with {seeds}; or with {videos}{both}."
 
 
 def _alternative(number: int | None, what: str, fixed: str) -> str:

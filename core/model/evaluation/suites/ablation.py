@@ -30,6 +30,7 @@ from core.model.evaluation.suites.ablation_forecast import Forecast, Pace
 from core.model.evaluation.suites.ablation_studies import METRICS, STUDIES, WITHOUT_LPIPS, AblationStudy
 from core.model.evaluation.suites.ablation_workspace import AblationWorkspace, Videos
 from core.model.training.ablation import (
+    BASE,
     Ablation,
     Budget,
     Trial,
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "suites `ablations` and `history-noise`", "train variants of the memories on a base, then compare them"
     )
     group.add_argument(
-        "--work", type=Path, help="working folder of `longtake train` with its stages clip, vae, video and sight"
+        "--work", type=Path, help=f"working folder of `longtake train` with its stages {', '.join(BASE)}"
     )
     group.add_argument("--recipe", default="sprites", help="the recipe trained there (default: %(default)s)")
     group.add_argument(

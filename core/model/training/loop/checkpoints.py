@@ -41,11 +41,18 @@ def require_trained(folder: Path) -> None:
         raise StageNotTrained(f"{folder / CHECKPOINT} is missing: train the stage {folder.name!r} first")
 
 
-def write_initial_checkpoint(folder: Path, modules: Mapping[str, nn.Module]) -> None:
-    """Write the modules' weights to `folder` as a checkpoint of 0 steps: the stage starts from them."""
+def write_initial_checkpoint(
+    folder: Path, modules: Mapping[str, nn.Module], origin: Mapping[str, int | str] | None = None
+) -> None:
+    """Write the modules' weights to `folder` as a checkpoint of 0 steps: the stage starts from them.
+
+    `origin`: what a run that resumes it must not change.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     average = [parameter.detach().clone() for parameter in trained_parameters(modules)]
-    write_checkpoint(folder, {**module_weights(modules), "average": average, "step": 0, "spent": 0.0})
+    write_checkpoint(
+        folder, {**module_weights(modules), "average": average, "step": 0, "spent": 0.0, "origin": dict(origin or {})}
+    )
 
 
 def module_weights(modules: Mapping[str, nn.Module]) -> dict[str, Any]:

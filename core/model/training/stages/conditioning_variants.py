@@ -1,7 +1,7 @@
 """Alternatives to CAM for conditioning a window on its history, as compared in the paper's ablation.
 
 Each one replaces CAM's feature extractor and mergers, so training and sampling run it like CAM. All share the same
-frozen base and start with the base's output. Copies of the base's encoder read the first frame if the base does.
+frozen base and start with the base's output.
 
 Shapes: A samples, C channels, F frames of a window, G conditioning frames, N = A*F or A*G (batch-major), H, W latent
 rows and columns, P, R picture rows and columns, L text tokens, D text width.

@@ -16,6 +16,8 @@ def toy_recipe() -> Recipe:
 @pytest.fixture(scope="session")
 def toy_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
-    stages = [argument for stage in ("clip", "vae", "image", "video", "sight") for argument in ("--stage", stage)]
+    stages = [
+        argument for stage in ("clip", "tower", "vae", "image", "video", "sight") for argument in ("--stage", stage)
+    ]
     assert main(["sprites", "--smoke", "--out", str(folder), *stages]) == 0
     return folder

@@ -126,3 +126,14 @@ def test_factors_that_do_not_fit_are_refused_by_name(network: Network) -> None:
         merge(network, {"embed.weight.up": factors["embed.weight.up"]})
     with pytest.raises(ValueError, match=r"embed\.weight are \(15, 2\)"):
         merge(network, {**factors, "embed.weight.up": torch.zeros(15, 2)})
+
+
+def test_an_adapter_without_some_of_the_weights_is_refused_and_changes_nothing(network: Network) -> None:
+    factors, before = trained_adapter(network).state_dict(), network.embed.weight.detach().clone()
+    with pytest.raises(ValueError, match="no factors"):
+        merge(network, {})
+    only_embed = {name: factor for name, factor in factors.items() if name.startswith("embed.")}
+    assert len(only_embed) < len(factors)
+    with pytest.raises(ValueError, match="in one of adapter and network only, at rank 2"):
+        merge(network, only_embed)
+    assert torch.equal(network.embed.weight, before)

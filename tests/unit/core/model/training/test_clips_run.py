@@ -290,3 +290,24 @@ def test_pretrained_memories_come_from_the_preset(recipe_file: Path, tmp_path: P
     # New memories would be zero.
     assert memory.mergers.mid.proj_out.weight.any()
     assert all(weight.requires_grad for weight in memory.cam.parameters())
+
+
+def test_a_recipe_of_distillation_alone_continues_the_memories_of_its_folder(
+    recipe: Recipe, trained: Path, tmp_path: Path
+) -> None:
+    assert isinstance(recipe.networks, PresetNetworks)
+    stages = {name: recipe.stages[name] for name in DISTILLATION_STAGES}
+    alone = replace(recipe, networks=replace(recipe.networks, memory="pretrained"), stages=stages)
+    ours, theirs = ClipsTrainingRun(alone, trained).trained(), ClipsTrainingRun(recipe, trained).trained()
+    pairs = [(ours[0], theirs[0]), (ours[1].adapted, theirs[1].adapted)]
+    for one, other in pairs:
+        assert all(torch.equal(weight, one.state_dict()[name]) for name, weight in other.state_dict().items())
+    assert checkpoint(trained, "apm")["origin"]["memory"] == "new"
+    assert ClipsTrainingRun(alone, tmp_path).keeps_memory
+
+
+def test_distillation_of_the_full_size_model_is_a_recipe_of_its_own() -> None:
+    memories, distillation = load_recipe("streaming-t2v"), load_recipe("streaming-t2v-distil")
+    assert memories.stage_names == ("cam", "apm")
+    assert distillation.stage_names == DISTILLATION_STAGES
+    assert distillation.data == memories.data

@@ -71,6 +71,14 @@ GUIDANCE = {"window_guidance": {**STAGE, "rank": 4}}
         ({"networks": {**NETWORKS, "unet_channels": [8, 8, 8, 12]}}, r"unet_channels\] 3: .*multiple of 8"),
         ({"stages": {"cam": {**STAGE, "dropouts": {"text": 1}}}}, r"\[stages.cam.dropouts\] text: Unexpected"),
         (
+            {"stages": {"cam": {**STAGE, "dropouts": {"generated_past": 0.3}}}},
+            r"\[stages.cam.dropouts\] generated_past: only cam and apm of sprites have it",
+        ),
+        (
+            {"stages": {"window_guidance": {**STAGE, "rank": 4, "dropouts": {"generated_past": 0.3}}}},
+            r"\[stages.window_guidance.dropouts\] generated_past: only cam and apm",
+        ),
+        (
             {"stages": {"cam": {**STAGE, "dropouts": {"caption": 5}}}},
             r"\[stages.cam.dropouts\] caption: Input should be less than or equal to 1",
         ),

@@ -16,6 +16,8 @@ from core.model.engines.streaming_t2v.preset import StreamingPreset, read_preset
 from core.model.networks.base_network import predict_base
 from core.model.refinement.loading import load_refiner
 from core.model.training.command import main
+from core.model.training.distillation_run import last_trained
+from core.model.training.distilled_sampling import PART_OF
 from core.model.training.loop.checkpoints import StageNotTrained, load_averaged
 from core.model.training.loop.plan import Plan
 from core.model.training.loop.train import train
@@ -186,18 +188,38 @@ def test_an_initialised_stage_is_trained_from_its_weights(initialised: Path) -> 
 
 def test_a_stage_that_continues_a_chosen_one_is_not_initialised(toy: Recipe, trained: Path, tmp_path: Path) -> None:
     assert begin_with(SpritesTrainingRun(toy, tmp_path), trained / "preset", ["image", "video", "apm"]) == [
-        *("clip", "tower", "vae", "image", "cam", "apm", "window_steps", "first_chunk_steps", "decoder", "refiner")
+        *("clip", "tower", "vae", "image", "cam", "apm", "decoder", "refiner")
     ]
-    assert begin_with(SpritesTrainingRun(toy, tmp_path), trained / "preset", []) == ["video"]
+    assert begin_with(SpritesTrainingRun(toy, tmp_path), trained / "preset", []) == ["video", "first_chunk_steps"]
 
 
-def test_adapters_are_initialised_with_those_of_a_preset(trained: Path, initialised: Path) -> None:
+def test_adapters_are_initialised_with_those_of_a_preset(toy: Recipe, trained: Path, tmp_path: Path) -> None:
+    begin_with(SpritesTrainingRun(toy, tmp_path), trained / "preset", ["sight"])
     for stage in ("window_steps", "first_chunk_steps"):
-        ours, theirs = (torch.load(folder / stage / "last.pt", weights_only=True) for folder in (initialised, trained))
+        ours, theirs = (torch.load(folder / stage / "last.pt", weights_only=True) for folder in (tmp_path, trained))
         assert ours["step"] == 0
         for one, other in zip(ours["average"], theirs["average"], strict=True):
             assert torch.equal(one, other.half().float())
-        assert not (initialised / stage.replace("steps", "guidance")).exists()
+        assert last_trained(toy, tmp_path, PART_OF[stage]) == stage
+        assert not (tmp_path / stage.replace("steps", "guidance")).exists()
+
+
+def test_adapters_of_a_preset_are_left_out_where_their_networks_or_teachers_are_trained_anew(
+    toy: Recipe, trained: Path, initialised: Path, tmp_path: Path
+) -> None:
+    assert not (initialised / "window_steps").exists()  # its base was trained there
+    begin_with(SpritesTrainingRun(toy, tmp_path), trained / "preset", ["window_guidance"])
+    assert not (tmp_path / "window_steps").exists()
+    assert (tmp_path / "first_chunk_steps").exists()
+
+
+def test_few_steps_are_begun_with_their_guidance_only(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin = ["sprites", "--smoke", "--out", str(tmp_path), "--begin-with", str(trained / "preset")]
+    assert main([*begin, "--stage", "window_steps"]) == 2
+    assert "no preset has the stage window_guidance, which window_steps continues" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_preset_weights_of_other_sizes_are_refused(

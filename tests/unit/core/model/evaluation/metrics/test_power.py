@@ -1,7 +1,5 @@
 """Parts of the variance over seeds and videos, and the experiment that an observed effect requires."""
 
-import math
-
 import numpy as np
 import pytest
 
@@ -27,31 +25,28 @@ def test_the_parts_of_the_variance_are_found() -> None:
 
 def test_one_seed_does_not_show_the_variance_of_training() -> None:
     values = crossed(1, 50, 1.0, 0.0, 1.0, 0.0)
-    parts, size = variance_parts(values), required_size(values)
+    parts = variance_parts(values)
     assert (parts.seeds, parts.videos) == (None, pytest.approx(values.var(ddof=1)))
+    assert required_size(values) is None
+
+
+def test_the_seeds_required_account_for_the_few_degrees_of_freedom() -> None:
+    """Of seeds alone with mean 1 and standard deviation 1, ten: 2.262 + 0.84 < sqrt(10), but 2.306 + 0.84 > sqrt(9)."""
+    size = required_size(np.array([[0.0] * 5, [1.0] * 5, [2.0] * 5]))
     assert size is not None
-    assert size.seeds is None
+    assert (size.seeds, size.videos, size.both) == (10, None, (10, 17))
 
 
-def test_an_experiment_of_the_required_size_has_the_allowed_variance() -> None:
-    values = crossed(3, 20, 0.2, 0.3, 0.5, 1.0)
-    parts, size = variance_parts(values), required_size(values)
-    assert size is not None
-    allowed = (values.mean() / 2.8) ** 2
-    seeds, videos = size.both
-    assert parts.of_mean(seeds, videos) <= allowed
-    assert parts.of_mean(math.floor(seeds / 2), math.floor(videos / 2)) > allowed
-
-
-def test_more_of_one_kind_alone_reaches_the_allowed_variance_at_the_number_named() -> None:
+def test_an_experiment_of_the_required_size_is_the_smallest() -> None:
     values = crossed(3, 20, 1.0, 0.3, 0.5, 4.0)
-    parts, size = variance_parts(values), required_size(values)
+    parts, size, mean = variance_parts(values), required_size(values), float(values.mean())
     assert size is not None
     assert size.seeds is not None
     assert size.videos is not None
-    allowed = (values.mean() / 2.8) ** 2
-    assert parts.of_mean(size.seeds, 20) <= allowed < parts.of_mean(size.seeds - 1, 20)
-    assert parts.of_mean(3, size.videos) <= allowed < parts.of_mean(3, size.videos - 1)
+    assert parts.excludes_0(mean, size.seeds, 20)
+    assert not parts.excludes_0(mean, size.seeds - 1, 20)
+    assert parts.excludes_0(mean, 3, size.videos)
+    assert not parts.excludes_0(mean, 3, size.videos - 1)
 
 
 def test_no_number_of_videos_makes_up_for_seeds_that_differ() -> None:
@@ -75,10 +70,10 @@ def test_no_experiment_follows_from_a_difference_of_0() -> None:
     assert required_size(np.array([[1.0, -1.0], [-1.0, 1.0]])) is None
 
 
-def test_equal_differences_require_one_video() -> None:
+def test_equal_differences_require_the_fewest() -> None:
     size = required_size(np.ones((3, 5)))
     assert size is not None
-    assert (size.seeds, size.videos, size.both) == (1, 1, (1, 1))
+    assert (size.seeds, size.videos, size.both) == (2, 2, (2, 4))
 
 
 def test_videos_with_a_missing_value_are_left_out() -> None:

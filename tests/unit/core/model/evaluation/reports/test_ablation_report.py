@@ -86,7 +86,7 @@ def test_an_interval_that_excludes_0_decides(gain: Interval, expected: str) -> N
 
 
 def test_a_confirmed_result_needs_no_explanation() -> None:
-    comparison = compared([with_cuts(0, 0, 1)] * 3, [with_cuts(2, 3, 2)] * 3)
+    comparison = compared([with_cuts(0, 0, 1, 0, 0, 1)] * 3, [with_cuts(2, 3, 2, 2, 3, 2)] * 3)
     assert [finding.verdict for finding in comparison.findings()] == ["confirmed"]
     assert comparison.explanations() == []
     assert "Possible reason" not in comparison.text()
@@ -99,6 +99,7 @@ def test_a_result_that_is_not_clear_has_a_reason_a_test_and_the_size_it_requires
     assert EXPLANATIONS["cam > concat: hard cuts"].why in text
     (finding,) = comparison.findings()
     assert finding.required is not None
+    assert finding.required.both is not None
     seeds, videos = finding.required.both
     assert f"or with {seeds} seeds of {videos} videos." in text
     assert seeds > 3
@@ -111,13 +112,15 @@ def test_an_effect_that_points_the_other_way_is_called_so() -> None:
 
 
 def test_for_the_reverse_no_size_is_named() -> None:
-    text = "\n".join(compared([with_cuts(2, 3, 2)] * 3, [with_cuts(0, 0, 1)] * 3).explanations())
+    text = "\n".join(compared([with_cuts(2, 3, 2, 2, 3, 2)] * 3, [with_cuts(0, 0, 1, 0, 0, 1)] * 3).explanations())
     assert "More seeds or videos of this budget would only confirm the reverse." in text
     assert "80 %" not in text
 
 
-def test_one_seed_leaves_the_number_of_seeds_unknown() -> None:
-    assert "an unknown number of seeds" in "\n".join(compared(MIXED[:1], OTHERS[1:2]).explanations())
+def test_of_one_seed_only_the_unknown_variance_of_training_is_said() -> None:
+    text = "\n".join(compared(MIXED[:1], OTHERS[1:2]).explanations())
+    assert "One seed does not show the variance of training" in text
+    assert "80 %" not in text
 
 
 def test_no_size_follows_from_a_difference_of_0() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,9 +147,9 @@ def test_a_seed_changes_new_weights_and_samples_and_nothing_else(
     toy_recipe: Recipe, toy_work: Path, tmp_path: Path
 ) -> None:
     ablation = Ablation(toy_recipe, toy_work, tmp_path, Budget(1, 1))
-    first, other, again = (ablation.task(Trial(VARIANTS["cam"], seed)) for seed in (3, 4, 3))
-    merger = "mid.attention.to_q.weight"
-    weights = [task.memory.mergers.state_dict()[merger] for task in (first, other, again)]
+    first, other, again = (ablation.task(Trial(VARIANTS["cam-apm"], seed)) for seed in (3, 4, 3))
+    mixer = "mixers.0.conv.weight"
+    weights = [task.memory.mixers.state_dict()[mixer] for task in (first, other, again)]
     assert not torch.equal(weights[0], weights[1])
     assert torch.equal(weights[0], weights[2])
     assert (first.seed, other.seed) == (3, 4)
@@ -166,6 +167,7 @@ def test_variants_differ_only_in_conditioning_and_history_noise(
     tasks = [ablation.task(Trial(variant, 3)) for variant in variants]
     assert len({(task.seed, task.batch, task.scale, id(task.unet)) for task in tasks}) == 1
     assert [task.dropouts.history_noise for task in tasks[-2:]] == [0.0, 0.3]
+    assert len({replace(task.dropouts, history_noise=0.0) for task in tasks}) == 1
     assert "mixers" not in tasks[3].modules
     assert "mixers" in tasks[4].modules
     assert trained_parameters(tasks[0].modules) == []

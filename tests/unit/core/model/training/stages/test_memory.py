@@ -104,7 +104,30 @@ def test_pictures_of_the_past_are_generated_for_their_share_of_windows(
         assert sum(asked) == expected
 
 
-def test_a_generated_past_needs_no_gradient_and_changes_the_loss(run: SpritesTrainingRun) -> None:
+def test_no_gradient_flows_through_a_generated_past(run: SpritesTrainingRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The networks that generate it are trained, so its graph would be that of all its steps."""
+    task = memory_task(run, generated_past=1.0)
+    generated, pasts = task.generated_past, list[Tensor]()
+    with_gradients: list[bool] = []
+    predict = task.predict
+
+    def watched(*arguments: Any) -> Tensor:
+        prediction = predict(*arguments)
+        with_gradients.append(prediction.requires_grad)
+        return prediction
+
+    def kept(*arguments: Any) -> Tensor:
+        pasts.append(generated(*arguments))
+        return pasts[-1]
+
+    monkeypatch.setattr(task, "predict", watched)
+    monkeypatch.setattr(task, "generated_past", kept)
+    assert task.loss(0).requires_grad
+    assert with_gradients == [False] * 4 + [True]
+    assert [past.requires_grad for past in pasts] == [False]
+
+
+def test_a_generated_past_changes_the_loss(run: SpritesTrainingRun) -> None:
     losses: list[float] = []
     for share in (0.0, 1.0):
         task = memory_task(run, generated_past=share)

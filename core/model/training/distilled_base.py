@@ -1,0 +1,51 @@
+"""Which weights an adapter was distilled from: it fits no others, so a stage's checkpoint has their digest."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+
+from core.model.training.distilled_sampling import PART_OF, Part
+from core.model.training.loop.checkpoints import CHECKPOINT, CheckpointMismatch, is_trained
+
+DISTILLED_WEIGHTS = "distilled_weights"
+"""Entry of a checkpoint's origin."""
+
+
+def base_stages(folder: Path, part: Part) -> tuple[str, ...]:
+    """The stages in a working folder whose weights make a part of a video; on clips a preset's base has no stage."""
+    memory = "apm" if is_trained(folder / "apm") else "cam"
+    stages = ("video", memory) if part == "windows" else ("video",)
+    return tuple(stage for stage in stages if is_trained(folder / stage))
+
+
+def base_digest(folder: Path, part: Part) -> str:
+    """SHA-256 of the averaged weights of these stages."""
+    digest = hashlib.sha256()
+    for stage in base_stages(folder, part):
+        content = torch.load(folder / stage / CHECKPOINT, weights_only=True, mmap=True, map_location="cpu")
+        for weights in content["average"]:
+            digest.update(weights.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def fits(folder: Path, stage: str) -> bool:
+    """Whether the adapter of a trained stage was distilled from the weights that are there now."""
+    content = torch.load(folder / stage / CHECKPOINT, weights_only=True, mmap=True, map_location="cpu")
+    # Older checkpoints do not say it.
+    stored = content.get("origin", {}).get(DISTILLED_WEIGHTS)
+    return stored is None or stored == base_digest(folder, PART_OF[stage])
+
+
+def check_base(folder: Path, stage: str) -> None:
+    """Raises CheckpointMismatch if the stage has an adapter that was distilled from other weights."""
+    if is_trained(folder / stage) and not fits(folder, stage):
+        raise CheckpointMismatch(f"{other_weights(folder, stage)}: remove {folder / stage} to distil it again")
+
+
+def other_weights(folder: Path, stage: str) -> str:
+    """What is wrong with an adapter that does not fit."""
+    stages = " or ".join(base_stages(folder, PART_OF[stage]))
+    return f"{folder / stage / CHECKPOINT} was distilled from other weights: {stages} was trained since"
