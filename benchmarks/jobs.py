@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from benchmarks.figures import Figure
+from cli.output.summary import engine_seconds
 from client import Longtake
 from core.service.domain.schema import Chunk, Job
 
-NOT_ENGINE = frozenset({"queue", "load", "encode", "upload", "commit"})
-"""Phases of a chunk outside the engine."""
 POLL_SECONDS = 0.02
 LONG_FRAMES = 320
 """Of the job whose overhead is measured: the time from its first to its last commit is that of 19 chunks."""
@@ -78,11 +77,6 @@ def frames_per_second(ended: EndedJob) -> float:
     job = ended.job
     assert job.started_at is not None
     return job.request.length / (ended.chunks[-1].created_at - job.started_at).total_seconds()
-
-
-def engine_seconds(chunk: Chunk) -> float:
-    """Time in the engine, as it says itself; its calls of `on_step` included."""
-    return sum(seconds for phase, seconds in chunk.timings.items() if phase not in NOT_ENGINE)
 
 
 def overhead_percent(job: EndedJob) -> float:

@@ -10,6 +10,7 @@ from core.service.domain.schema import Chunk, Job
 
 PHASES = ("denoise", "decode", "encode", "upload", "queue")
 OUTSIDE_ENGINE = frozenset({"queue", "commit", "load", "encode", "upload"})
+"""Phases of a chunk outside the engine."""
 OTHER = "other"
 MIN_SHOWN_SECONDS = 0.05
 """Phases that are not in PHASES and took less are counted as `other`."""
@@ -35,7 +36,7 @@ def summarize(job: Job, chunks: Sequence[Chunk]) -> Summary:
     wall = _seconds(job.created_at, last_chunk_at)
     return Summary(
         first_chunk_seconds=_seconds(job.created_at, job.first_chunk_at),
-        first_chunk_engine_seconds=_engine_seconds(chunks[0]) if chunks else None,
+        first_chunk_engine_seconds=engine_seconds(chunks[0]) if chunks else None,
         seconds_per_chunk=making / len(chunks) if making else None,
         frames_per_second=job.progress.frames_done / making if making else None,
         wall_seconds=wall,
@@ -52,7 +53,8 @@ def _phases(chunks: Sequence[Chunk], wall: float | None) -> dict[str, float]:
     return {**shown, OTHER: max(0.0, (wall or named) - named)}
 
 
-def _engine_seconds(chunk: Chunk) -> float:
+def engine_seconds(chunk: Chunk) -> float:
+    """Time in the engine, as it says itself; its calls of `on_step` included."""
     return sum(seconds for phase, seconds in chunk.timings.items() if phase not in OUTSIDE_ENGINE)
 
 

@@ -27,7 +27,7 @@ _SEED = 2026
 _BATCH = 256
 _REACH = 6
 """The surface is read up to so many pixels from the centre, each way: every shape of a single object covers that."""
-_POOLED = 2
+_SPACING = 2
 """Pixels between its points."""
 
 CLASSES: dict[str, Callable[[world.Scene], int]] = {
@@ -82,7 +82,7 @@ def embed(encode: ImageEncoder, scenes: Sequence[world.Scene]) -> Floats:
 
 def surfaces(scenes: Sequence[world.Scene]) -> Floats:
     """The surface pattern of each scene's object around its centre, without its colour [N, J], in [-1, 1]."""
-    points = (np.arange(2 * _REACH // _POOLED, dtype=np.float32) + 0.5) * _POOLED - _REACH
+    points = (np.arange(2 * _REACH // _SPACING, dtype=np.float32) + 0.5) * _SPACING - _REACH
     dx, dy = np.meshgrid(points, points)
     return np.stack([surface(scene.sprites[0], dx, dy).ravel() for scene in scenes]).astype(np.float64)
 

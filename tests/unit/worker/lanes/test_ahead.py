@@ -264,15 +264,10 @@ def test_an_error_of_the_next_chunk_counts_as_its_attempt_and_the_one_before_is_
 def test_an_error_of_a_chunk_that_cannot_be_encoded_is_its_own_and_the_next_is_dropped(
     world: World, ahead: InBackground
 ) -> None:
-    class Odd(NotingEngine):
-        def next_chunk(
-            self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
-        ) -> EngineChunk:
-            made = super().next_chunk(spec, state, on_step, inputs)
-            return replace(made, frames=made.frames[:, :-1]) if made.state.frames_done == 32 else made
-
+    engine = OddEngine()
+    engine.odd_until = 32
     world.submit(num_frames=64)
-    maker = world.maker(Odd(), ahead=ahead)
+    maker = world.maker(engine, ahead=ahead)
     for _ in range(world.settings.max_attempts):
         with pytest.raises(Exception, match="both sides must be even"):
             maker.work()
@@ -482,13 +477,16 @@ OutOfMemoryError.__module__ = "torch"
 
 
 class OddEngine(NotingEngine):
-    """Its first chunk cannot be encoded."""
+    """One chunk cannot be encoded: the first."""
+
+    odd_until = 16
+    """Frames of the video after that chunk."""
 
     def next_chunk(
         self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
     ) -> EngineChunk:
         made = super().next_chunk(spec, state, on_step, inputs)
-        return replace(made, frames=made.frames[:, :-1]) if made.state.frames_done == 16 else made
+        return replace(made, frames=made.frames[:, :-1]) if made.state.frames_done == self.odd_until else made
 
 
 def raising(error: Exception, at: tuple[int, int], first: Callable[[], object] = lambda: None) -> Callable[..., None]:
