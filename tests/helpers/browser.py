@@ -74,7 +74,11 @@ def play_by_hls_js(page: Page, url: str, library: Path) -> None:
 
 
 def wait_until_ended(page: Page, seconds: float = 60) -> Playing:
-    """The state of the page's video once it has ended. Fails at once where it cannot be played."""
+    """The state of the page's video once it has ended. Fails at once where it cannot be played.
+
+    `frames` may lack the last one: Chromium counts frames in a thread of its own, and ends a video at its duration,
+    whether or not a busy machine has come to paint the last frame.
+    """
 
     def ended() -> Playing | None:
         state = playing(page)
