@@ -16,6 +16,9 @@ from torch.nn.utils import parametrize
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _WEIGHT = "weight"
+UP = ".up"
+DOWN = ".down"
+"""After the name of a weight: its factors, in files."""
 
 
 class LowRank(nn.Module):
@@ -38,6 +41,20 @@ class LowRank(nn.Module):
 def add_difference(weight: Tensor, up: Tensor, down: Tensor) -> Tensor:
     """weight + up @ down, summed in the precision of the factors, in the dtype of `weight`."""
     return (weight.to(up.dtype) + (up @ down).view(weight.shape)).to(weight.dtype)
+
+
+def stored_difference(before: Tensor, after: Tensor, rank: int) -> dict[str, Tensor]:
+    """The shortest of two forms of a weight `after` [O, I, ...] that once was `before`, in half precision.
+
+    Either {"": after} or {".up": [O, r], ".down": [r, I*...]}: the nearest factors of the difference, by its singular
+    values.
+    """
+    if after.ndim < 2 or rank * (len(after) + after[0].numel()) >= after.numel():
+        return {"": after.detach().half().contiguous()}
+    left, values, right = torch.linalg.svd((after - before).detach().float().flatten(1), full_matrices=False)
+    scale = values[:rank].sqrt()
+    up, down = left[:, :rank] * scale, scale[:, None] * right[:rank]
+    return {UP: up.half().contiguous(), DOWN: down.half().contiguous()}
 
 
 class Adapter(nn.Module):
@@ -125,16 +142,16 @@ def merge(network: nn.Module, factors: Mapping[str, Tensor]) -> None:
     if not names:
         raise ValueError("there are no factors in it")
     for name in sorted(names):
-        up, down = factors.get(f"{name}.up"), factors.get(f"{name}.down")
+        up, down = factors.get(name + UP), factors.get(name + DOWN)
         weight = weights.get(name)
         if up is None or down is None or weight is None:
             raise ValueError(f"{name} is not a weight of the network with both factors")
         if (len(up), down[0].numel()) != (len(weight), weight[0].numel()) or up.shape[1:] != down.shape[:1]:
             raise ValueError(f"the factors of {name} are {tuple(up.shape)} and {tuple(down.shape)}")
-    rank = len(factors[f"{min(names)}.down"])
+    rank = len(factors[min(names) + DOWN])
     expected = {f"{name}.{_WEIGHT}" for name in adaptable_layers(network, rank)}
     if names != expected:
         raise ValueError(f"{min(names ^ expected)} is in one of adapter and network only, at rank {rank}")
     with torch.no_grad():
         for name in names:
-            weights[name].copy_(add_difference(weights[name], factors[f"{name}.up"], factors[f"{name}.down"]))
+            weights[name].copy_(add_difference(weights[name], factors[name + UP], factors[name + DOWN]))

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from core.model.networks.adapters import DOWN, UP, add_difference
 from core.service.domain.errors import PresetError
 
 FIX = "restore the preset's files"
@@ -30,8 +31,9 @@ def load_module(
 ) -> Model:
     """A model from its folder's config.json and weights, in evaluation mode, on `device` (default: CPU).
 
-    Direct children of the model that have no weight in the folder are loaded from the folder `rest`. Memory holds the
-    weights once: the model is built on the meta device, and each weight is converted and moved by itself.
+    Direct children of the model that have no weight in the folder are loaded from the folder `rest`, and weights with
+    factors in the folder are added to those of `rest` (`read_weights`). Memory holds the weights once: the model is
+    built on the meta device, and each weight is converted and moved by itself.
     Raises PresetError.
     """
     config = read_json(folder / "config.json")
@@ -41,7 +43,7 @@ def load_module(
     except (KeyError, TypeError, ValueError) as error:
         raise PresetError(f"{folder / 'config.json'} does not describe this model: {error!r}", fix=FIX) from error
     device = device or torch.device("cpu")
-    weights = read_weights(folder, device, dtype)
+    weights = read_weights(folder, device, dtype, rest=rest)
     missing = {_part_of(name) for name in model.state_dict()} - {_part_of(name) for name in weights}
     if rest is not None and missing:
         weights |= read_weights(rest, device, dtype, missing)
@@ -59,16 +61,31 @@ def _part_of(name: str) -> str:
 
 
 def read_weights(
-    folder: Path, device: torch.device, dtype: torch.dtype = torch.float32, parts: Collection[str] | None = None
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    parts: Collection[str] | None = None,
+    rest: Path | None = None,
 ) -> dict[str, Tensor]:
     """Tensors of a folder's safetensors files, of `parts` only; floating-point ones in `dtype`.
 
-    Raises PresetError.
+    Where `rest` is given, a weight of which the folder holds factors (`<weight>.up`, `<weight>.down`) is that of the
+    folder `rest` plus their product. Raises PresetError.
     """
     weights: dict[str, Tensor] = {}
     for file in _weight_files(folder):
         weights |= read_file(file, device, dtype, parts)
-    return weights
+    factored = {name.removesuffix(UP) for name in weights if name.endswith(UP)}
+    if rest is None or not factored:
+        return weights
+    others = read_weights(rest, device, dtype, {_part_of(name) for name in factored})
+    try:
+        return weights | {
+            name: add_difference(others[name], weights.pop(name + UP), weights.pop(name + DOWN))
+            for name in sorted(factored)
+        }
+    except (KeyError, RuntimeError) as error:
+        raise PresetError(f"the factors in {folder} do not fit the weights in {rest}: {error}", fix=FIX) from error
 
 
 def read_file(

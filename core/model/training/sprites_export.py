@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from safetensors.torch import save_file
 from torch import nn
 
+from core.model.networks.adapters import stored_difference
 from core.model.training.distilled_export import export_adapters
 from core.model.training.distilled_sampling import Part
 from core.model.training.loop import parallel
@@ -21,6 +23,10 @@ from core.service.admission.catalog import REFINER_FOLDER
 
 CLIP_HEADS = "clip_heads.safetensors"
 """The heads of the contrastive stage; only evaluation reads them."""
+
+
+_DECODER_RANK = 16
+"""Of the refined decoder's difference: a third of its bytes for 0.3 dB (docs/training-log.md)."""
 
 
 def export_preset(models: SpritesModels, folder: Path) -> None:
@@ -49,7 +55,7 @@ def export_preset(models: SpritesModels, folder: Path) -> None:
     if models.has_trained("refiner"):
         save_library_model(models.refiner, folder / REFINER_FOLDER / "unet")
         if models.has_trained("decoder"):
-            _save_decoder(models.refiner_vae, folder / REFINER_FOLDER / "vae")
+            _save_decoder(models.refiner_vae, vae, folder / REFINER_FOLDER / "vae")
         config["refiner"] = refiner_config()
 
     def network_of(part: Part) -> nn.Module:
@@ -58,10 +64,16 @@ def export_preset(models: SpritesModels, folder: Path) -> None:
     write_json(folder / "preset.json", export_adapters(models.recipe, models.folder, folder, config, network_of))
 
 
-def _save_decoder(vae: AutoencoderKL, folder: Path) -> None:
-    """The autoencoder's config, and the weights that the stage `decoder` trains: the rest is in the preset's vae/."""
+def _save_decoder(vae: AutoencoderKL, shared: AutoencoderKL, folder: Path) -> None:
+    """The autoencoder's config, and how the decoder that the stage `decoder` trained differs from the `shared` one."""
     vae.save_config(folder)
-    save_weights(nn.ModuleDict(decoder_parts(vae)), folder / "diffusion_pytorch_model.safetensors")
+    before = {name: weight.half() for name, weight in nn.ModuleDict(decoder_parts(shared)).state_dict().items()}
+    stored = {
+        name + form: tensor
+        for name, weight in nn.ModuleDict(decoder_parts(vae)).state_dict().items()
+        for form, tensor in stored_difference(before[name], weight, _DECODER_RANK).items()
+    }
+    save_file(stored, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
 
 
 def save_memory(models: SpritesModels, folder: Path) -> None:

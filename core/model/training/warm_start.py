@@ -102,15 +102,15 @@ def _stage_modules(models: SpritesModels, preset: Path) -> Iterator[tuple[str, M
     refiner = preset / REFINER_FOLDER
     if (refiner / "vae").is_dir():
         parts = decoder_parts(deepcopy(vae))
-        _load(nn.ModuleDict(parts), refiner / "vae")
+        _load(nn.ModuleDict(parts), refiner / "vae", rest=preset / "vae")
         yield "decoder", parts
     if (refiner / "unet").is_dir():
         yield "refiner", {"refiner": _load(models.untrained_refiner(), refiner / "unet")}
 
 
-def _load(module: ModuleT, folder: Path) -> ModuleT:
-    """The module with the weights of a folder. Raises RecipeError, PresetError."""
-    _load_weights(module, read_weights(folder, next(module.parameters()).device), folder)
+def _load(module: ModuleT, folder: Path, rest: Path | None = None) -> ModuleT:
+    """The module with the weights of a folder; `rest` as in `read_weights`. Raises RecipeError, PresetError."""
+    _load_weights(module, read_weights(folder, next(module.parameters()).device, rest=rest), folder)
     return module
 
 

@@ -40,6 +40,11 @@ _MATCHING_GAIN = 2.0
 """Of queries and of keys at the beginning: attention then has a clear maximum where features agree."""
 ALPHA_RATE = 10.0
 """Learning-rate factor of the mixers' alphas: single numbers that start at zero, in front of whole layers."""
+APM_RATE = 3.0
+"""Learning-rate factor of APM's other weights: they are new, beside a CAM that its own stage has trained."""
+PICTURE_RATE = 0.1
+"""Learning-rate factor of CAM's picture encoder, which the stage `sight` has trained: Adam takes steps of full size for
+gradients that are mostly noise, and the encoder forgets more of the pictures than it learns here."""
 _PAST_STEPS = 4
 """Denoising steps of a generated past."""
 
@@ -159,7 +164,11 @@ class MemoryTask:
         self.batch = batch
         self.scale = scale
         self.dropouts = dropouts or Dropouts()
-        self.rate_factors = {mixer.alpha: ALPHA_RATE for mixer in cast("list[ApmMixer]", list(memory.mixers.mixers))}
+        self.rate_factors = {
+            **dict.fromkeys((*memory.mixers.parameters(), *memory.expander.parameters()), APM_RATE),
+            **{mixer.alpha: ALPHA_RATE for mixer in cast("list[ApmMixer]", list(memory.mixers.mixers))},
+            **dict.fromkeys(memory.cam.picture_encoder.parameters(), PICTURE_RATE),
+        }
         self.alphas_cumprod_T = diffusion.alphas_cumprod()
         self.layers = memory.mixers.layers_of(unet).inject()
         self.modules: dict[str, nn.Module] = {"cam": memory.cam, "mergers": memory.mergers}

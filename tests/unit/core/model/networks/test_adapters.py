@@ -1,5 +1,6 @@
 """Adapters: nothing changes at first, and what is attached in training equals what is merged for inference."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.model.networks.adapters import AdaptedWeights, Adapter, adaptable_layers, merge
+from core.model.networks.adapters import (
+    AdaptedWeights,
+    Adapter,
+    adaptable_layers,
+    add_difference,
+    merge,
+    stored_difference,
+)
 from core.model.training.preset_files import save_weights
 
 
@@ -137,3 +145,22 @@ def test_an_adapter_without_some_of_the_weights_is_refused_and_changes_nothing(n
     with pytest.raises(ValueError, match="in one of adapter and network only, at rank 2"):
         merge(network, only_embed)
     assert torch.equal(network.embed.weight, before)
+
+
+@pytest.mark.parametrize("shape", [(24, 32), (24, 8, 3, 3)])
+def test_a_difference_of_low_rank_is_stored_as_its_factors(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    before, width = torch.randn(shape), math.prod(shape[1:])
+    after = before + (torch.randn(shape[0], 2) @ torch.randn(2, width)).view(shape)
+    stored = stored_difference(before, after, rank=2)
+    assert {name: factor.shape for name, factor in stored.items()} == {".up": (shape[0], 2), ".down": (2, width)}
+    rebuilt = add_difference(before, stored[".up"].float(), stored[".down"].float())
+    torch.testing.assert_close(rebuilt, after, atol=0.02, rtol=0.01)
+
+
+@pytest.mark.parametrize(("shape", "rank"), [((24,), 2), ((4, 4), 2), ((24, 32), 16)])
+def test_a_weight_that_is_no_larger_than_the_factors_is_stored_itself(shape: tuple[int, ...], rank: int) -> None:
+    after = torch.randn(shape)
+    stored = stored_difference(torch.zeros(shape), after, rank)
+    assert list(stored) == [""]
+    assert torch.equal(stored[""], after.half())

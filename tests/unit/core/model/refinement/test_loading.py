@@ -14,7 +14,9 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from core.model.engines.streaming_t2v.preset import read_preset
+from core.model.networks.adapters import stored_difference
 from core.model.networks.encoders import ClipTextEncoder
+from core.model.presets.files import read_weights
 from core.model.refinement.loading import fetch_refiner, load_refiner, refiner_config
 from core.model.refinement.parts import parts_of_repository
 from core.model.refinement.preset import RefinerScheduler, sdedit_of
@@ -78,6 +80,38 @@ def test_a_refiner_may_bring_a_decoder_alone(folder: Path) -> None:
     keep_weights_of(folder / "refiner" / "vae" / "model.safetensors", "decoder.", "post_quant_conv.")
 
     assert np.array_equal(refined(folder), shared)
+
+
+def decoder_of_factors(folder: Path, rank: int, *, wrong: bool = False) -> None:
+    """A refiner whose decoder has other weights than the preset's, stored as differences."""
+    before = load_file(folder / "vae" / "model.safetensors")
+    decoder = {name: weight for name, weight in before.items() if name.startswith(("decoder.", "post_quant_conv."))}
+    generator = torch.Generator().manual_seed(0)
+    after = {name: weight + 0.01 * torch.randn(weight.shape, generator=generator) for name, weight in decoder.items()}
+    stored = {
+        name + form: tensor[1:] if wrong and form == ".up" else tensor
+        for name, weight in after.items()
+        for form, tensor in stored_difference(before[name], weight, rank).items()
+    }
+    (own := folder / "refiner" / "vae").mkdir()
+    shutil.copy(folder / "vae" / "config.json", own)
+    save_file(stored, own / "model.safetensors")
+
+
+def test_a_decoder_may_be_stored_as_a_difference_from_the_presets(folder: Path) -> None:
+    shared = refined(folder)
+    decoder_of_factors(folder, rank=1)
+    weights = read_weights(folder / "refiner" / "vae", torch.device("cpu"), rest=folder / "vae")
+
+    assert not np.array_equal(refined(folder), shared)
+    assert {name for name in weights if name.endswith((".up", ".down"))} == set()
+    assert set(weights) <= set(load_file(folder / "vae" / "model.safetensors"))
+
+
+def test_factors_that_do_not_fit_the_presets_weights_are_refused(folder: Path) -> None:
+    decoder_of_factors(folder, rank=1, wrong=True)
+    with pytest.raises(PresetError, match=r"factors in .*refiner/vae do not fit"):
+        load_refiner(folder, device="cpu", torch_threads=1)
 
 
 def test_an_autoencoder_with_holes_is_refused(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -9,14 +10,14 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.model.engines.streaming_t2v.cam import CamMergers
 from core.model.networks.layouts import frames_to_video
 from core.model.training.recipe import SpritesNetworks, load_recipe
 from core.model.training.sprites_run import SpritesTrainingRun
 from core.model.training.stages.history import CONDITIONING_FRAMES, HISTORY_FRAMES
-from core.model.training.stages.memory import ALPHA_RATE, Dropouts, MemoryTask, matching_frames
+from core.model.training.stages.memory import ALPHA_RATE, APM_RATE, PICTURE_RATE, Dropouts, MemoryTask, matching_frames
 
 CHANNELS = 16
 
@@ -54,11 +55,18 @@ def test_mergers_leave_the_base_alone_at_the_beginning(run: SpritesTrainingRun) 
     assert torch.equal(merger(base, 16, torch.randn(8, CHANNELS, 1, 1), 8), base)
 
 
-def test_alphas_have_a_learning_rate_of_their_own(run: SpritesTrainingRun) -> None:
-    task = cast(MemoryTask, run.task("apm"))
-    alphas = {id(parameter) for name, parameter in task.memory.mixers.named_parameters() if name.endswith("alpha")}
-    assert {id(parameter) for parameter in task.rate_factors} == alphas
-    assert set(task.rate_factors.values()) == {ALPHA_RATE}
+def test_what_is_new_learns_faster_than_cam_and_its_picture_encoder_slower(run: SpritesTrainingRun) -> None:
+    memory, rates = (task := cast(MemoryTask, run.task("apm"))).memory, dict(task.rate_factors)
+
+    def taken(parameters: Iterable[nn.Parameter]) -> set[float]:
+        return {rates.pop(parameter) for parameter in parameters}
+
+    alphas = [parameter for name, parameter in memory.mixers.named_parameters() if name.endswith("alpha")]
+    assert taken(alphas) == {ALPHA_RATE}
+    others = [parameter for name, parameter in memory.mixers.named_parameters() if not name.endswith("alpha")]
+    assert taken([*others, *memory.expander.parameters()]) == {APM_RATE}
+    assert taken(memory.cam.picture_encoder.parameters()) == {PICTURE_RATE}
+    assert not rates
 
 
 def memory_task(run: SpritesTrainingRun, **dropouts: float) -> MemoryTask:
