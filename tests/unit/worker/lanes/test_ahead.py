@@ -3,6 +3,7 @@ and nothing of the next is seen or committed before the one."""
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,16 @@ from core.service.domain.engine import NO_INPUT_MEDIA, EngineChunk, EngineState,
 from core.service.domain.errors import StaleLease, StorageFull, StoreUnavailable
 from core.service.domain.manifest import chunk_key, state_key
 from core.service.domain.ports import Lease
-from core.service.domain.schema import ChunkRecord, JobChange, JobRecord, JobSpec, JobStatus, Lane, PreparedMedia
+from core.service.domain.schema import (
+    ChunkRecord,
+    JobChange,
+    JobRecord,
+    JobSpec,
+    JobStatus,
+    Lane,
+    PreparedMedia,
+    PromptChange,
+)
 from core.service.domain.schema.older import totals_of
 from core.service.redis import queue
 from core.service.testing.clock import FakeClock
@@ -24,7 +34,7 @@ from core.service.testing.queue import FakeTaskQueue
 from core.service.testing.storage import FakeStorage
 from tests.helpers.background import AtOnce, Late
 from tests.helpers.fake_world import JOB, KEEP_SECONDS, MODEL, HookedStorage, World
-from tests.helpers.jobs import DAY_ONE, chunk_of, job_spec, progress_of, queued_job, refine_spec
+from tests.helpers.jobs import DAY_ONE, chunk_of, progress_of, queued_job, refine_spec
 from worker.lanes.ahead import InBackground, follows
 from worker.lanes.generate import ChunkMaker
 from worker.lanes.lane import Outcome
@@ -71,6 +81,11 @@ def objects_of(**changes: Any) -> dict[str, bytes]:
     world.work(world.maker())
     assert world.store.get(JOB).status is JobStatus.SUCCEEDED
     return {key: data for key, data in world.storage.objects.items() if not key.endswith("manifest.json")}
+
+
+def sums_of(**changes: Any) -> dict[str, str]:
+    """Checksums of these objects."""
+    return {key: hashlib.sha256(data).hexdigest() for key, data in objects_of(**changes).items()}
 
 
 @pytest.mark.parametrize("ahead", EVERY_ORDER)
@@ -334,6 +349,36 @@ def test_a_new_prompt_acts_from_the_chunk_that_the_answer_named(world: World, ah
     same = [chunk.sha256 == other.sha256 for chunk, other in zip(steered, plain.chunks(), strict=True)]
     assert from_frame is not None
     assert same == [index < from_frame // 16 for index in range(6)]
+
+
+@pytest.mark.parametrize("ahead", EVERY_ORDER)
+@pytest.mark.parametrize(
+    "change",
+    [
+        JobChange(metadata={"seen": "yes"}),
+        JobChange(num_frames=80),
+        JobChange(num_frames=None),
+        JobChange(prompt="a blue circle", from_frame=64),
+    ],
+    ids=["metadata", "length", "no end", "later prompt"],
+)
+def test_a_change_that_the_next_chunk_does_not_depend_on_costs_no_work(
+    world: World, ahead: InBackground, change: JobChange
+) -> None:
+    world.submit(num_frames=96)
+    changed = list[JobRecord]()
+
+    def tell(index: int, step: int) -> None:
+        if (index, step) == (2, 2) and not changed:
+            changed.append(world.store.steer(JOB, change, 128).record)
+
+    engine = NotingEngine(tell)
+    world.work(world.maker(engine, ahead=ahead))
+    record = world.store.get(JOB)
+    assert (record.status, record.spec.metadata) == (JobStatus.SUCCEEDED, change.metadata or {})
+    assert engine.begun == [*range(record.chunks.count)]
+    asked = {"prompt_changes": record.spec.prompt_changes, "num_frames": record.spec.length}
+    assert {chunk.key: chunk.sha256 for chunk in world.chunks()}.items() <= sums_of(**asked).items()
 
 
 @pytest.mark.parametrize("ahead", EVERY_ORDER)
@@ -639,18 +684,50 @@ def test_a_damaged_chunk_that_is_found_meanwhile_is_made_again_first(world: Worl
     assert engine.begun.count(0) == 2
 
 
+def told(begun_for: JobRecord, index: int = 1, **changes: Any) -> JobRecord:
+    """The job once the chunk before `index` is committed; its record, or else its spec, has changed meanwhile."""
+    of_record = {name: changes.pop(name) for name in ("id", "prepared", "repairs") if name in changes}
+    spec = begun_for.spec.model_copy(update=changes)
+    chunks = totals_of(tuple(chunk_of(begun_for, each) for each in range(index)))
+    return begun_for.model_copy(update={"spec": spec, "chunks": chunks, **of_record})
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"id": "job_b"},
-        {"spec": job_spec(num_frames=48, seed=99)},
+        {"seed": 99},
+        {"prompt": "a blue circle"},
+        {"prompt_changes": (PromptChange(start_frame=31, text="a blue circle"),)},
+        {"num_frames": 31},
+        {"num_frames": 16},
         {"prepared": PreparedMedia(key="jobs/a/input/1", sha256="0" * 64, at=DAY_ONE)},
         {"repairs": (0,)},
     ],
 )
-def test_a_chunk_made_ahead_is_used_only_if_all_that_it_was_made_from_is_the_same(changes: dict[str, object]) -> None:
+def test_a_chunk_made_ahead_is_used_only_if_all_that_it_was_made_from_is_the_same(changes: dict[str, Any]) -> None:
     begun_for = queued_job(num_frames=48)
-    committed = begun_for.model_copy(update={"chunks": totals_of((chunk_of(begun_for, 0),))})
-    assert follows(begun_for, 1, committed)
-    assert not follows(begun_for, 2, committed)
-    assert not follows(begun_for, 1, committed.model_copy(update=changes))
+    assert follows(begun_for, 1, told(begun_for))
+    assert not follows(begun_for, 2, told(begun_for))
+    assert not follows(begun_for, 1, told(begun_for, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"metadata": {"seen": "yes"}},
+        {"webhook_url": "https://example.com/hook", "webhook_events": ("chunk.completed",)},
+        {"prompt_changes": (PromptChange(start_frame=32, text="a blue circle"),)},
+        {"num_frames": 32},
+        {"num_frames": None, "endless_limit": 800},
+    ],
+)
+def test_a_chunk_made_ahead_is_used_although_what_it_was_not_made_from_has_changed(changes: dict[str, Any]) -> None:
+    begun_for = queued_job(num_frames=48)
+    assert follows(begun_for, 1, told(begun_for, **changes))
+
+
+def test_a_short_chunk_made_ahead_is_not_used_if_it_gets_more_frames() -> None:
+    begun_for = queued_job(num_frames=40)
+    assert follows(begun_for, 2, told(begun_for, 2))
+    assert not follows(begun_for, 2, told(begun_for, 2, num_frames=41))
