@@ -13,6 +13,7 @@ from core.service.domain.errors import Interrupted
 from core.service.domain.frame_plan import chunk_span, num_chunks
 from core.service.domain.prompt_schedule import without_prompts_from
 from core.service.domain.schema import JobRecord, JobSpec
+from worker.runtime.services import Activity
 from worker.runtime.stopwatch import Stopwatch
 
 
@@ -92,11 +93,15 @@ class Publication:
         in_background: InBackground,
         publish: Publish,
         is_next_wanted: Callable[[JobRecord], bool],
+        activity: Activity,
     ) -> None:
-        """Starts `publish`. `is_next_wanted` is asked about the record after the commit."""
+        """Starts `publish`. `is_next_wanted` is asked about the record after the commit. `activity`: the task's, beside
+        which `publish` runs."""
         self._is_next_wanted = is_next_wanted
         self._committed: JobRecord | None = None
-        self._call = in_background(lambda: publish(self._note))
+        self._publish = publish
+        self._activity = activity
+        self._call = in_background(self._run)
 
     def is_committed(self) -> bool:
         """Cheap: called at each step of the next chunk. Raises Interrupted if that is not to be made: the chunk before
@@ -113,11 +118,15 @@ class Publication:
     def wait(self) -> None:
         """Wait for the end; the commit's own retries stop on a drain, a cancel and a lost lease."""
         with suppress(Exception):  # raised by result
-            self.result()
+            self._call.result(self._activity.waiting_for_beside)
 
     def result(self) -> JobRecord:
         """The record after the commit, at the end. Raises what publishing raised."""
         return self._call.result(_nothing)
+
+    def _run(self) -> JobRecord:
+        with self._activity.beside():
+            return self._publish(self._note)
 
     def _note(self, committed: JobRecord) -> None:
         self._committed = committed
