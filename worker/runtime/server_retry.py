@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Generic, TypeVar
 
 from core.service.domain.errors import ObjectDamaged, ObjectNotFound, StorageError, StoreDamaged, StoreError
@@ -44,14 +45,15 @@ def with_retries(action: Callable[[], T], pause: Pause) -> T:
 
 
 class ServerCall(Generic[T]):
-    """A call in a thread of its own, so that its caller can stop waiting if the server hangs."""
+    """A call in a thread of its own, so that its caller can stop waiting if the server hangs. The thread has the
+    caller's context: the request in its log lines, and whether it works beside a task."""
 
     def __init__(self, action: Callable[[], T]) -> None:
         self._action = action
         self._done = threading.Event()
         self._results: list[T] = []
         self._error: BaseException | None = None
-        threading.Thread(target=self._run, name="server-call", daemon=True).start()
+        threading.Thread(target=copy_context().run, args=(self._run,), name="server-call", daemon=True).start()
 
     @property
     def done(self) -> bool:
