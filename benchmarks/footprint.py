@@ -75,4 +75,4 @@ def wait_for_answer(http: httpx.Client, child: Child, started: float) -> float:
 def weights_figure() -> Figure:
     """Bytes of all weight files that a checkout contains."""
     sizes = [file.stat().st_size for file in SHIPPED_PRESETS_DIR.rglob("*.safetensors")]
-    return Figure("weights in the checkout", round(sum(sizes) / 1e6, 2), "MB", target=25, note=f"{len(sizes)} files")
+    return Figure("weights in the checkout", round(sum(sizes) / 1e6, 2), "MB", target=40, note=f"{len(sizes)} files")

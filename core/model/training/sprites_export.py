@@ -26,7 +26,7 @@ CLIP_HEADS = "clip_heads.safetensors"
 
 
 _DECODER_RANK = 16
-"""Of the refined decoder's difference: a third of its bytes for 0.3 dB (docs/training-log.md)."""
+"""Of the refined decoder's difference: a third of its bytes for 0.3 dB (docs/refinement.md)."""
 
 
 def export_preset(models: SpritesModels, folder: Path) -> None:
