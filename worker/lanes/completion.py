@@ -19,6 +19,7 @@ from core.service.records import manifest_writer
 from core.service.records.chunk_reads import all_chunks
 from core.service.records.kept_objects import unneeded_keys
 from core.service.records.wake import wake_workers
+from worker import metrics
 from worker.runtime.server_retry import ServerCall
 from worker.runtime.services import Services
 
@@ -63,6 +64,7 @@ def fail_job(services: Services, job_id: str, error: JobError) -> None:
         record = services.store.fail(job_id, error)
     except JobNotFound:
         return
+    metrics.job_ended(record.status)
     clean_up(services, record)
     if wants_webhook(record, "job.failed"):
         services.queue.deliver_webhooks()

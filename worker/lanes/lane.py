@@ -27,7 +27,9 @@ from core.service.domain.errors import (
 )
 from core.service.domain.ports import Lease
 from core.service.domain.schema import JobError, JobRecord, Lane
+from core.service.logs import working_on
 from core.service.request_ids import working_for
+from worker import metrics
 from worker.lanes.completion import (
     fail_job,
     job_error,
@@ -93,6 +95,10 @@ class LaneWorker(ServerAccess, ABC):
     def _next_piece(self, record: JobRecord) -> str:
         """The lane's next piece for messages, such as "chunk 3"."""
 
+    def _chunk_of(self, record: JobRecord) -> int | None:
+        """Index of the chunk of the lane's next piece, for log lines; None if it is of no single one."""
+        del record
+
     @abstractmethod
     def _after_commit(self, record: JobRecord) -> None:
         """After the commit: wake the workers that have work now. Called here unless the lane is kept."""
@@ -130,7 +136,7 @@ class LaneWorker(ServerAccess, ABC):
             return self._under_lease(lease, keeper)
 
     def _under_lease(self, lease: Lease, keeper: LeaseKeeper) -> Outcome:
-        with ExitStack() as log_lines:
+        with working_on(lease.job_id), ExitStack() as log_lines:
             try:
                 record = self._with_retries(lambda: self._services.store.get(lease.job_id), keeper)
                 keeper.request_id = record.request_id
@@ -144,23 +150,31 @@ class LaneWorker(ServerAccess, ABC):
     def _make_pieces(self, record: JobRecord, keeper: LeaseKeeper) -> Outcome:
         """One piece, and those for which the worker keeps the lane."""
         while True:
-            lease = keeper.lease
-            try:
-                record = self._make_and_commit(record, lease, keeper)
-            except (Interrupted, JobNotFound):
-                raise
-            except StaleLease as reason:
-                return self._overtaken(lease, reason)
-            except Damaged as damage:
-                return self._repair(lease, damage, keeper)
-            except Exception as error:  # the task's boundary: record the attempt, then let the error through
-                return self._failed(record, lease, error, keeper)
+            with working_on(record.id, self._chunk_of(record)):
+                made = self._make_piece(record, keeper.lease, keeper)
+            if isinstance(made, Outcome):
+                return made
+            record = made
             if not record.lane(self.lane).held:
                 self._after_commit(record)
                 return Outcome.COMMITTED
 
+    def _make_piece(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord | Outcome:
+        """The record after the commit, or how the task ends without one."""
+        try:
+            return self._make_and_commit(record, lease, keeper)
+        except (Interrupted, JobNotFound):
+            raise
+        except StaleLease as reason:
+            return self._overtaken(lease, reason)
+        except Damaged as damage:
+            return self._repair(lease, damage, keeper)
+        except Exception as error:  # the task's boundary: record the attempt, then let the error through
+            return self._failed(record, lease, error, keeper)
+
     def _overtaken(self, lease: Lease, reason: StaleLease) -> Outcome:
         """The commit or repair was refused: another worker has claimed the lane, or the job has moved on."""
+        metrics.commit_refused(self.lane)
         logger.warning("%s: %s", lease.job_id, reason)
         request_cleanup(self._services, lease.job_id)
         self._services.store.release(lease, count_attempt=False)  # the lease may be ours, and the job have moved on
@@ -231,6 +245,7 @@ class LaneWorker(ServerAccess, ABC):
 
     def _count_attempt(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> None:
         """Count an attempt. The lane rests for a time that doubles with each; the last one fails the job."""
+        metrics.attempt_failed(self.lane)
         self._forget(record.id)
         store, attempts = self._services.store, record.lane(self.lane).attempts + 1
         rest = self._rest_seconds(attempts)

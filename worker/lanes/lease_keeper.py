@@ -12,7 +12,9 @@ from types import TracebackType
 from core.service.domain.errors import Interrupted, StoreError
 from core.service.domain.ports import JobStore, Lease
 from core.service.domain.schema import JobRecord
+from core.service.logs import working_on
 from core.service.request_ids import working_for
+from worker import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +83,7 @@ class LeaseKeeper:
                 if not self._renew():
                     return self._give_up("another worker holds it, or the job is deleted")
             except StoreError as error:
-                with working_for(self.request_id):
+                with working_for(self.request_id), working_on(self.job_id):
                     logger.warning("cannot renew the lease on %s: %s", self.job_id, error)
 
     def _renew(self) -> bool:
@@ -89,5 +91,6 @@ class LeaseKeeper:
             return self._store.renew(self.lease, self._ttl)
 
     def _give_up(self, reason: str) -> None:
+        metrics.lease_lost(self.lease.lane)
         self._reason = reason
         self.lost.set()

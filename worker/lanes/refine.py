@@ -62,6 +62,9 @@ class ChunkRefiner(ChunkLane[RefineState]):
     def _next_piece(self, record: JobRecord) -> str:
         return f"piece {record.refine_done + 1} of {num_pieces(record.spec)} of the refinement"
 
+    def _chunk_of(self, record: JobRecord) -> int | None:
+        return record.refined.count
+
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         services, spec = self._services, record.spec
         piece = refine_piece(spec, record.refine_done)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Generic, TypeVar
 
 from core.service.domain.errors import ObjectDamaged, ObjectNotFound, StorageError, StoreDamaged, StoreError
+from worker import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ def with_retries(action: Callable[[], T], pause: Pause) -> T:
             raise
         except (StorageError, StoreError) as error:
             logger.warning("%s; retrying in %.1f s", error.message, seconds)
+            metrics.server_retried("redis" if isinstance(error, StoreError) else "storage")
             reason = error.public_message
         pause(seconds, reason)
         seconds = min(2 * seconds, LONGEST_PAUSE_SECONDS)
@@ -51,7 +54,8 @@ class ServerCall(Generic[T]):
         self._done = threading.Event()
         self._results: list[T] = []
         self._error: BaseException | None = None
-        threading.Thread(target=self._run, name="server-call", daemon=True).start()
+        context = copy_context()  # its log lines name the same request, job and chunk
+        threading.Thread(target=context.run, args=(self._run,), name="server-call", daemon=True).start()
 
     @property
     def done(self) -> bool:
