@@ -168,16 +168,23 @@ def test_no_label_comes_from_a_client(world: World) -> None:
     assert b"secret" not in generate_latest(REGISTRY)
 
 
-class FakeCuda(SimpleNamespace):
+class FakeCuda:
     """What is read of torch.cuda."""
 
     def __init__(self, *, used: bool) -> None:
-        super().__init__(
-            is_initialized=lambda: used,
-            memory_allocated=lambda: 3,
-            memory_reserved=lambda: 5,
-            get_device_properties=lambda _device: SimpleNamespace(total_memory=7),
-        )
+        self._used = used
+
+    def is_initialized(self) -> bool:
+        return self._used
+
+    def memory_allocated(self) -> int:
+        return 3
+
+    def memory_reserved(self) -> int:
+        return 5
+
+    def get_device_properties(self, _device: int) -> SimpleNamespace:
+        return SimpleNamespace(total_memory=7)
 
 
 def test_memory_of_the_gpu_is_told_where_cuda_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

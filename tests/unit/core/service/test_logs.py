@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -77,10 +76,7 @@ def test_secrets_are_cut_out_and_other_text_stays(text: str, cut: str) -> None:
     assert without_secrets(text) == cut
 
 
-@pytest.mark.parametrize(
-    "make",
-    [lambda n: "/" * n, lambda n: "a://" * n, lambda n: "?a " * n, lambda n: "bearer" + " " * n, lambda n: "a+" * n],
-)
-def test_long_hostile_text_is_searched_in_linear_time(make: Callable[[int], str]) -> None:
+@pytest.mark.parametrize("part", ["/", "a://", "?a ", "bearer ", " ", "a+"])
+def test_long_hostile_text_is_searched_in_linear_time(part: str) -> None:
     """A pattern that backtracks would take minutes: pytest's time limit fails the test."""
-    without_secrets(make(200_000))
+    without_secrets(f"bearer{200_000 * part}")
