@@ -10,17 +10,25 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from core.service.admission.estimate import STORING, WAITING
 from core.service.domain.frame_rate import seconds_of
-from core.service.domain.schema import ChunkRecord, JobSpec, JobStatus, Lane
+from core.service.domain.schema import ChunkRecord, DeliveryState, JobSpec, JobStatus, Lane
 from core.service.settings import Settings
 
+disable_created_metrics()  # a series more for each counter
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 
@@ -58,9 +66,16 @@ _attempts = Counter("longtake_webhook_attempts", "Attempts to deliver a webhook.
 _attempt_seconds = Histogram(
     "longtake_webhook_attempt_duration_seconds", "Seconds of an attempt.", buckets=_SECONDS, registry=REGISTRY
 )
-for _lane in Lane:  # so that a rate is 0, not missing, before the first one
-    for _rare in (_failed, _lost, _refused):
-        _rare.labels(_lane.value)
+for _rare, _values in (  # so that the first one is a rise from 0: alerts would miss a counter that begins at 1
+    (_failed, Lane),
+    (_lost, Lane),
+    (_refused, Lane),
+    (_ended, (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)),
+    (_retries, ("redis", "storage")),
+    (_attempts, get_args(DeliveryState)),
+):
+    for _value in _values:
+        _rare.labels(str(_value))
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +135,7 @@ def commit_refused(lane: Lane) -> None:
     _refused.labels(lane.value).inc()
 
 
-def webhook_attempted(outcome: str, seconds: float) -> None:
+def webhook_attempted(outcome: DeliveryState, seconds: float) -> None:
     """An attempt ended; `outcome`: the state of the delivery after it."""
     _attempts.labels(outcome).inc()
     _attempt_seconds.observe(seconds)
