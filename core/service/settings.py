@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.service.domain.addresses import base_url, host_names, media_delivery, networks, origins
@@ -65,7 +65,9 @@ class Settings(BaseSettings):
         description="The operator's own API key, 32 characters or more. With it every request needs a key; "
         "`POST /keys` makes those of customers.",
     )
-    metrics_key: Annotated[SecretStr, AfterValidator(long_enough_key)] | None = Field(
+    metrics_key: Annotated[
+        Annotated[SecretStr, AfterValidator(long_enough_key)] | None, BeforeValidator(lambda key: key or None)
+    ] = Field(
         default=None,
         description="Key of GET /metrics and of nothing else, 32 characters or more; unset: one of the scope `admin`. "
         "Only with LONGTAKE_ADMIN_KEY.",

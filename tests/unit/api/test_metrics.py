@@ -173,6 +173,11 @@ def test_without_a_metrics_key_only_operators_read_them(world: World) -> None:
     assert callers.admin.get("/metrics").status_code == 200
 
 
+def test_an_empty_metrics_key_is_none_as_docker_compose_passes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGTAKE_METRICS_KEY", "")
+    assert Settings().metrics_key is None
+
+
 def test_a_short_metrics_key_is_refused() -> None:
     with pytest.raises(ValueError, match="32 or more"):
         Settings(metrics_key=SecretStr("short"))
