@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import promql_parser
 import pytest
@@ -97,7 +97,7 @@ def grouping_of(node: Expr) -> set[str]:
     if isinstance(node, AggregateExpr):
         return set() if node.modifier is None else set(node.modifier.labels)
     matching = node.modifier.matching if isinstance(node, BinaryExpr) and node.modifier else None
-    return set() if matching is None else set(cast("list[str]", matching.labels))
+    return set() if matching is None else set(matching.labels)
 
 
 @pytest.mark.parametrize("query", queries())
