@@ -47,15 +47,15 @@ def with_retries(action: Callable[[], T], pause: Pause) -> T:
 
 
 class ServerCall(Generic[T]):
-    """A call in a thread of its own, so that its caller can stop waiting if the server hangs."""
+    """A call in a thread of its own, so that its caller can stop waiting if the server hangs. The thread has the
+    caller's context: the request in its log lines, and whether it works beside a task."""
 
     def __init__(self, action: Callable[[], T]) -> None:
         self._action = action
         self._done = threading.Event()
         self._results: list[T] = []
         self._error: BaseException | None = None
-        context = copy_context()  # its log lines name the same request, job and chunk
-        threading.Thread(target=context.run, args=(self._run,), name="server-call", daemon=True).start()
+        threading.Thread(target=copy_context().run, args=(self._run,), name="server-call", daemon=True).start()
 
     @property
     def done(self) -> bool:
