@@ -10,7 +10,10 @@ from typing import Protocol
 from core.service.domain.chunk_order import next_chunk, next_new_chunk
 from core.service.domain.engine import EngineChunk
 from core.service.domain.errors import Interrupted
-from core.service.domain.schema import JobRecord
+from core.service.domain.frame_plan import chunk_span, num_chunks
+from core.service.domain.prompt_schedule import without_prompts_from
+from core.service.domain.schema import JobRecord, JobSpec
+from worker.runtime.services import Activity
 from worker.runtime.stopwatch import Stopwatch
 
 
@@ -46,7 +49,21 @@ def follows(begun_for: JobRecord, index: int, record: JobRecord) -> bool:
     """Whether chunk `index`, begun for an older record of the job, is the one that `record` misses next. Otherwise its
     prompt, its length or its input has changed meanwhile, or damaged chunks come first."""
     is_next = record.id == begun_for.id and next_chunk(record) == next_new_chunk(record) == index
-    return is_next and (record.spec, record.prepared) == (begun_for.spec, begun_for.prepared)
+    if not is_next or index >= num_chunks(record.spec.length):
+        return False
+    same_request = asked_of(record.spec, index) == asked_of(begun_for.spec, index)
+    return same_request and record.prepared == begun_for.prepared
+
+
+def asked_of(spec: JobSpec, index: int) -> JobSpec:
+    """What chunk `index` is made from: the spec that its engine is given, of a video that ends with this chunk and
+    whose client wants to know nothing. An engine makes the same frames whatever comes later: it promises so, because
+    jobs are extended, steered and branched."""
+    span = chunk_span(index, spec.length)
+    end = span.first_frame + span.num_frames
+    untold = {"metadata": {}, "webhook_url": None, "webhook_events": ()}
+    asked = without_prompts_from(spec.for_engine(), end)
+    return asked.model_copy(update={"num_frames": end, "endless_limit": None, **untold})
 
 
 class PendingCommit(Protocol):
@@ -76,11 +93,15 @@ class Publication:
         in_background: InBackground,
         publish: Publish,
         is_next_wanted: Callable[[JobRecord], bool],
+        activity: Activity,
     ) -> None:
-        """Starts `publish`. `is_next_wanted` is asked about the record after the commit."""
+        """Starts `publish`. `is_next_wanted` is asked about the record after the commit. `activity`: the task's, beside
+        which `publish` runs."""
         self._is_next_wanted = is_next_wanted
         self._committed: JobRecord | None = None
-        self._call = in_background(lambda: publish(self._note))
+        self._publish = publish
+        self._activity = activity
+        self._call = in_background(self._run)
 
     def is_committed(self) -> bool:
         """Cheap: called at each step of the next chunk. Raises Interrupted if that is not to be made: the chunk before
@@ -97,11 +118,15 @@ class Publication:
     def wait(self) -> None:
         """Wait for the end; the commit's own retries stop on a drain, a cancel and a lost lease."""
         with suppress(Exception):  # raised by result
-            self.result()
+            self._call.result(self._activity.waiting_for_beside)
 
     def result(self) -> JobRecord:
         """The record after the commit, at the end. Raises what publishing raised."""
         return self._call.result(_nothing)
+
+    def _run(self) -> JobRecord:
+        with self._activity.beside():
+            return self._publish(self._note)
 
     def _note(self, committed: JobRecord) -> None:
         self._committed = committed

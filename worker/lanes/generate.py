@@ -136,7 +136,8 @@ class ChunkMaker(ChunkInputs):
         first is handled as if the second had never begun.
         """
         index = made.index + 1
-        publication = Publication(self._in_background, publish, partial(follows, record, index))
+        wanted = partial(follows, record, index)
+        publication = Publication(self._in_background, publish, wanted, self._activity)
         watch = Stopwatch({"queue": 0.0, "commit": 0.0, "load": 0.0})
         on_step = self._on_step_ahead(record.id, index, publication, keeper)
         result: MadeChunk | Exception

@@ -49,6 +49,15 @@ class Activity(Protocol):
         """
         ...
 
+    def beside(self) -> AbstractContextManager[None]:
+        """Context of work beside the task's, and of the threads that it starts. Its waits are no sign that the task
+        itself is alive."""
+        ...
+
+    def waiting_for_beside(self) -> None:
+        """The task now waits for the work beside it: that one's signs are the task's. Call it again and again."""
+        ...
+
     def loading(self, description: str) -> AbstractContextManager[None]:
         """Context of work that may take minutes without a step: loading networks, compiling a step.
 
@@ -69,6 +78,11 @@ class NoActivity:
     def alive(self) -> None: ...
 
     def waiting(self, reason: str) -> None: ...
+
+    def beside(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def waiting_for_beside(self) -> None: ...
 
     def loading(self, description: str) -> AbstractContextManager[None]:
         del description

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Literal
 
 from core.service.domain.errors import StoreError
@@ -13,6 +15,9 @@ from core.service.domain.ports import WorkerRegistry, WorkerStatus
 
 REPORT_SECONDS = 2.0
 REPORTS_PER_TTL = 5
+
+_is_beside = ContextVar("beside", default=False)
+"""Whether this thread works beside the task's: worker.runtime.services.Activity.beside."""
 
 State = Literal["starting", "ready", "busy", "not_ready", "draining"]
 
@@ -82,6 +87,7 @@ class Watchdog:
         self._lock = threading.Lock()  # uploads beat from threads of their own
         self._last_sign: float | None = None
         self._last_was_step = False
+        self._last_beside = -math.inf
         self._longest: float | None = None
         self._loading = 0
 
@@ -106,6 +112,17 @@ class Watchdog:
         with self._lock:
             if self._last_sign is not None:
                 self._record_sign()
+
+    def alive_beside(self) -> None:
+        """The work beside the task is alive, which may itself hang."""
+        with self._lock:
+            self._last_beside = self._monotonic()
+
+    def follow_beside(self) -> None:
+        """The task only waits for the work beside it: the newest sign of that one is the task's."""
+        with self._lock:
+            if self._last_sign is not None and self._last_sign < self._last_beside:
+                self._last_sign, self._last_was_step = self._last_beside, False
 
     @contextmanager
     def loading(self) -> Generator[None]:
@@ -159,8 +176,22 @@ class ProcessActivity:
         self._watchdog.alive()
 
     def waiting(self, reason: str) -> None:
-        self._watchdog.alive()
+        if _is_beside.get():
+            self._watchdog.alive_beside()
+        else:
+            self._watchdog.alive()
         self._board.set_reason(reason)
+
+    @contextmanager
+    def beside(self) -> Generator[None]:
+        before = _is_beside.set(True)
+        try:
+            yield
+        finally:
+            _is_beside.reset(before)
+
+    def waiting_for_beside(self) -> None:
+        self._watchdog.follow_beside()
 
     @contextmanager
     def loading(self, description: str) -> Generator[None]:

@@ -85,10 +85,8 @@ class SpritesModels:
         )
 
     def tower_task(self, contrastive: ContrastiveTask) -> TowerTask:
-        """The stage that trains the image encoder of `contrastive` further, half of whose clips each step sees."""
-        stage = self.recipe.stages["tower"]
-        contrastive.batch = max(2, stage.batch // 2)
-        return TowerTask(contrastive, self.recipe.seed, stage.batch)
+        """The stage that trains the image encoder of `contrastive` further."""
+        return TowerTask(contrastive, self.recipe.seed, self.recipe.stages["tower"].batch)
 
     def untrained_unet(self) -> UNet3DConditionModel:
         torch.manual_seed(self.recipe.seed)

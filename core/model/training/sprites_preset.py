@@ -31,8 +31,9 @@ def preset_config() -> dict[str, Any]:
         "negative_prompt": "",
         "profiles": {
             "fast": {
-                "windows": {"num_inference_steps": 8, "guidance_scale": 2.0, "eta": 0.0, "sampler": "ddim"},
-                "first_chunk": {"num_inference_steps": 16, "guidance_scale": 3.0, "eta": 0.0, "sampler": "ddim"},
+                # Few steps on purpose: more of them keep no more and cost more (docs/training-log.md, 2026-11-30).
+                "windows": {"num_inference_steps": 3, "guidance_scale": 2.0, "eta": 0.0, "sampler": "ddim"},
+                "first_chunk": {"num_inference_steps": 6, "guidance_scale": 3.0, "eta": 0.0, "sampler": "ddim"},
                 "gpu_dtype": "bfloat16",
             },
             "reference": {

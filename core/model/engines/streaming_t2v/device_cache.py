@@ -54,43 +54,43 @@ def memory_of(device: torch.device) -> Memory:
 
 
 class DeviceCache(Generic[Key, Networks]):
-    """Sets of networks by key. The one in use is on the device; others stay there while they fit."""
+    """Sets of networks by key, each of which loads its networks when they are first needed. The set in use is on the
+    device; others stay there while they fit."""
 
-    def __init__(
-        self,
-        device: torch.device,
-        load: Callable[[Key], Networks],
-        expected_bytes: Callable[[Key], int],
-        memory: Memory,
-    ) -> None:
-        """`load` loads a set onto the device; `expected_bytes` estimates its size."""
+    def __init__(self, device: torch.device, make: Callable[[Key], Networks], memory: Memory) -> None:
+        """`make` makes a set that has loaded nothing yet."""
         self._device = device
-        self._load = load
-        self._expected_bytes = expected_bytes
+        self._make = make
         self._memory = memory
         self._held: OrderedDict[Key, Networks] = OrderedDict()
         self._offloaded: set[Key] = set()
         """Keys of sets in main memory."""
 
-    def at(self, key: Key) -> Networks:
-        """The set, on the device. Raises what `load` raises; sets loaded before are then kept."""
+    def at(self, key: Key, missing_bytes: Callable[[Networks], int]) -> Networks:
+        """The set, on the device, with room beside it for what it still has to load there: `missing_bytes` of it."""
         if key not in self._held:
-            self._make_room(self._expected_bytes(key))
-            self._held[key] = self._load(key)
-        elif key in self._offloaded:
-            self._make_room(self._held[key].num_bytes)
-            self._held[key].move(self._device)
+            self._held[key] = self._make(key)
+        networks = self._held[key]
+        missing = missing_bytes(networks)
+        if key in self._offloaded:
+            self._make_room(networks.num_bytes + missing, key)
+            networks.move(self._device)
             self._offloaded.discard(key)
+        elif missing:
+            self._make_room(missing, key)
+        self._held.move_to_end(key)
+        return networks
+
+    def on_device(self, key: Key) -> Networks | None:
+        """The set, if what it has loaded is on the device. It counts as used."""
+        if key not in self._held or key in self._offloaded:
+            return None
         self._held.move_to_end(key)
         return self._held[key]
 
-    def is_on_device(self, key: Key) -> bool:
-        """Whether `at` returns the set without loading or moving it."""
-        return key in self._held and key not in self._offloaded
-
-    def _make_room(self, num_bytes: int) -> None:
-        """Offload sets, least recently used first, until `num_bytes` fit or none is left."""
-        for key in [key for key in self._held if key not in self._offloaded]:
+    def _make_room(self, num_bytes: int, wanted: Key) -> None:
+        """Offload sets other than `wanted`, least recently used first, until `num_bytes` fit or none is left."""
+        for key in [key for key in self._held if key != wanted and key not in self._offloaded]:
             if self._memory.device() >= num_bytes:
                 return
             self._offload(key)

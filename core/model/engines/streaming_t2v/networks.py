@@ -34,8 +34,8 @@ from core.service.domain.engine import LongWork, unannounced
 from core.service.domain.errors import PresetError
 
 UNTOUCHED_BASE = "first_chunk_unet"
-NETWORKS = ("unet", "cam", "conditioning", UNTOUCHED_BASE)
-"""Folders whose weights are loaded once per dtype."""
+BESIDE_UNET = ("cam", "conditioning")
+"""Folders of what the windows' network has beside its UNet."""
 NetworkT = TypeVar("NetworkT", StreamingNetwork, UntouchedBase)
 
 
@@ -67,6 +67,15 @@ class _Networks:
             self._held[distilled] = self._together(windows, self._base_of(distilled.first_chunk) or windows)
         return self._held[distilled]
 
+    def missing_bytes(self, distilled: Distilled) -> int:
+        """An estimate of the memory for what `of` loads; 0 if it loads nothing."""
+        folders: list[str] = []
+        if distilled.windows not in self._windows:
+            folders += BESIDE_UNET if self._windows else ("unet", *BESIDE_UNET)
+        if self._has_base(distilled.first_chunk) and distilled.first_chunk not in self._bases:
+            folders.append(self._load.base_folder)
+        return self._load.num_bytes(folders)
+
     def _windows_of(self, distilled: bool) -> StreamingNetwork:
         if distilled not in self._windows:
             held = next(iter(self._windows.values()), None)
@@ -75,11 +84,14 @@ class _Networks:
 
     def _base_of(self, distilled: bool) -> UntouchedBase | None:
         """The first chunk's own network, if it has one."""
-        if not self._with_base or not (distilled or self._load.has_untouched_base):
+        if not self._has_base(distilled):
             return None
         if distilled not in self._bases:
             self._bases[distilled] = self._load.base(distilled)
         return self._bases[distilled]
+
+    def _has_base(self, distilled: bool) -> bool:
+        return self._with_base and (distilled or self._load.has_untouched_base)
 
     @property
     def num_bytes(self) -> int:
@@ -108,6 +120,15 @@ class _Load:
     def has_untouched_base(self) -> bool:
         return (self.folder / UNTOUCHED_BASE).is_dir()
 
+    @property
+    def base_folder(self) -> str:
+        """Name of the folder that an own UNet for first chunks is read from."""
+        return UNTOUCHED_BASE if self.has_untouched_base else "unet"
+
+    def num_bytes(self, folders: Iterable[str]) -> int:
+        """Memory for the networks of these folders."""
+        return self.dtype.itemsize * sum(num_weights(self.folder / name) for name in folders)
+
     def windows(self, distilled: bool, unet: UNet3DConditionModel | None) -> StreamingNetwork:
         """The windows' network on `unet`, if that is loaded already. Raises PresetError."""
         network = load_network(self.folder, self.device, self.dtype, unet)
@@ -118,8 +139,7 @@ class _Load:
 
     def base(self, distilled: bool) -> UntouchedBase:
         """An own UNet for first chunks. Raises PresetError."""
-        source = self.folder / (UNTOUCHED_BASE if self.has_untouched_base else "unet")
-        unet = load_module(source, build_unet, self.device, self.dtype)
+        unet = load_module(self.folder / self.base_folder, build_unet, self.device, self.dtype)
         if distilled:
             merge_file(unet, self.folder / ADAPTERS_FOLDER / FIRST_CHUNK_ADAPTER, self.device)
         return self._prepared(UntouchedBase(unet), [unet])
@@ -166,7 +186,7 @@ class WeightsFolder:
         self._with_base = with_base
         self._compiled = compiled
         self._long_work = long_work
-        self._networks = DeviceCache(device, self._of_dtype, self._expected_bytes, memory or memory_of(device))
+        self._networks = DeviceCache(device, self._of_dtype, memory or memory_of(device))
         self._vae = load_module(folder / "vae", build_vae, device)
         self._read_texts = ClipTextEncoder(
             read_tokenizer(folder), load_module(folder / "text_encoder", build_text_encoder, device)
@@ -175,23 +195,15 @@ class WeightsFolder:
 
     def at(self, dtype: torch.dtype, distilled: Distilled = UNDISTILLED) -> LoadedModels:
         """All models with networks of `dtype`, with adapters where `distilled` says so. Raises PresetError."""
-        if self._networks.is_on_device(dtype) and self._networks.at(dtype).holds(distilled):
-            return self._networks.at(dtype).of(distilled)
+        held = self._networks.on_device(dtype)
+        if held is not None and held.holds(distilled):
+            return held.of(distilled)
         # Weights created in inference mode cannot be moved later.
         with self._long_work(f"loading networks in {dtype}"), torch.inference_mode(False):
-            return self._networks.at(dtype).of(distilled)
+            return self._networks.at(dtype, lambda networks: networks.missing_bytes(distilled)).of(distilled)
 
     def _together(self, network: StreamingNetwork, base: BaseNetwork) -> LoadedModels:
         return LoadedModels(network, base, self._vae, self._read_texts, self._read_pictures)
-
-    def _expected_bytes(self, dtype: torch.dtype) -> int:
-        """With and without adapters."""
-        folders = list(NETWORKS)
-        if (self._folder / ADAPTERS_FOLDER / WINDOWS_ADAPTER).is_file():
-            folders += ["cam", "conditioning"]
-        if (self._folder / ADAPTERS_FOLDER / FIRST_CHUNK_ADAPTER).is_file():
-            folders.append(UNTOUCHED_BASE if (self._folder / UNTOUCHED_BASE).is_dir() else "unet")
-        return dtype.itemsize * sum(num_weights(self._folder / name) for name in folders)
 
     def _of_dtype(self, dtype: torch.dtype) -> _Networks:
         compiler = with_eager_fallback(compile_with_cuda_graph, self._long_work) if self._compiled else None

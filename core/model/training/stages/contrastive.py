@@ -96,11 +96,15 @@ class ContrastiveTask:
         self.batch = batch
 
     def loss(self, step: int) -> Tensor:
-        batch = contrastive_batch(self.seed, step, self.batch)
+        return self.loss_of(contrastive_batch(self.seed, step, self.batch))
+
+    def loss_of(self, batch: ContrastiveBatch) -> Tensor:
+        """The sum of the three losses of `batch`, scalar."""
+        size = len(batch.texts)
         pictures = torch.cat([batch.moments_bm3pr.flatten(0, 1), batch.pair_b23pr.flatten(0, 1)])
-        moments, pairs = self.embed(pictures).split([self.batch * len(MOMENTS), self.batch * 2])
-        clips = self.heads["clip"](moments.unflatten(0, (self.batch, -1)).flatten(1))
-        first, second = pairs.unflatten(0, (self.batch, 2)).unbind(1)
+        moments, pairs = self.embed(pictures).split([size * len(MOMENTS), size * 2])
+        clips = self.heads["clip"](moments.unflatten(0, (size, -1)).flatten(1))
+        first, second = pairs.unflatten(0, (size, 2)).unbind(1)
         classifiers = cast("nn.ModuleList", self.heads["attributes"])
         attributes = [
             functional.cross_entropy(classifier(first).float(), labels)

@@ -25,7 +25,7 @@ from core.model.training.sprites.encoding import frames_to_tensor
 from core.model.training.sprites.motion import sprite_positions
 from core.model.training.sprites.rendering import CONTRAST, Floats, offsets_from, render, silhouette, surface
 from core.model.training.sprites.scene_sampling import sample_scene
-from core.model.training.stages.contrastive import PICTURE_WIDTH, ContrastiveTask
+from core.model.training.stages.contrastive import PICTURE_WIDTH, ContrastiveTask, contrastive_batch
 
 STAGE = 14
 _SIDE = 8
@@ -58,7 +58,8 @@ class TowerTask:
     """The contrastive losses, and squared errors of surfaces and patches, relative to their variances."""
 
     def __init__(self, contrastive: ContrastiveTask, seed: int, batch: int) -> None:
-        """Freezes the text encoder of `contrastive`; `batch` pictures are read beside its clips."""
+        """Freezes the text encoder of `contrastive`. Each step reads `batch` pictures, and half as many clips (at least
+        2) with the losses of `contrastive`."""
         contrastive.text_encoder.requires_grad_(False)
         self.contrastive = contrastive
         self.image_encoder = contrastive.image_encoder
@@ -75,6 +76,7 @@ class TowerTask:
         self.modules: dict[str, nn.Module] = {**contrastive.modules, "tower_heads": self.heads}
         self.seed = seed
         self.batch = batch
+        self.clips = max(2, batch // 2)
 
     def loss(self, step: int) -> Tensor:
         batch = surface_batch(self.seed, step, self.batch, self.patch)
@@ -86,7 +88,8 @@ class TowerTask:
         of_surfaces = functional.mse_loss(shown_bsg[there], surfaces_bsg[there]) / surfaces_bsg[there].var()
         states_bkw = self.heads["norm"](read.hidden_states[_DEEP_STATES][:, 1:].float())
         of_patches = _patch_error(self.heads["patch"](states_bkw).float(), batch.patches_bkd.to(prepared.device))
-        return self.contrastive.loss(step) + 2 * of_surfaces + of_patches
+        of_clips = self.contrastive.loss_of(contrastive_batch(self.contrastive.seed, step, self.clips))
+        return of_clips + 2 * of_surfaces + of_patches
 
 
 def _patch_error(read_bkd: Tensor, shown_bkd: Tensor) -> Tensor:

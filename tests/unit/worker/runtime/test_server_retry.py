@@ -14,6 +14,7 @@ from core.service.domain.errors import (
     StorageFull,
     StoreUnavailable,
 )
+from core.service.request_ids import current_request_id, working_for
 from worker.runtime.server_retry import ServerCall, with_retries
 
 
@@ -74,3 +75,8 @@ def test_a_call_gives_its_result_or_its_error() -> None:
     assert ServerCall(Flaky(0)).result(lambda: None) == "done"
     with pytest.raises(ObjectNotFound):
         ServerCall(Flaky(1, ObjectNotFound)).result(lambda: None)
+
+
+def test_a_call_works_for_the_request_of_its_caller() -> None:
+    with working_for("request-1"):
+        assert ServerCall(current_request_id).result(lambda: None) == "request-1"

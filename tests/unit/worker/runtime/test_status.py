@@ -6,39 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from core.service.domain.ports import WorkerStatus
-from core.service.testing.clock import FakeClock
-from core.service.testing.registries import FakeWorkerRegistry
-from worker.runtime.status import ProcessActivity, StatusBoard, Watchdog
-
-
-class Monotonic:
-    """A clock of seconds, moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def make_board() -> tuple[FakeWorkerRegistry, StatusBoard]:
-    clock = FakeClock()
-    registry = FakeWorkerRegistry(clock)
-    status = WorkerStatus(
-        name="w", kind="generate", model="sprites", state="starting", device="cpu", pid=1, started_at=clock.now()
-    )
-    return registry, StatusBoard(registry, status)
-
-
-def make_watchdog(clock: Monotonic, *, quick_steps: int = 0) -> Watchdog:
-    """A watchdog of a process in a task, which has made steps of 0.1 s: after them 10 s are a stall, 1000 s before."""
-    watchdog = Watchdog(clock, least_seconds=10, first_seconds=1000, factor=20)
-    watchdog.busy()
-    for _ in range(quick_steps):
-        clock.now += 0.1
-        watchdog.beat()
-    return watchdog
+from tests.helpers.activity import Monotonic, make_board, make_watchdog
+from worker.runtime.status import ProcessActivity, Watchdog
 
 
 def test_a_pause_many_times_the_longest_step_is_a_stall() -> None:
@@ -211,6 +180,50 @@ def test_a_step_beside_a_thread_that_waits_leaves_the_reason() -> None:
     activity.beat(while_waiting=True)
     board.report()
     assert [status.reason for status in registry.all()] == ["the storage does not answer"]
+
+
+def test_waits_beside_a_task_hide_no_hang_until_the_task_waits_for_them() -> None:
+    clock, (registry, board) = Monotonic(), make_board()
+    watchdog = make_watchdog(clock, quick_steps=3)
+    activity = ProcessActivity(board, watchdog)
+    for _ in range(3):
+        clock.now += 5
+        with activity.beside():
+            activity.waiting("the storage does not answer")
+    board.report()
+    assert [status.reason for status in registry.all()] == ["the storage does not answer"]
+    assert watchdog.stalled_seconds() == pytest.approx(15)
+    activity.waiting_for_beside()
+    assert watchdog.stalled_seconds() is None
+    clock.now += 11
+    activity.waiting_for_beside()
+    assert watchdog.stalled_seconds() == pytest.approx(11)
+
+
+def test_waits_beside_a_task_leave_the_measure_of_its_steps() -> None:
+    clock, (_, board) = Monotonic(), make_board()
+    watchdog = make_watchdog(clock)
+    activity = ProcessActivity(board, watchdog)
+    activity.beat()
+    with activity.beside():
+        activity.waiting("the storage does not answer")
+    clock.now += 1
+    activity.beat()
+    clock.now += 21
+    assert watchdog.stalled_seconds() == pytest.approx(21)
+
+
+def test_an_older_wait_beside_a_task_does_not_age_its_newest_sign() -> None:
+    clock, (_, board) = Monotonic(), make_board()
+    watchdog = make_watchdog(clock, quick_steps=3)
+    activity = ProcessActivity(board, watchdog)
+    with activity.beside():
+        activity.waiting("the storage does not answer")
+    clock.now += 9
+    activity.beat()
+    activity.waiting_for_beside()
+    clock.now += 9
+    assert watchdog.stalled_seconds() is None
 
 
 def test_the_time_between_two_chunks_of_a_task_is_not_a_step() -> None:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from core.model.engines.streaming_t2v.device_cache import Memory
 from core.model.engines.streaming_t2v.loading import load_engine
-from core.model.engines.streaming_t2v.models import Distilled, LoadedModels
+from core.model.engines.streaming_t2v.models import UNDISTILLED, Distilled, LoadedModels
 from core.model.engines.streaming_t2v.networks import WeightsFolder, load_network
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.networks.adapters import Adapter, merge
@@ -119,11 +120,38 @@ def test_another_first_chunk_source_loads_no_adapter_for_it(folder: Path) -> Non
     assert not preset.profiles["fast"].first_chunk.distilled
 
 
-def test_room_is_made_for_what_adapters_change_too(sound: Path) -> None:
-    weights = WeightsFolder(sound, CPU)
+@pytest.mark.parametrize("profile", [UNDISTILLED, BOTH])
+def test_room_is_made_for_what_a_profile_loads_and_for_no_more(sound: Path, profile: Distilled) -> None:
+    machine = Room()
+    weights = WeightsFolder(sound, CPU, memory=machine.memory)
+    half = weights.at(torch.bfloat16, profile)
+    machine.free = 4 * num_weights_of(half)
+    whole = weights.at(torch.float32, profile)
+    assert weights.at(torch.bfloat16, profile) is half
+    assert weights.at(torch.float32, profile) is whole
+
+
+def test_room_is_made_for_what_a_second_profile_of_a_dtype_loads(sound: Path) -> None:
+    machine = Room()
+    weights = WeightsFolder(sound, CPU, memory=machine.memory)
     plain, distilled = weights.at(torch.float32), weights.at(torch.float32, BOTH)
-    assert weights._expected_bytes(torch.float32) == 4 * num_weights_of(plain, distilled)  # pyright: ignore[reportPrivateUsage]
-    assert weights._networks.at(torch.float32).num_bytes >= 4 * num_weights_of(plain, distilled)  # pyright: ignore[reportPrivateUsage]
+    more = 4 * (num_weights_of(plain, distilled) - num_weights_of(plain))
+    for free, stays in ((more, True), (more - 1, False)):
+        weights = WeightsFolder(sound, CPU, memory=machine.memory)
+        machine.free = 2**40
+        half, plain = weights.at(torch.bfloat16), weights.at(torch.float32)
+        machine.free = free
+        weights.at(torch.float32, BOTH)
+        assert weights.at(torch.float32) is plain
+        assert (weights.at(torch.bfloat16) is half) is stays
+
+
+class Room:
+    """A machine with so many bytes free."""
+
+    def __init__(self) -> None:
+        self.free = 2**40
+        self.memory = Memory(lambda: self.free, lambda: self.free)
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -13,10 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from core.model.engines.streaming_t2v.device_cache import Memory
 from core.model.engines.streaming_t2v.loading import load_engine, profile_configs, sampling_config
-from core.model.engines.streaming_t2v.networks import NETWORKS, WeightsFolder, load_network
+from core.model.engines.streaming_t2v.networks import WeightsFolder, load_network
 from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.networks.base_network import UntouchedBase
-from core.model.presets.files import num_weights
 from core.model.presets.fingerprint import fingerprint, weights_digest
 from core.service.admission.catalog import Catalog
 from core.service.domain.engine import NO_INPUT_MEDIA
@@ -234,18 +233,19 @@ def test_networks_that_are_loaded_within_a_chunk_can_be_moved_within_one(sound: 
 
 
 def test_the_expected_size_of_networks_is_the_real_one(sound: Path) -> None:
-    expected: list[int] = []
-
-    def device_bytes() -> int:
-        expected.append(sum(num_weights(sound / name) for name in NETWORKS))
-        return 2**40
-
-    weights = WeightsFolder(sound, torch.device("cpu"), memory=Memory(device_bytes, device_bytes))
-    weights.at(torch.bfloat16)
+    free = 2**40
+    weights = WeightsFolder(sound, torch.device("cpu"), memory=Memory(lambda: free, lambda: free))
     models = weights.at(torch.float32)
+    free = 2 * sum(each.numel() for part in models.network.parts.values() for each in part.parameters())
 
-    real = sum(each.numel() for part in models.network.parts.values() for each in part.parameters())
-    assert expected == [real]
+    half = weights.at(torch.bfloat16)
+    assert weights.at(torch.float32) is models
+    assert weights.at(torch.bfloat16) is half
+    free -= 1
+    weights = WeightsFolder(sound, torch.device("cpu"), memory=Memory(lambda: free, lambda: free))
+    models = weights.at(torch.float32)
+    weights.at(torch.bfloat16)
+    assert weights.at(torch.float32) is not models
 
 
 def test_an_untouched_base_makes_the_first_chunk(folder: Path) -> None:

@@ -1,16 +1,25 @@
 """What the tower is to read from pictures, against the world itself."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from core.model.training.recipe import load_recipe
 from core.model.training.sprites import world
 from core.model.training.sprites.motion import sprite_positions
 from core.model.training.sprites.rendering import CONTRAST, render, surface
 from core.model.training.sprites.scene_sampling import sample_scene
 from core.model.training.sprites.word_tokenizer import build_tokenizer
+from core.model.training.sprites_models import SpritesModels
 from core.model.training.stages.base import sprites_text_encoder
-from core.model.training.stages.contrastive import ContrastiveTask, sprites_image_encoder
+from core.model.training.stages.contrastive import (
+    ContrastiveBatch,
+    ContrastiveTask,
+    contrastive_batch,
+    sprites_image_encoder,
+)
 from core.model.training.stages.tower import STAGE, TowerTask, surface_batch
 
 PATCH = 8
@@ -85,14 +94,35 @@ def test_reading_the_truth_has_no_error(monkeypatch: pytest.MonkeyPatch) -> None
     """With perfect heads only the contrastive losses are left."""
     task = tower_task()
     batch = surface_batch(1, 0, 3, PATCH)
-    monkeypatch.setattr(task.contrastive, "loss", no_loss)
+    monkeypatch.setattr(task.contrastive, "loss_of", no_loss)
     task.heads["surface"] = Says(batch.surfaces_bsg.nan_to_num().flatten(1))
     task.heads["patch"] = Says(batch.patches_bkd)
     assert float(task.loss(0)) == pytest.approx(0, abs=1e-10)
     assert float(task.loss(1)) > 1
 
 
-def no_loss(_: int) -> torch.Tensor:
+def test_half_as_many_clips_are_read_and_the_contrastive_stage_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = SpritesModels(load_recipe("sprites").smoke(), tmp_path)
+    contrastive = models.untrained_contrastive()
+    contrastive.batch = 5
+    task = models.tower_task(contrastive)
+    assert contrastive.batch == 5
+    seen = list[list[str]]()
+
+    def note(batch: ContrastiveBatch) -> torch.Tensor:
+        seen.append(batch.texts)
+        return no_loss(batch)
+
+    monkeypatch.setattr(contrastive, "loss_of", note)
+    task.loss(0)
+    TowerTask(contrastive, 1, batch=6).loss(7)
+    seed = models.recipe.seed
+    assert seen == [contrastive_batch(seed, 0, 2).texts, contrastive_batch(seed, 7, 3).texts]
+
+
+def no_loss(_: ContrastiveBatch) -> torch.Tensor:
     return torch.zeros(())
 
 
