@@ -86,7 +86,7 @@ def _of_jobs(jobs: JobCounts, now: datetime) -> Iterable[Metric]:
     for status, count in jobs.by_status.items():
         by_status.add_metric([status.value], count)
     queued = GaugeMetricFamily("longtake_queued_jobs", "Jobs that no worker has begun.", labels=["model"])
-    age = GaugeMetricFamily("longtake_queue_age_seconds", "Age of the oldest of these.", labels=["model"])
+    age = GaugeMetricFamily("longtake_queue_age_seconds", "Longest wait of these so far.", labels=["model"])
     for model, waiting in jobs.queued.items():
         queued.add_metric([model], waiting.count)
         since = waiting.oldest_at or now

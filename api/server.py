@@ -27,7 +27,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from api.app import create_app, settings_of_environment
 from api.binding import check_binding
-from api.http.access_log import WithoutTokens
+from api.http.access_log import WithoutQueries
 from api.http.problems import HeadersTooLarge, MalformedHttp, RequestTooSlow, response_of
 from api.http.request_ids import HEADER, request_id_of
 from core.service.domain.errors import LongtakeError, SetupError
@@ -251,10 +251,10 @@ def config_of(args: argparse.Namespace, settings: Settings) -> uvicorn.Config:
 
 
 def _log_config(settings: Settings) -> dict[str, Any]:
-    """uvicorn's own, with request ids or as JSON, and without tokens of links."""
+    """uvicorn's own, with request ids or as JSON, and without queries."""
     config = deepcopy(LOGGING_CONFIG)
-    config["filters"] = {"tokens": {"()": WithoutTokens}}
-    config["handlers"]["access"]["filters"] = ["tokens"]
+    config["filters"] = {"queries": {"()": WithoutQueries}}
+    config["handlers"]["access"]["filters"] = ["queries"]
     for name, formatter in config["formatters"].items():
         as_text = {**formatter, "fmt": formatter["fmt"] + LOG_SUFFIX}
         config["formatters"][name] = {"()": JsonLines} if settings.log_format == "json" else as_text

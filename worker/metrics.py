@@ -56,8 +56,8 @@ _factors = Histogram(
     registry=REGISTRY,
 )
 _stored = Counter("longtake_stored_bytes", "Bytes put to the object store.", registry=REGISTRY)
-_ended = Counter("longtake_jobs_ended", "Jobs that this process ended.", ("status",), registry=REGISTRY)
-_resumes = Counter("longtake_resumes", "Chunks begun from a stored state.", ("model",), registry=REGISTRY)
+_ended = Counter("longtake_jobs_ended", "Jobs that this process ended.", ("lane", "status"), registry=REGISTRY)
+_resumes = Counter("longtake_resumes", "States read from the object store.", ("model",), registry=REGISTRY)
 _failed = Counter("longtake_failed_attempts", "Failures that count as an attempt.", ("lane",), registry=REGISTRY)
 _retries = Counter("longtake_server_retries", "Repeated calls of servers.", ("server",), registry=REGISTRY)
 _lost = Counter("longtake_leases_lost", "Leases lost.", ("lane",), registry=REGISTRY)
@@ -70,18 +70,25 @@ for _rare, _values in (  # so that the first one is a rise from 0: alerts would 
     (_failed, Lane),
     (_lost, Lane),
     (_refused, Lane),
-    (_ended, (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)),
     (_retries, ("redis", "storage")),
     (_attempts, get_args(DeliveryState)),
 ):
     for _value in _values:
         _rare.labels(str(_value))
+for _lane in Lane:
+    _ended.labels(_lane.value, JobStatus.FAILED.value)
+for _status in (JobStatus.SUCCEEDED, JobStatus.CANCELED):
+    _ended.labels(Lane.FINALIZE.value, _status.value)
 
 logger = logging.getLogger(__name__)
 
 
-def chunks_committed(spec: JobSpec, lane: Lane, chunks: Sequence[ChunkRecord]) -> None:
-    """These new chunks were committed."""
+def chunks_committed(
+    spec: JobSpec, lane: Lane, chunks: Sequence[ChunkRecord], *, stored_meanwhile: bool = False
+) -> None:
+    """These new chunks were committed. `stored_meanwhile`: they were encoded and stored while the next one was made,
+    which took none of the engine's time."""
+    not_counted = WAITING | STORING if stored_meanwhile else WAITING
     labels = (spec.model, lane.value)
     for chunk in chunks:
         _chunks.labels(*labels).inc()
@@ -90,7 +97,7 @@ def chunks_committed(spec: JobSpec, lane: Lane, chunks: Sequence[ChunkRecord]) -
         phases["engine"] = sum(chunk.timings.values()) - sum(phases.values())
         for phase, seconds in phases.items():
             _phases.labels(*labels, phase).observe(max(0.0, seconds))
-        work = sum(seconds for phase, seconds in phases.items() if phase not in WAITING)
+        work = sum(seconds for phase, seconds in phases.items() if phase not in not_counted)
         if work > 0:
             _factors.labels(*labels).observe(seconds_of(chunk.num_frames, spec.fps) / work)
 
@@ -105,13 +112,13 @@ def bytes_stored(count: int) -> None:
     _stored.inc(count)
 
 
-def job_ended(status: JobStatus) -> None:
-    """This process has ended a job."""
-    _ended.labels(status.value).inc()
+def job_ended(status: JobStatus, lane: Lane) -> None:
+    """This process has ended a job with its work on `lane`."""
+    _ended.labels(lane.value, status.value).inc()
 
 
 def resumed(model: str) -> None:
-    """A chunk begins from a stored state."""
+    """The state from which a job goes on was read from the object store."""
     _resumes.labels(model).inc()
 
 
@@ -126,7 +133,7 @@ def server_retried(server: Literal["redis", "storage"]) -> None:
 
 
 def lease_lost(lane: Lane) -> None:
-    """Another worker took a lease, or its job was deleted."""
+    """Work was interrupted because its lease was lost to another worker."""
     _lost.labels(lane.value).inc()
 
 
@@ -161,15 +168,16 @@ REGISTRY.register(_GpuMemory())
 
 def serve_metrics(settings: Settings, number: int) -> Callable[[], None]:
     """Serve /metrics if LONGTAKE_WORKER_METRICS_PORT is set; returns what ends it. `number`: of this process among
-    those of its supervisor. A port that cannot be used is logged, and the work goes on without."""
+    those of its supervisor. A host or port that cannot be used is logged, and the work goes on without."""
     if settings.worker_metrics_port == 0:
         return _nothing
     host, port = settings.worker_metrics_host, settings.worker_metrics_port + number
     try:
         server, _thread = start_http_server(port, host, REGISTRY)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last: of a host that can be no name, such as a..b
         logger.error(
-            "metrics are not served on port %d of %s: %s; set LONGTAKE_WORKER_METRICS_PORT to a free port",
+            "metrics are not served on port %d of %s: %s; set LONGTAKE_WORKER_METRICS_PORT to a free port and"
+            " LONGTAKE_WORKER_METRICS_HOST to an address of this machine",
             port, host, error,
         )  # fmt: skip
         return _nothing

@@ -22,8 +22,8 @@ from core.service.settings import Settings
 _work = ContextVar[tuple[str | None, int | None]]("work", default=(None, None))
 _CUT = "..."
 _SECRETS = (
-    re.compile(r"((?<=[^\s?\"'<>])\?)[^\s\"'<>]+"),  # a query
-    re.compile(r"(://)[^\s/@\"'<>]+(?=@)"),  # user and password of a URL
+    re.compile(r"((?<=[^\s?])\?)\S+"),  # a query: clients may write quotes and brackets into it
+    re.compile(r"(://)[^\s/]+(?=@)"),  # user and password of a URL, up to its last @: passwords may have some
     re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]+", re.IGNORECASE),
     re.compile(r"(\b(?:lt|whsec)_)[\w+/=-]{8,}"),  # an API key, a webhook secret
 )

@@ -166,8 +166,8 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
     def _report_speed(
         self, record: JobRecord, chunks: Sequence[ChunkRecord], *, stored_meanwhile: bool = False
     ) -> None:
-        """For metrics, and for estimates of other jobs."""
-        metrics.chunks_committed(record.spec, self.lane, chunks)
+        """For metrics, and for estimates of other jobs. `chunks`: new ones, `stored_meanwhile` as of `measured`."""
+        metrics.chunks_committed(record.spec, self.lane, chunks, stored_meanwhile=stored_meanwhile)
         along_input = record.prepared is not None and record.prepared.whole_video
         for chunk in chunks:
             found = measured(record.spec, chunk, self.lane, along_input=along_input, stored_meanwhile=stored_meanwhile)

@@ -56,7 +56,7 @@ class Finalizer(LaneWorker):
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         results = self._store_results(record, keeper)
         ended = self._with_retries(lambda: self._services.store.finish(lease, results), keeper)
-        metrics.job_ended(ended.status)
+        metrics.job_ended(ended.status, self.lane)
         logger.info("%s: %s with %d frames", ended.id, ended.status, ended.frames_done)
         return ended
 

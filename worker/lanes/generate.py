@@ -272,8 +272,6 @@ class ChunkMaker(ChunkInputs):
         cached = self._cached(record)
         if cached is not None and cached.state.frames_done == index * CHUNK_FRAMES:
             return cached.state
-        if index > 0:
-            metrics.resumed(self._model)
         first, state = index, None
         while first > 0 and (state := self._stored_state(first - 1, record, keeper)) is None:
             first -= 1
@@ -281,6 +279,8 @@ class ChunkMaker(ChunkInputs):
             state = self._engine.start(record.spec.for_engine(), self._input_media(record, keeper))
             if problem := problem_of_state(state, 0):
                 raise InvalidChunk(f"the engine's start returned {problem}")
+        else:
+            metrics.resumed(self._model)
         for again in range(first, index):
             state = self._state_after(again, record, state, keeper)
         return state

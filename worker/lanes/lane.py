@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from enum import StrEnum
 from typing import ClassVar
 
@@ -42,7 +42,7 @@ from worker.lanes.completion import (
     write_manifest,
 )
 from worker.lanes.lease_keeper import LeaseKeeper
-from worker.lanes.server_access import ServerAccess
+from worker.lanes.server_access import ServerAccess, ignore_store_errors
 from worker.runtime.disk_errors import is_disk_error
 from worker.runtime.services import Activity, Services
 
@@ -192,7 +192,7 @@ class LaneWorker(ServerAccess, ABC):
         except StaleLease as reason:
             return self._overtaken(lease, reason)
         if record.media_repairs > self._services.settings.max_attempts:
-            fail_job(self._services, record.id, media_lost_error(record.media_repairs))
+            fail_job(self._services, record.id, media_lost_error(record.media_repairs), self.lane)
             return Outcome.FAILED
         write_manifest(self._services, record)
         wake(self._services, record)
@@ -203,6 +203,7 @@ class LaneWorker(ServerAccess, ABC):
         services, job_id = self._services, lease.job_id
         logger.info("%s: %s", job_id, reason)
         if keeper.lost.is_set():
+            self._count_lost_lease(job_id)
             request_cleanup(services, job_id)
             return Outcome.INTERRUPTED
         services.store.release(lease, count_attempt=False)
@@ -216,6 +217,12 @@ class LaneWorker(ServerAccess, ABC):
             request_cleanup(services, job_id)
             wake(services, record)
         return Outcome.INTERRUPTED
+
+    def _count_lost_lease(self, job_id: str) -> None:
+        """Not if the job is deleted or has ended: then no other worker does the work again."""
+        with ignore_store_errors(job_id), suppress(JobNotFound):
+            if not self._services.store.get(job_id).status.is_terminal:
+                metrics.lease_lost(self.lane)
 
     def _failed(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> Outcome:
         """Raises `error` unless it was expected: a server's, the disk's, or one that every try would end with."""
@@ -240,7 +247,7 @@ class LaneWorker(ServerAccess, ABC):
         self._forget(record.id)
         self._services.store.release(lease, count_attempt=True)
         reason = JobError(code=error.code, message=error.public_message, retryable=False, fix=error.public_fix)
-        fail_job(self._services, record.id, reason)
+        fail_job(self._services, record.id, reason, self.lane)
         return Outcome.FAILED
 
     def _count_attempt(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> None:
@@ -253,7 +260,8 @@ class LaneWorker(ServerAccess, ABC):
         piece = self._next_piece(record)
         logger.error("%s: attempt %d at %s failed: %r", record.id, attempts, piece, error)
         if attempts >= self._services.settings.max_attempts:
-            fail_job(self._services, record.id, job_error(error, f"{piece} failed {attempts} times", self.failure_code))
+            reason = job_error(error, f"{piece} failed {attempts} times", self.failure_code)
+            fail_job(self._services, record.id, reason, self.lane)
 
     def _rest_seconds(self, attempts: int) -> float:
         return self._services.settings.janitor_interval_seconds * 2**attempts
@@ -261,5 +269,6 @@ class LaneWorker(ServerAccess, ABC):
     def _poisoned(self, record: JobRecord) -> Outcome:
         """Too many workers died while they made this piece."""
         deaths, piece = record.lane(self.lane).deaths, self._next_piece(record)
-        fail_job(self._services, record.id, poison_error(f"{deaths} workers in a row died while making {piece}"))
+        reason = poison_error(f"{deaths} workers in a row died while making {piece}")
+        fail_job(self._services, record.id, reason, self.lane)
         return Outcome.FAILED

@@ -14,7 +14,6 @@ from core.service.domain.ports import JobStore, Lease
 from core.service.domain.schema import JobRecord
 from core.service.logs import working_on
 from core.service.request_ids import working_for
-from worker import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +21,8 @@ RENEWALS_PER_TTL = 3
 
 
 class LeaseKeeper:
-    """Context manager: renews `lease` RENEWALS_PER_TTL times per ttl; `lost` is set when another worker holds it.
+    """Context manager: renews `lease` RENEWALS_PER_TTL times per ttl; `lost` is set when it cannot be renewed: another
+    worker holds it, the job is deleted, or its own worker has released it and goes on with what comes after.
 
     An outage of the store does not lose the lease: no other worker can claim it then, and the fencing token decides
     when the store is back.
@@ -91,6 +91,5 @@ class LeaseKeeper:
             return self._store.renew(self.lease, self._ttl)
 
     def _give_up(self, reason: str) -> None:
-        metrics.lease_lost(self.lease.lane)
         self._reason = reason
         self.lost.set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from datetime import UTC, datetime
 
 from core.service.domain.errors import InvalidField
 from core.service.domain.schema import JobRecord
@@ -18,10 +17,6 @@ def index_member(record: JobRecord) -> str:
 
 def job_id_of_member(member: str) -> str:
     return member.split(":")[1]
-
-
-def created_at_of_member(member: str) -> datetime:
-    return datetime.fromtimestamp(int(member.split(":")[0]) / 1_000_000, UTC)
 
 
 def cursor_from_member(member: str) -> str:

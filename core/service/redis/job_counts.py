@@ -1,17 +1,23 @@
-"""How many jobs there are, from the sizes of indexes: no record is read."""
+"""How many jobs there are, from the sizes of indexes, and since when the oldest of each queue waits, from the records at
+its head."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import cast
 
 from core.service.domain.ports import JobCounts, QueuedJobs
 from core.service.domain.schema import JobStatus, Lane
-from core.service.records.job_order import created_at_of_member
 from core.service.redis import keys
 from core.service.redis.errors import raises_store_errors
 from core.service.redis.job_records import JobRecords
 from core.service.redis.job_rows import lane_of_queue
+
+READ_AT_ONCE = 4
+"""Records of a queue's head. One is enough unless jobs wait that went on after an end."""
+MOST_READ = 64
+"""Of them in all: if all of these went on, one behind them may have waited longer."""
 
 
 class StoredJobCounts(JobRecords):
@@ -29,19 +35,32 @@ class StoredJobCounts(JobRecords):
             for model in of_models:
                 pipe.zcard(keys.queue_index(model))
             pipe.zcard(keys.OUTBOX_DUE)
-            for model in of_models:
-                pipe.zrange(keys.queue_index(model), 0, 0)
             answers = iter(pipe.execute())
         by_status = {status: int(next(answers)) for status in JobStatus}
         in_lanes = {lane: int(next(answers)) for lane in queues.values()}
         numbers = [int(next(answers)) for _ in of_models]
         pending = int(next(answers))
-        oldest = [cast("list[str]", next(answers)) for _ in of_models]
         queued = {
-            model: QueuedJobs(number, created_at_of_member(first[0]) if first else None)
-            for model, number, first in zip(of_models, numbers, oldest, strict=True)
+            model: QueuedJobs(number, self._oldest_queued_at(model) if number else None)
+            for model, number in zip(of_models, numbers, strict=True)
         }
         return JobCounts(by_status, queued, in_lanes, pending)
+
+    def _oldest_queued_at(self, model: str) -> datetime | None:
+        """Since when the job waits that has waited longest. The index is in order of creation, so those behind the first
+        job that never ended have not waited longer than it."""
+        oldest: datetime | None = None
+        for start in range(0, MOST_READ, READ_AT_ONCE):
+            members = cast("list[str]", self._redis.zrange(keys.queue_index(model), start, start + READ_AT_ONCE - 1))
+            for record in self._records(members):
+                if record.status is not JobStatus.QUEUED:  # begun meanwhile
+                    continue
+                oldest = record.queued_at if oldest is None else min(oldest, record.queued_at)
+                if not record.earlier:
+                    return oldest
+            if len(members) < READ_AT_ONCE:
+                break
+        return oldest
 
 
 def _lanes_by_queue(queues: set[str]) -> dict[str, tuple[Lane, str]]:

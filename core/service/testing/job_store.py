@@ -213,9 +213,13 @@ class FakeJobStore(FakeLaneClaims):
         of_models = {model: [job for job in waiting if job.spec.model == model] for model in names}
         wanted = [queue for record in jobs for queue in queues_of(record)]
         queues = [(lane, "" if lane in LANES_OF_ANY_MODEL else model) for lane, model in wanted]
+        queued = {
+            model: QueuedJobs(len(of), min((job.queued_at for job in of), default=None))
+            for model, of in of_models.items()
+        }
         return JobCounts(
             {status: sum(job.status is status for job in jobs) for status in JobStatus},
-            {model: QueuedJobs(len(of), of[0].created_at if of else None) for model, of in of_models.items()},
+            queued,
             {queue: queues.count(queue) for queue in queues},
             len(self.memory.due),
         )
