@@ -1116,6 +1116,22 @@ class StoreContract:
         assert lanes == {(Lane.GENERATE, model): 3, (Lane.PREPARE, ""): 1}
         assert counts.pending_webhooks == 1
 
+    def test_a_job_that_went_on_has_waited_since_then(self, ports: StorePorts) -> None:
+        """Although it is listed by its creation, before all younger ones."""
+        days = 86_400
+        went_on = list[JobRecord]()
+        for number in range(1, 7):
+            job = ports.store.create(queued_job(number, age_seconds=9 * days - number))
+            ports.store.fail(job.id, ERROR)
+            went_on.append(ports.store.retry(job.id))
+        model, first = went_on[0].spec.model, went_on[0].earlier[0].next_at
+        assert ports.store.counts([]).queued[model] == QueuedJobs(6, first)
+        for number, age in ((7, 3), (8, 2)):
+            ports.store.create(queued_job(number, age_seconds=age * days))
+        assert ports.store.counts([]).queued[model] == QueuedJobs(8, queued_job(age_seconds=3 * days).created_at)
+        ports.store.create(queued_job(9, age_seconds=10 * days))
+        assert ports.store.counts([]).queued[model] == QueuedJobs(9, queued_job(age_seconds=10 * days).created_at)
+
     def test_an_ended_job_expires_after_its_retention(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
         ended = ports.store.request_cancel(job.id)

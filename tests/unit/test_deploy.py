@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from promql_parser import AggregateExpr, BinaryExpr, Expr, VectorSelector
+from promql_parser import AggregateExpr, BinaryExpr, Expr, Matcher, MatchOp, VectorSelector
 
 from core.service.settings import Settings
 from tests.helpers.api_world import World, submit
@@ -140,6 +140,35 @@ def test_an_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> Non
 def test_names_of_alerts_are_unique() -> None:
     names = [rule["alert"] for rule in alerts()]
     assert len({*names}) == len(names) > 10
+
+
+def takes(matcher: Matcher, value: str) -> bool:
+    """Whether a selector takes samples with this value of its label."""
+    if matcher.op in (MatchOp.Re, MatchOp.NotRe):
+        return bool(re.fullmatch(matcher.value, value)) is (matcher.op == MatchOp.Re)
+    return (matcher.value == value) is (matcher.op == MatchOp.Equal)
+
+
+def counted_by(alert: str, label: str, values: Iterable[str]) -> list[set[str]]:
+    """For each selector of an alert, those of `values` of a label that it takes."""
+    (query,) = [rule["expr"] for rule in alerts() if rule["alert"] == alert]
+    selectors = [node for node in nodes_of(query) if isinstance(node, VectorSelector)]
+    return [
+        {value for value in values if all(takes(one, value) for one in each.matchers.matchers if one.name == label)}
+        for each in selectors
+    ]
+
+
+def test_answers_that_are_meant_raise_no_alert() -> None:
+    failures, answers = counted_by("LongtakeApiFails", "status", ["200", "304", "404", "429", "500", "502", "503"])
+    assert failures == {"500", "502"}
+    assert answers > failures | {"200", "503"}
+
+
+def test_media_that_cannot_be_used_raise_no_alert_of_failing_jobs() -> None:
+    counted = counted_by("LongtakeJobsFail", "lane", ["prepare", "generate", "refine", "finalize"])
+    assert len(counted) == 3
+    assert all(lanes == {"generate", "refine", "finalize"} for lanes in counted)
 
 
 def test_panels_have_names_of_their_own_and_places_that_do_not_overlap() -> None:

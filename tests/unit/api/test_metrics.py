@@ -89,6 +89,18 @@ def test_answers_are_counted_by_route_method_and_status(api: TestClient) -> None
     assert "BREW" not in label_values(api.get("/metrics").text)
 
 
+def test_polls_of_a_job_that_has_not_changed_are_counted_by_its_route(api: TestClient) -> None:
+    path = f"/jobs/{submit(api)}"
+    known = {"If-None-Match": api.get(path).headers["etag"]}
+    assert api.get(path, headers=known).status_code == 304
+    assert api.head(path, headers=known).status_code == 304
+    route = "/jobs/{job_id}"
+    for method, status in (("GET", "200"), ("GET", "304"), ("HEAD", "304")):
+        labels = {"method": method, "route": route, "status": status}
+        assert scraped(api, "longtake_http_requests_total", **labels) == 1, labels
+    assert scraped(api, "longtake_http_request_duration_seconds_count", method="GET", route=route) == 2
+
+
 def test_a_refusal_before_routing_is_counted(world: World) -> None:
     with world.client(with_keys(world.settings)) as api:
         api.get("/jobs")
@@ -119,7 +131,7 @@ def test_open_metrics_are_answered_to_those_who_ask(api: TestClient) -> None:
 
 
 def test_without_redis_the_process_still_tells_of_itself(
-    api: TestClient, world: World, monkeypatch: pytest.MonkeyPatch
+    api: TestClient, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def away(_models: object) -> object:
         raise StoreUnavailable("Redis is away")
@@ -130,6 +142,8 @@ def test_without_redis_the_process_still_tells_of_itself(
     assert (answer.status_code, found["longtake_redis_up", frozenset()]) == (200, 0)
     assert "longtake_jobs" not in {name for name, _ in found}
     assert "process_cpu_seconds_total" in {name for name, _ in found}
+    (told,) = [record for record in caplog.records if record.name == "api.routes.metrics"]
+    assert "Redis is away" in told.getMessage()
 
 
 def test_scrapes_within_a_second_read_redis_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

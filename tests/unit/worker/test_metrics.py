@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -15,34 +15,22 @@ from prometheus_client import generate_latest
 
 from cli.processes.machine import free_port
 from core.service.domain.errors import StorageFull, StoreUnavailable
-from core.service.domain.schema import Lane
+from core.service.domain.frame_rate import seconds_of
 from core.service.settings import Settings
-from tests.helpers.fake_world import JOB, MODEL, HookedEngine, World
+from tests.helpers.background import AtOnce
+from tests.helpers.fake_world import JOB, MODEL, World
 from tests.helpers.jobs import refine_spec
+from tests.helpers.metrics import GENERATED, REFINED, rise_of, value_of
 from tests.helpers.webhook_office import Office, Receiver, running
-from worker.lanes.lane import Outcome
-from worker.lanes.lease_keeper import LeaseKeeper
 from worker.metrics import REGISTRY, serve_metrics
 from worker.runtime.server_retry import with_retries
-
-GENERATED = {"model": MODEL, "lane": "generate"}
-
-
-def value_of(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, labels) or 0.0
-
-
-def rise_of(name: str, **labels: str) -> Callable[[], float]:
-    """How much a sample has risen since this call: the registry is that of the process."""
-    before = value_of(name, **labels)
-    return lambda: value_of(name, **labels) - before
 
 
 def test_a_whole_job_is_counted(world: World) -> None:
     chunks, frames = rise_of("longtake_chunks_total", **GENERATED), rise_of("longtake_frames_total", **GENERATED)
     steps, ended = (
         rise_of("longtake_steps_total", **GENERATED),
-        rise_of("longtake_jobs_ended_total", status="succeeded"),
+        rise_of("longtake_jobs_ended_total", lane="finalize", status="succeeded"),
     )
     factors = rise_of("longtake_chunk_realtime_factor_count", **GENERATED)
     resumes = rise_of("longtake_resumes_total", model=MODEL)
@@ -64,9 +52,24 @@ def test_the_phases_of_a_chunk_are_ours_and_those_of_the_engine_together(world: 
     assert value_of("longtake_chunk_phase_seconds_count", **GENERATED, phase="denoise") == 0
 
 
+def test_what_ran_beside_the_next_chunk_is_no_work_on_a_chunk(world: World) -> None:
+    factors = rise_of("longtake_chunk_realtime_factor_sum", **GENERATED)
+    encodes = rise_of("longtake_chunk_phase_seconds_count", **GENERATED, phase="encode")
+    world.submit(num_frames=40)
+    world.work(world.maker(ahead=AtOnce))
+    fps, expected = world.store.get(JOB).spec.fps, 0.0
+    *early, last = world.chunks()
+    for chunk in (*early, last):
+        assert min(chunk.timings["encode"], chunk.timings["upload"]) > 0
+        left_out = {"queue"} if chunk is last else {"queue", "encode", "upload"}
+        work = sum(seconds for phase, seconds in chunk.timings.items() if phase not in left_out)
+        expected += seconds_of(chunk.num_frames, fps) / work
+    assert factors() == pytest.approx(expected)
+    assert encodes() == 3
+
+
 def test_refined_chunks_are_counted_by_their_lane(world: World) -> None:
-    refined = {"model": MODEL, "lane": "refine"}
-    chunks, steps = rise_of("longtake_chunks_total", **refined), rise_of("longtake_steps_total", **refined)
+    chunks, steps = rise_of("longtake_chunks_total", **REFINED), rise_of("longtake_steps_total", **REFINED)
     world.submit(num_frames=32, refine=refine_spec())
     world.work(world.maker())
     assert chunks() == len(world.refined()) == 2
@@ -85,58 +88,6 @@ def test_all_bytes_that_are_put_are_counted(world: World, monkeypatch: pytest.Mo
     stored = rise_of("longtake_stored_bytes_total")
     world.work(world.maker())
     assert stored() == sum(sizes) > 0
-
-
-def test_a_chunk_that_continues_the_work_of_another_process_is_a_resume(world: World) -> None:
-    resumes = rise_of("longtake_resumes_total", model=MODEL)
-    world.submit(num_frames=48)
-    first = world.maker()
-    first.work()
-    first.work()
-    assert resumes() == 0
-    world.maker(services=world.services("worker-2")).work()
-    assert resumes() == 1
-
-
-def test_failed_attempts_and_failed_jobs_are_counted(world: World) -> None:
-    attempts, ended = (
-        rise_of("longtake_failed_attempts_total", lane="generate"),
-        rise_of("longtake_jobs_ended_total", status="failed"),
-    )
-
-    def fail(_step: int) -> None:
-        raise RuntimeError("a kernel failed")
-
-    world.submit()
-    for _ in range(world.settings.max_attempts):
-        world.rest()
-        with pytest.raises(RuntimeError):
-            world.maker(HookedEngine(fail)).work()
-    assert (attempts(), ended()) == (3, 1)
-
-
-def test_commits_that_come_too_late_are_counted(world: World) -> None:
-    refused = rise_of("longtake_commits_refused_total", lane="generate")
-    world.submit()
-
-    def lose(step: int) -> None:
-        if step == 3:
-            world.clock.advance(31)
-            world.store.claim(JOB, Lane.GENERATE, "worker-2", 30)
-
-    assert world.maker(HookedEngine(lose)).work() is Outcome.DROPPED
-    assert refused() == 1
-
-
-def test_lost_leases_are_counted(world: World) -> None:
-    lost = rise_of("longtake_leases_lost_total", lane="generate")
-    world.submit()
-    lease = world.store.claim(JOB, Lane.GENERATE, "worker-1", 30)
-    assert lease is not None
-    with LeaseKeeper(world.store, lease, 0.03) as keeper:
-        world.store.purge(JOB)
-        assert keeper.lost.wait(10)
-    assert lost() == 1
 
 
 @pytest.mark.parametrize(("error", "server"), [(StoreUnavailable, "redis"), (StorageFull, "storage")])
@@ -235,3 +186,14 @@ def test_a_port_that_cannot_be_used_is_named_with_its_setting_and_the_work_goes_
     assert record.levelname == "ERROR"
     assert f"port {port + number} of 127.0.0.1" in record.getMessage()
     assert "set LONGTAKE_WORKER_METRICS_PORT to" in record.getMessage()
+
+
+@pytest.mark.parametrize("host", ["a..b", "192.0.2.1"])
+def test_a_host_that_cannot_be_used_is_named_with_its_setting_and_the_work_goes_on(
+    caplog: pytest.LogCaptureFixture, host: str
+) -> None:
+    with served(Settings(worker_metrics_port=free_port(), worker_metrics_host=host)):
+        (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert f" of {host}: " in record.getMessage()
+    assert "LONGTAKE_WORKER_METRICS_HOST to" in record.getMessage()
