@@ -219,10 +219,10 @@ class LaneWorker(ServerAccess, ABC):
         return Outcome.INTERRUPTED
 
     def _count_lost_lease(self, job_id: str) -> None:
-        """Not if the job is deleted or has ended: then no other worker does the work again."""
+        """Not if the job is deleted: then no other worker does the work again."""
         with ignore_store_errors(job_id), suppress(JobNotFound):
-            if not self._services.store.get(job_id).status.is_terminal:
-                metrics.lease_lost(self.lane)
+            self._services.store.get(job_id)
+            metrics.lease_lost(self.lane)
 
     def _failed(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> Outcome:
         """Raises `error` unless it was expected: a server's, the disk's, or one that every try would end with."""

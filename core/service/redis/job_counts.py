@@ -1,5 +1,5 @@
-"""How many jobs there are, from the sizes of indexes, and since when the oldest of each queue waits, from the records at
-its head."""
+"""How many jobs there are, from the sizes of indexes; and since when the oldest of each queue waits, from the records
+at its head."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class StoredJobCounts(JobRecords):
         return JobCounts(by_status, queued, in_lanes, pending)
 
     def _oldest_queued_at(self, model: str) -> datetime | None:
-        """Since when the job waits that has waited longest. The index is in order of creation, so those behind the first
-        job that never ended have not waited longer than it."""
+        """Since when the job waits that has waited longest. The index is in order of creation, so none behind the first
+        job that never ended has waited longer than that one."""
         oldest: datetime | None = None
         for start in range(0, MOST_READ, READ_AT_ONCE):
             members = cast("list[str]", self._redis.zrange(keys.queue_index(model), start, start + READ_AT_ONCE - 1))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.service.domain.manifest import manifest_key, refined_key, state_key
-from core.service.domain.schema import JobError, JobStatus, Lane
+from core.service.domain.schema import JobStatus, Lane
 from tests.helpers.fake_world import JOB, MODEL, HookedEngine, HookedStorage, World, usual_settings
 from tests.helpers.jobs import refine_spec
 from tests.helpers.metrics import REFINED, rise_of
@@ -132,12 +132,6 @@ def test_a_lease_that_another_worker_takes_is_lost(keepers: list[LeaseKeeper]) -
 def test_the_lease_of_a_job_that_is_deleted_is_not_lost(keepers: list[LeaseKeeper]) -> None:
     world = World(settings=RENEWED_OFTEN)
     assert interrupted(world, keepers, lambda: world.store.request_delete(JOB)) == 0
-
-
-def test_the_lease_of_a_job_that_has_ended_is_not_lost(keepers: list[LeaseKeeper]) -> None:
-    world = World(settings=RENEWED_OFTEN)
-    error = JobError(code="poison_job", message="refining kills workers", retryable=False)
-    assert interrupted(world, keepers, lambda: world.store.fail(JOB, error)) == 0
 
 
 def test_a_lane_that_is_released_while_its_keeper_runs_on_is_not_lost(keepers: list[LeaseKeeper]) -> None:

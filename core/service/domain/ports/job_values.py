@@ -67,8 +67,8 @@ class JobPage:
 
 @dataclass(frozen=True)
 class QueuedJobs:
-    """The jobs of one model that no worker has begun. `oldest_at`: since when the one that has waited longest is queued,
-    which for a job that went on after its end is later than its creation; None without any."""
+    """The jobs of one model that no worker has begun. `oldest_at`: since when the one that has waited longest is
+    queued, which for a job that went on after its end is later than its creation; None without any."""
 
     count: int
     oldest_at: datetime | None
