@@ -21,6 +21,7 @@ from tests.helpers.api_world import World, submit
 from tests.helpers.fake_world import World as WorkerWorld
 from tests.helpers.presets import write_fake_preset
 from worker.metrics import REGISTRY
+from worker.runtime.server_retry import LONGEST_PAUSE_SECONDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DASHBOARD = json.loads((REPOSITORY / "deploy" / "grafana" / "longtake.json").read_text())
@@ -169,6 +170,14 @@ def test_media_that_cannot_be_used_raise_no_alert_of_failing_jobs() -> None:
     counted = counted_by("LongtakeJobsFail", "lane", ["prepare", "generate", "refine", "finalize"])
     assert len(counted) == 3
     assert all(lanes == {"generate", "refine", "finalize"} for lanes in counted)
+
+
+def test_one_worker_that_waits_for_a_server_is_enough_for_its_alert() -> None:
+    """Also if each call hangs for a minute before it fails."""
+    (query,) = [str(rule["expr"]) for rule in alerts() if rule["alert"] == "LongtakeServersFail"]
+    found = re.fullmatch(r"sum by \(server\) \(increase\(longtake_server_retries_total\[10m\]\)\) > (\d+)", query)
+    assert found is not None
+    assert int(found[1]) < 600 / (60 + LONGEST_PAUSE_SECONDS)
 
 
 def test_panels_have_names_of_their_own_and_places_that_do_not_overlap() -> None:
