@@ -17,7 +17,6 @@ from functools import partial
 from typing import ClassVar, TypeVar
 
 from core.service.domain.errors import Interrupted, ObjectNotFound, StoreError
-from worker import metrics
 from worker.lanes.lease_keeper import LeaseKeeper
 from worker.runtime.server_retry import Pause, ServerCall, with_retries
 from worker.runtime.services import Activity, NoActivity, Services
@@ -129,9 +128,8 @@ class ServerAccess:
         put = self._services.storage.put
         calls = [self._call(partial(put, new.key, new.data, new.content_type), keeper) for new in objects]
         check = self._check_often(keeper, PUT_GRACE_SECONDS)
-        for new, call in zip(objects, calls, strict=True):
+        for call in calls:
             call.result(check)
-            metrics.bytes_stored(len(new.data))
 
 
 @contextmanager
