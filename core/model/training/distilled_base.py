@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -23,9 +24,20 @@ def base_stages(folder: Path, part: Part) -> tuple[str, ...]:
 
 def base_digest(folder: Path, part: Part) -> str:
     """SHA-256 of the averaged weights of these stages."""
+    return _digest_of(*map(_version_of, (folder / stage / CHECKPOINT for stage in base_stages(folder, part))))
+
+
+def _version_of(file: Path) -> tuple[Path, int, int]:
+    """The file, and what changes when it is replaced."""
+    found = file.stat()
+    return file, found.st_ino, found.st_mtime_ns
+
+
+@lru_cache  # an export asks several times, and full-size checkpoints have tens of GB
+def _digest_of(*versions: tuple[Path, int, int]) -> str:
     digest = hashlib.sha256()
-    for stage in base_stages(folder, part):
-        content = torch.load(folder / stage / CHECKPOINT, weights_only=True, mmap=True, map_location="cpu")
+    for file, _, _ in versions:
+        content = torch.load(file, weights_only=True, mmap=True, map_location="cpu")
         for weights in content["average"]:
             digest.update(weights.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

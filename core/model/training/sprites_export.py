@@ -23,8 +23,6 @@ from core.service.admission.catalog import REFINER_FOLDER
 
 CLIP_HEADS = "clip_heads.safetensors"
 """The heads of the contrastive stage; only evaluation reads them."""
-
-
 _DECODER_RANK = 16
 """Of the refined decoder's difference: a third of its bytes for 0.3 dB (docs/refinement.md)."""
 

@@ -43,8 +43,8 @@ def begin_with(models: SpritesModels, preset: Path, chosen: Sequence[str]) -> li
     A preset has no weights of the stage `sight`, and those of `decoder` and `refiner` only if it has a refiner. Its
     adapters are those of the *_steps stages, initialised only together with the networks that they belong to, and not
     if the *_guidance stage, which always begins anew, is chosen. A chosen stage that continues another chosen one is
-    not initialised. Raises RecipeError if weights do not fit the
-    recipe's networks, PresetError if a file is missing or damaged.
+    not initialised. Raises RecipeError if weights do not fit the recipe's networks, PresetError if a file is missing or
+    damaged.
     """
     initialised: list[str] = []
     # All are read before any is written, so a preset that does not fit leaves nothing behind.

@@ -56,14 +56,17 @@ def test_with_all_states_lost_a_job_restarts_from_its_request(world: World) -> N
     assert world.maker(services=world.services("worker-2")).work() is Outcome.COMMITTED
 
 
-def test_a_chunk_that_cannot_be_made_again_as_it_was_fails_the_job(world: World) -> None:
-    class Changed(FakeEngine):
-        def next_chunk(
-            self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
-        ) -> EngineChunk:
-            made = super().next_chunk(spec, state, on_step, inputs)
-            return EngineChunk(made.frames // 2, made.state, made.timings)
+class Changed(FakeEngine):
+    """An engine whose frames are darker than those that were made before."""
 
+    def next_chunk(
+        self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
+    ) -> EngineChunk:
+        made = super().next_chunk(spec, state, on_step, inputs)
+        return EngineChunk(made.frames // 2, made.state, made.timings)
+
+
+def test_a_chunk_that_cannot_be_made_again_as_it_was_fails_the_job(world: World) -> None:
     world.submit(num_frames=32)
     world.maker().work()
     world.maker().work()
@@ -78,22 +81,16 @@ def test_a_chunk_that_cannot_be_made_again_as_it_was_fails_the_job(world: World)
 
 @pytest.mark.parametrize("same", [False, True])
 def test_a_chunk_that_is_made_again_for_its_state_stays_as_it_was_published(world: World, *, same: bool) -> None:
-    class Changed(FakeEngine):
+    class Built(Changed):
         @property
         def fingerprint(self) -> str:
             return super().fingerprint if same else "another build"
-
-        def next_chunk(
-            self, spec: JobSpec, state: EngineState, on_step: OnStep, inputs: InputMedia = NO_INPUT_MEDIA
-        ) -> EngineChunk:
-            made = super().next_chunk(spec, state, on_step, inputs)
-            return EngineChunk(made.frames // 2, made.state, made.timings)
 
     world.submit(num_frames=32)
     world.maker().work()
     published = world.storage.objects[chunk_key(JOB, 0)]
     del world.storage.objects[state_key(JOB, 0)]
-    outcome = world.maker(Changed(), world.services("worker-2")).work()
+    outcome = world.maker(Built(), world.services("worker-2")).work()
     assert outcome is (Outcome.FAILED if same else Outcome.COMMITTED)
     assert world.storage.objects[chunk_key(JOB, 0)] == published
     assert (state_key(JOB, 0) in world.storage.objects) is not same
