@@ -22,6 +22,7 @@ from core.service.domain.ports import Lease
 from core.service.domain.refine_plan import spans_of
 from core.service.domain.schema import ChunkRecord, JobRecord, JobSpec, StepProgress, Variant, WebhookEvent
 from core.service.video.segments import EncodedChunk, encode_chunk
+from worker import metrics
 from worker.lanes.completion import wake, wants_webhook, write_manifest
 from worker.lanes.lane import LaneWorker
 from worker.lanes.lease_keeper import LeaseKeeper
@@ -77,6 +78,7 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
         services = self._services
 
         def on_step(step: int, steps: int) -> None:
+            metrics.step_done(self._model, self.lane)
             self._activity.beat()
             self._check_stop(keeper)
             progress = StepProgress(
@@ -164,7 +166,8 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
     def _report_speed(
         self, record: JobRecord, chunks: Sequence[ChunkRecord], *, stored_meanwhile: bool = False
     ) -> None:
-        """For estimates of other jobs."""
+        """For metrics, and for estimates of other jobs. `chunks`: new ones, `stored_meanwhile` as of `measured`."""
+        metrics.chunks_committed(record.spec, self.lane, chunks, stored_meanwhile=stored_meanwhile)
         along_input = record.prepared is not None and record.prepared.whole_video
         for chunk in chunks:
             found = measured(record.spec, chunk, self.lane, along_input=along_input, stored_meanwhile=stored_meanwhile)

@@ -19,6 +19,7 @@ from core.service.records import manifest_writer
 from core.service.records.chunk_reads import all_chunks
 from core.service.records.kept_objects import unneeded_keys
 from core.service.records.wake import wake_workers
+from worker import metrics
 from worker.runtime.server_retry import ServerCall
 from worker.runtime.services import Services
 
@@ -56,13 +57,14 @@ def start_finalizing(services: Services, job_id: str) -> None:
     wake(services, record)
 
 
-def fail_job(services: Services, job_id: str, error: JobError) -> None:
-    """Fail the job with `error`; its finished chunks stay playable. No-op if it was deleted meanwhile."""
+def fail_job(services: Services, job_id: str, error: JobError, lane: Lane) -> None:
+    """Fail the job with `error` of its work on `lane`; its finished chunks stay playable. No-op if it is deleted."""
     logger.error("%s: failed: %s: %s", job_id, error.code, error.message)
     try:
         record = services.store.fail(job_id, error)
     except JobNotFound:
         return
+    metrics.job_ended(record.status, lane)
     clean_up(services, record)
     if wants_webhook(record, "job.failed"):
         services.queue.deliver_webhooks()

@@ -12,21 +12,17 @@ from functools import partial
 
 from core.service.domain.chunk_order import next_chunk, next_new_chunk
 from core.service.domain.device_fault import is_device_fault
-from core.service.domain.engine import (
-    ChunkRequest,
-    Engine,
-    EngineChunk,
-    EngineState,
-    OnStep,
-)
+from core.service.domain.engine import ChunkRequest, Engine, EngineChunk, EngineState, OnStep
 from core.service.domain.errors import ChunkNotRepeatable, Interrupted, InvalidChunk
 from core.service.domain.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, num_chunks
 from core.service.domain.manifest import chunk_key, generation_of, state_key
 from core.service.domain.ports import Lease
 from core.service.domain.schema import ChunkRecord, JobRecord, Lane
+from core.service.logs import working_on
 from core.service.records.kept_objects import KEPT_NEWEST_STATES, keeps_state
 from core.service.request_ids import working_for
 from core.service.video.segments import encode_chunk
+from worker import metrics
 from worker.lanes.ahead import Ahead, InBackground, MadeChunk, OnCommit, Publication, Publish, follows
 from worker.lanes.chunk_inputs import ChunkInputs
 from worker.lanes.chunk_lane import made_again
@@ -80,6 +76,9 @@ class ChunkMaker(ChunkInputs):
 
     def _next_piece(self, record: JobRecord) -> str:
         return f"chunk {next_chunk(record)}"
+
+    def _chunk_of(self, record: JobRecord) -> int | None:
+        return next_chunk(record)
 
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         made = self._made_ahead(record) or self._make(record, keeper)
@@ -143,7 +142,8 @@ class ChunkMaker(ChunkInputs):
         on_step = self._on_step_ahead(record.id, index, publication, keeper)
         result: MadeChunk | Exception
         try:
-            result = self._run_engine(index, record, made.chunk.state, watch, on_step, keeper)
+            with working_on(record.id, index):
+                result = self._run_engine(index, record, made.chunk.state, watch, on_step, keeper)
         except Exception as error:  # of the next chunk: raised when that one's turn has come
             result = error
         finally:  # whatever leaves the engine: the lease is renewed only until this task ends
@@ -168,6 +168,7 @@ class ChunkMaker(ChunkInputs):
         def on_step_ahead(step: int, steps: int) -> None:
             if publication.is_committed():
                 return on_step(step, steps)
+            metrics.step_done(self._model, self.lane)
             self._activity.beat(while_waiting=True)
             return self._check_stop(keeper)
 
@@ -278,6 +279,8 @@ class ChunkMaker(ChunkInputs):
             state = self._engine.start(record.spec.for_engine(), self._input_media(record, keeper))
             if problem := problem_of_state(state, 0):
                 raise InvalidChunk(f"the engine's start returned {problem}")
+        else:
+            metrics.resumed(self._model)
         for again in range(first, index):
             state = self._state_after(again, record, state, keeper)
         return state

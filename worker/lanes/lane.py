@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from enum import StrEnum
 from typing import ClassVar
 
@@ -27,7 +27,9 @@ from core.service.domain.errors import (
 )
 from core.service.domain.ports import Lease
 from core.service.domain.schema import JobError, JobRecord, Lane
+from core.service.logs import working_on
 from core.service.request_ids import working_for
+from worker import metrics
 from worker.lanes.completion import (
     fail_job,
     job_error,
@@ -40,7 +42,7 @@ from worker.lanes.completion import (
     write_manifest,
 )
 from worker.lanes.lease_keeper import LeaseKeeper
-from worker.lanes.server_access import ServerAccess
+from worker.lanes.server_access import ServerAccess, ignore_store_errors
 from worker.runtime.disk_errors import is_disk_error
 from worker.runtime.services import Activity, Services
 
@@ -93,6 +95,10 @@ class LaneWorker(ServerAccess, ABC):
     def _next_piece(self, record: JobRecord) -> str:
         """The lane's next piece for messages, such as "chunk 3"."""
 
+    def _chunk_of(self, record: JobRecord) -> int | None:
+        """Index of the chunk of the lane's next piece, for log lines; None if it is of no single one."""
+        del record
+
     @abstractmethod
     def _after_commit(self, record: JobRecord) -> None:
         """After the commit: wake the workers that have work now. Called here unless the lane is kept."""
@@ -130,7 +136,7 @@ class LaneWorker(ServerAccess, ABC):
             return self._under_lease(lease, keeper)
 
     def _under_lease(self, lease: Lease, keeper: LeaseKeeper) -> Outcome:
-        with ExitStack() as log_lines:
+        with working_on(lease.job_id), ExitStack() as log_lines:
             try:
                 record = self._with_retries(lambda: self._services.store.get(lease.job_id), keeper)
                 keeper.request_id = record.request_id
@@ -144,23 +150,31 @@ class LaneWorker(ServerAccess, ABC):
     def _make_pieces(self, record: JobRecord, keeper: LeaseKeeper) -> Outcome:
         """One piece, and those for which the worker keeps the lane."""
         while True:
-            lease = keeper.lease
-            try:
-                record = self._make_and_commit(record, lease, keeper)
-            except (Interrupted, JobNotFound):
-                raise
-            except StaleLease as reason:
-                return self._overtaken(lease, reason)
-            except Damaged as damage:
-                return self._repair(lease, damage, keeper)
-            except Exception as error:  # the task's boundary: record the attempt, then let the error through
-                return self._failed(record, lease, error, keeper)
+            with working_on(record.id, self._chunk_of(record)):
+                made = self._make_piece(record, keeper.lease, keeper)
+            if isinstance(made, Outcome):
+                return made
+            record = made
             if not record.lane(self.lane).held:
                 self._after_commit(record)
                 return Outcome.COMMITTED
 
+    def _make_piece(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord | Outcome:
+        """The record after the commit, or how the task ends without one."""
+        try:
+            return self._make_and_commit(record, lease, keeper)
+        except (Interrupted, JobNotFound):
+            raise
+        except StaleLease as reason:
+            return self._overtaken(lease, reason)
+        except Damaged as damage:
+            return self._repair(lease, damage, keeper)
+        except Exception as error:  # the task's boundary: record the attempt, then let the error through
+            return self._failed(record, lease, error, keeper)
+
     def _overtaken(self, lease: Lease, reason: StaleLease) -> Outcome:
         """The commit or repair was refused: another worker has claimed the lane, or the job has moved on."""
+        metrics.commit_refused(self.lane)
         logger.warning("%s: %s", lease.job_id, reason)
         request_cleanup(self._services, lease.job_id)
         self._services.store.release(lease, count_attempt=False)  # the lease may be ours, and the job have moved on
@@ -178,7 +192,7 @@ class LaneWorker(ServerAccess, ABC):
         except StaleLease as reason:
             return self._overtaken(lease, reason)
         if record.media_repairs > self._services.settings.max_attempts:
-            fail_job(self._services, record.id, media_lost_error(record.media_repairs))
+            fail_job(self._services, record.id, media_lost_error(record.media_repairs), self.lane)
             return Outcome.FAILED
         write_manifest(self._services, record)
         wake(self._services, record)
@@ -189,6 +203,7 @@ class LaneWorker(ServerAccess, ABC):
         services, job_id = self._services, lease.job_id
         logger.info("%s: %s", job_id, reason)
         if keeper.lost.is_set():
+            self._count_lost_lease(job_id)
             request_cleanup(services, job_id)
             return Outcome.INTERRUPTED
         services.store.release(lease, count_attempt=False)
@@ -202,6 +217,12 @@ class LaneWorker(ServerAccess, ABC):
             request_cleanup(services, job_id)
             wake(services, record)
         return Outcome.INTERRUPTED
+
+    def _count_lost_lease(self, job_id: str) -> None:
+        """Not if the job is deleted: then no other worker does the work again."""
+        with ignore_store_errors(job_id), suppress(JobNotFound):
+            self._services.store.get(job_id)
+            metrics.lease_lost(self.lane)
 
     def _failed(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> Outcome:
         """Raises `error` unless it was expected: a server's, the disk's, or one that every try would end with."""
@@ -226,11 +247,12 @@ class LaneWorker(ServerAccess, ABC):
         self._forget(record.id)
         self._services.store.release(lease, count_attempt=True)
         reason = JobError(code=error.code, message=error.public_message, retryable=False, fix=error.public_fix)
-        fail_job(self._services, record.id, reason)
+        fail_job(self._services, record.id, reason, self.lane)
         return Outcome.FAILED
 
     def _count_attempt(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> None:
         """Count an attempt. The lane rests for a time that doubles with each; the last one fails the job."""
+        metrics.attempt_failed(self.lane)
         self._forget(record.id)
         store, attempts = self._services.store, record.lane(self.lane).attempts + 1
         rest = self._rest_seconds(attempts)
@@ -238,7 +260,8 @@ class LaneWorker(ServerAccess, ABC):
         piece = self._next_piece(record)
         logger.error("%s: attempt %d at %s failed: %r", record.id, attempts, piece, error)
         if attempts >= self._services.settings.max_attempts:
-            fail_job(self._services, record.id, job_error(error, f"{piece} failed {attempts} times", self.failure_code))
+            reason = job_error(error, f"{piece} failed {attempts} times", self.failure_code)
+            fail_job(self._services, record.id, reason, self.lane)
 
     def _rest_seconds(self, attempts: int) -> float:
         return self._services.settings.janitor_interval_seconds * 2**attempts
@@ -246,5 +269,6 @@ class LaneWorker(ServerAccess, ABC):
     def _poisoned(self, record: JobRecord) -> Outcome:
         """Too many workers died while they made this piece."""
         deaths, piece = record.lane(self.lane).deaths, self._next_piece(record)
-        fail_job(self._services, record.id, poison_error(f"{deaths} workers in a row died while making {piece}"))
+        reason = poison_error(f"{deaths} workers in a row died while making {piece}")
+        fail_job(self._services, record.id, reason, self.lane)
         return Outcome.FAILED

@@ -62,6 +62,9 @@ class ChunkRefiner(ChunkLane[RefineState]):
     def _next_piece(self, record: JobRecord) -> str:
         return f"piece {record.refine_done + 1} of {num_pieces(record.spec)} of the refinement"
 
+    def _chunk_of(self, record: JobRecord) -> int | None:
+        return record.refined.count
+
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         services, spec = self._services, record.spec
         piece = refine_piece(spec, record.refine_done)
@@ -87,7 +90,7 @@ class ChunkRefiner(ChunkLane[RefineState]):
             lambda: services.store.commit_refined(lease, done, chunks, fingerprint, sha256),
             keeper,
         )
-        self._report_speed(record, chunks)
+        self._report_speed(record, [chunk for chunk in chunks if chunk.index not in known])
         if later and piece.state_of is not None:
             # States are large. Kept are the newest and the one it was made of, for a manifest that was not written.
             self._delete_prefix(refine_state_prefix(record.id, piece.state_of - 1))

@@ -21,9 +21,11 @@ from core.service.domain import webhooks
 from core.service.domain.errors import StoreError
 from core.service.domain.ports import Clock, Delivery, DeliveryAttempt, JobStore, Outbox
 from core.service.domain.schema import DeliveryState
+from core.service.logs import working_on
 from core.service.net.address_guard import host_and_port
 from core.service.net.resolver import LookupsBusy
 from core.service.settings import Settings
+from worker import metrics
 from worker.runtime.server_retry import FINAL_ERRORS
 from worker.webhooks.ended_notes import EndedNotes
 from worker.webhooks.fair_queue import AddressBusy, FairQueue, Limits, QueueKey, ReturnTimes
@@ -207,7 +209,8 @@ class DeliveryLoop:
     async def _deliver(self, delivery: Delivery) -> None:
         """One delivery, from the attempt to its record. No exception leaves: others must not be affected."""
         try:
-            await self._attempt_and_record(delivery)
+            with working_on(None if delivery.is_ping else delivery.job_id):
+                await self._attempt_and_record(delivery)
         except FINAL_ERRORS as error:  # due at once, it would be sent again and again
             logger.error("webhook %s: its outcome cannot be recorded: %s", delivery.id, error.message)
             with suppress(StoreError):
@@ -241,6 +244,7 @@ class DeliveryLoop:
     async def _record(self, delivery: Delivery, attempt: DeliveryAttempt, answer: Answer) -> None:
         after, delay_seconds = after_attempt(delivery, attempt, answer, self._clock.now(), self._jitter())
         self._recording.add(delivery.id)
+        metrics.webhook_attempted(after.state, attempt.duration_seconds)
         logger.info("webhook %s: %s (%s)", delivery.id, after.state, answer.error or answer.status_code)
         num_ended = await self._calls.retried(lambda: self._outbox.record(after, delay_seconds))
         if after.state != "pending" and not delivery.is_ping:

@@ -8,9 +8,9 @@ from core.service.domain.frame_plan import CHUNK_FRAMES, num_chunks
 from core.service.domain.ports import SpeedOf
 from core.service.domain.schema import ChunkRecord, Estimate, JobSpec, Lane
 
-_WAITING = frozenset({"queue"})
+WAITING = frozenset({"queue"})
 """Phases of a chunk's timings in which nobody works on it."""
-_STORING = frozenset({"encode", "upload"})
+STORING = frozenset({"encode", "upload"})
 """Phases that may run beside the next chunk, whose `commit` is what is left of them then."""
 
 
@@ -46,7 +46,7 @@ def measured(
         return None
     if kind == "refined" and spec.refine is not None and spec.refine.schedule == "lockstep":
         return None
-    not_counted = _WAITING | _STORING if stored_meanwhile else _WAITING
+    not_counted = WAITING | STORING if stored_meanwhile else WAITING
     seconds = sum(seconds for phase, seconds in chunk.timings.items() if phase not in not_counted)
     return kind, seconds / _steps(spec, kind)
 

@@ -10,10 +10,19 @@ from core.service.domain import transitions
 from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import JobNotFound, JobStateConflict
 from core.service.domain.manifest import ChunkPage
-from core.service.domain.ports import JobPage, LiveStatus, Look
-from core.service.domain.schema import ChunkLists, ChunkRecord, JobRecord, JobStatus, Lane, StepProgress, Variant
+from core.service.domain.ports import JobCounts, JobPage, LiveStatus, Look, QueuedJobs
+from core.service.domain.schema import (
+    LANES_OF_ANY_MODEL,
+    ChunkLists,
+    ChunkRecord,
+    JobRecord,
+    JobStatus,
+    Lane,
+    StepProgress,
+    Variant,
+)
 from core.service.records.job_order import cursor_from_member, index_member, member_from_cursor
-from core.service.testing.lane_claims import FakeLaneClaims
+from core.service.testing.lane_claims import FakeLaneClaims, queues_of
 
 
 class FakeJobStore(FakeLaneClaims):
@@ -196,3 +205,21 @@ class FakeJobStore(FakeLaneClaims):
 
     def count_active(self) -> int:
         return sum(not record.status.is_terminal for record in self._sorted())
+
+    def counts(self, models: Sequence[str]) -> JobCounts:
+        jobs = [record for record in self._sorted() if not record.delete_requested]
+        waiting = [record for record in jobs if record.status is JobStatus.QUEUED]
+        names = {*models, *(job.spec.model for job in jobs)}
+        of_models = {model: [job for job in waiting if job.spec.model == model] for model in names}
+        wanted = [queue for record in jobs for queue in queues_of(record)]
+        queues = [(lane, "" if lane in LANES_OF_ANY_MODEL else model) for lane, model in wanted]
+        queued = {
+            model: QueuedJobs(len(of), min((job.queued_at for job in of), default=None))
+            for model, of in of_models.items()
+        }
+        return JobCounts(
+            {status: sum(job.status is status for job in jobs) for status in JobStatus},
+            queued,
+            {queue: queues.count(queue) for queue in queues},
+            len(self.memory.due),
+        )

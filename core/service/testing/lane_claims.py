@@ -16,7 +16,7 @@ class FakeLaneClaims(MemoryStore):
     """Part of ports.JobStore: which jobs wait for a lane, and who holds it."""
 
     def queued_work(self) -> Sequence[QueuedWork]:
-        queues = {(lane, queue_model) for record in self._sorted() for lane, queue_model in _queues(record)}
+        queues = {(lane, queue_model) for record in self._sorted() for lane, queue_model in queues_of(record)}
         heads = [(lane, self.next_ready(lane, model)) for lane, model in sorted(queues)]
         return [QueuedWork(lane, self.get(job_id)) for lane, job_id in heads if job_id is not None]
 
@@ -103,5 +103,5 @@ class FakeLaneClaims(MemoryStore):
         return sorted(found, key=lambda record: (transitions.rank(record), index_member(record)))
 
 
-def _queues(record: JobRecord) -> list[tuple[Lane, str]]:
+def queues_of(record: JobRecord) -> list[tuple[Lane, str]]:
     return [(lane, record.spec.model) for lane in Lane if transitions.wants(record, lane)]

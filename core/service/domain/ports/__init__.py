@@ -9,7 +9,17 @@ from core.service.domain.ports.deliveries import Deliveries, DeliveryPage
 from core.service.domain.ports.events import EventLog, JobUpdates, LogPosition
 from core.service.domain.ports.idempotency import IdempotencyKeys, Reservation
 from core.service.domain.ports.job_store import JobStore
-from core.service.domain.ports.job_values import JobPage, Lease, LiveStatus, Look, QueuedWork, Results, Steered
+from core.service.domain.ports.job_values import (
+    JobCounts,
+    JobPage,
+    Lease,
+    LiveStatus,
+    Look,
+    QueuedJobs,
+    QueuedWork,
+    Results,
+    Steered,
+)
 from core.service.domain.ports.outbox import Delivery, DeliveryAttempt, Outbox
 from core.service.domain.ports.prompt_enhancer import PromptEnhancer
 from core.service.domain.ports.speeds import SpeedOf, Speeds
@@ -29,6 +39,7 @@ __all__ = [
     "Discarded",
     "EventLog",
     "IdempotencyKeys",
+    "JobCounts",
     "JobPage",
     "JobStore",
     "JobUpdates",
@@ -40,6 +51,7 @@ __all__ = [
     "ObjectReader",
     "Outbox",
     "PromptEnhancer",
+    "QueuedJobs",
     "QueuedWork",
     "RequestCounts",
     "Reservation",

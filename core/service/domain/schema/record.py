@@ -229,6 +229,11 @@ class JobRecord(Stored):
         return len(self.earlier)
 
     @property
+    def queued_at(self) -> datetime:
+        """When this generation was queued."""
+        return self.earlier[-1].next_at if self.earlier else self.created_at
+
+    @property
     def begun_at(self) -> datetime | None:
         """When this generation started."""
         return self.resumed_at if self.earlier else self.started_at
