@@ -337,7 +337,7 @@ class StoreContract:
         job = ports.store.create(queued_job())
         ports.store.release(ports.claim(job), count_attempt=True, rest_seconds=LONG)
         assert ports.store.claim(job.id, Lane.GENERATE, "w1", LONG) is None
-        assert ports.store.claim_next(Lane.GENERATE, job.spec.model, "w1", LONG) is None
+        assert ports.store.claim_next([Lane.GENERATE], job.spec.model, "w1", LONG) is None
         assert not ports.store.lease_alive(job.id, Lane.GENERATE)
 
     # What a job begins with
@@ -469,7 +469,7 @@ class StoreContract:
             ports.store.create(queued_job(number, age_seconds=age))
         ports.make_chunk(queued_job(1), 0)
         model, order = queued_job().spec.model, list[str]()
-        while (lease := ports.store.claim_next(Lane.GENERATE, model, "w1", LONG)) is not None:
+        while (lease := ports.store.claim_next([Lane.GENERATE], model, "w1", LONG)) is not None:
             order.append(lease.job_id)
         assert order == [queued_job(number).id for number in (1, 2, 3)]
 
@@ -481,7 +481,7 @@ class StoreContract:
         ports.store.create(queued_job(4, age_seconds=20, num_frames=32))
         ports.make_chunk(queued_job(4), 0)
         model, order = queued_job().spec.model, list[str]()
-        while (lease := ports.store.claim_next(Lane.GENERATE, model, "w1", LONG)) is not None:
+        while (lease := ports.store.claim_next([Lane.GENERATE], model, "w1", LONG)) is not None:
             order.append(lease.job_id)
         assert order == [queued_job(number).id for number in (4, 2, 1, 3)]
 

@@ -329,10 +329,10 @@ def test_many_unreadable_jobs_at_the_head_of_a_queue_delay_no_other(world: Redis
         world.clock.advance(1)
     world.submit("job_last")
     assert [head.record.id for head in world.store.queued_work()] == ["job_last"]
-    lease = world.store.claim_next(Lane.GENERATE, MODEL, "w1", LONG)
+    lease = world.store.claim_next([Lane.GENERATE], MODEL, "w1", LONG)
     assert lease
     assert lease.job_id == "job_last"
-    assert world.store.claim_next(Lane.GENERATE, MODEL, "w2", LONG) is None
+    assert world.store.claim_next([Lane.GENERATE], MODEL, "w2", LONG) is None
 
 
 def test_a_queue_of_a_lane_from_the_future_breaks_no_pass(world: RedisWorld, client: redis.Redis) -> None:

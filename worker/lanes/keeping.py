@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-from core.service.domain import transitions
 from core.service.domain.chunk_order import next_new_chunk
-from core.service.domain.errors import JobNotFound, StoreDamaged
-from core.service.domain.frame_plan import num_chunks
+from core.service.domain.frame_plan import chunk_span, num_chunks
 from core.service.domain.schema import JobRecord, Lane
-from core.service.records.job_order import index_member
+from core.service.domain.transitions.entries import after_next_chunk, entry_of
 from worker.lanes.lease_keeper import LeaseKeeper
 from worker.lanes.server_access import ignore_store_errors
 from worker.runtime.services import Services
-
-LOOKED_AT = 8
-"""Jobs at the head of a queue of which one that can be read is looked for."""
 
 
 class KeepingRule:
@@ -26,7 +19,7 @@ class KeepingRule:
         self._services = services
         self._model = model
         self._seconds = seconds
-        self._refines_too = refines_too
+        self._lanes = [Lane.GENERATE, Lane.REFINE] if refines_too else [Lane.GENERATE]
 
     def keeps(self, index: int, record: JobRecord, keeper: LeaseKeeper) -> bool:
         """Whether this worker, if it asked for the next job now, would be given this one again: its chunk `index` is
@@ -38,20 +31,13 @@ class KeepingRule:
         if record.lane(Lane.GENERATE).deaths:  # perhaps of the chunk after this one, which is committed first this time
             return False
         with ignore_store_errors(record.id):
-            return not self._refiner_is_next(record) and self._comes_first(record)
+            return self._comes_first(record)
         return False
-
-    def _refiner_is_next(self, record: JobRecord) -> bool:
-        if not self._refines_too:
-            return False
-        return record.spec.refine is not None or self._services.store.next_ready(Lane.REFINE, self._model) is not None
 
     def _comes_first(self, record: JobRecord) -> bool:
         """Whether no job that waits comes before this one, whose newest chunk is made now."""
-        store = self._services.store
-        own_rank = transitions.rank(record, self._services.clock.now())
-        for waiting in store.ready(Lane.GENERATE, self._model, LOOKED_AT):
-            with suppress(JobNotFound, StoreDamaged):  # nobody can claim it
-                other = store.get(waiting)
-                return (own_rank, index_member(record)) < (transitions.rank(other), index_member(other))
-        return True
+        if (entry := entry_of(record, Lane.GENERATE)) is None:
+            return False
+        frames = chunk_span(next_new_chunk(record), record.spec.length).num_frames
+        after = after_next_chunk(entry, record, frames, self._services.clock.now().timestamp())
+        return self._services.store.is_next(after, self._lanes, self._model)

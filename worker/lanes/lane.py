@@ -115,7 +115,7 @@ class LaneWorker(ServerAccess, ABC):
                 wake_another(services, self.lane, self._model)
                 return Outcome.INTERRUPTED
             ttl = services.settings.lease_ttl_seconds
-            lease = services.store.claim_next(self.lane, self._model, services.worker, ttl)
+            lease = services.store.claim_next([self.lane], self._model, services.worker, ttl)
             if lease is None:
                 return Outcome.DROPPED
             self._activity.busy(lease.job_id)

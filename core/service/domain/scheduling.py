@@ -1,7 +1,7 @@
 """Who is next: the policy by which a free worker chooses its next job. docs/scheduling.md says why; pure.
 
-The Redis store applies the same policy with indexes, in one step (core.service.redis.schedule); this is the definition
-that it is tested against, and what the fakes and the simulator use.
+The Redis store applies the same policy with indexes, in one step (core.service.redis.schedule_scripts); this is the
+definition that it is tested against, and what the fakes and the simulator use.
 
 A pool is what competes for the same workers: one model's jobs on all lanes of its engines, or one lane of the CPU
 workers. An owner is an API key ("" for jobs without one).
@@ -9,34 +9,27 @@ workers. An owner is an API key ("" for jobs without one).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 
 from core.service.domain.schema import Lane
 
+LAG_SECONDS = 60.0
+"""An owner may be served ahead of one that was served less by at most this, to keep viewers from a stall."""
+NEAR_OWNERS = 16
+"""Owners that are looked at for one pick, those served least."""
 QUANTUM_SECONDS = 5.0
 """Owners whose served seconds differ by no more than this count as equal: a worker then goes on with what it holds."""
 URGENT_FRACTION = 0.25
 """A job is urgent while its viewers are ahead by less than this fraction of `ahead_seconds`, and not yet stalled."""
 UNAGED_PICKS = 3
 """Picks by class between two jobs that have waited too long in a lower class: those get every fourth pick at most."""
+NEWEST_COUNTS = 0.2
+"""Weight of the newest piece in the mean seconds of a piece."""
 
-
-class Priority(StrEnum):
-    """Priority classes, the first served first."""
-
-    HIGH = "high"
-    NORMAL = "normal"
-    LOW = "low"
-
-    @property
-    def number(self) -> int:
-        """0 for the class that is served first."""
-        return _CLASSES.index(self)
-
-
-_CLASSES = tuple(Priority)
+Key = tuple[str, Lane]
+"""A job on a lane."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +50,22 @@ class Entry:
     """Since when it could be claimed; decides on ageing."""
     stalls_at: float | None = None
     """When viewers who began with the first chunk have seen all there is; None: there is nothing to see yet."""
+    share: float = 1.0
+    """Weight of the owner."""
+    pieces: int = 1
+    """Pieces of work that are left on the lane; for estimates. 1 if the job has no end."""
 
     @property
-    def key(self) -> tuple[str, Lane]:
+    def key(self) -> Key:
         return self.job_id, self.lane
 
-    def ahead(self, now: float) -> float:
-        """Seconds that viewers may still watch; below 0 once they have stalled."""
-        return -float("inf") if self.stalls_at is None else self.stalls_at - now
+    def is_ahead(self, now: float, seconds: float) -> bool:
+        """Whether viewers may still watch for more than `seconds`."""
+        return self.stalls_at is not None and self.stalls_at > now + seconds
+
+    def is_urgent(self, now: float, seconds: float) -> bool:
+        """Whether viewers stall within `seconds`, and have not yet."""
+        return self.stalls_at is not None and now <= self.stalls_at < now + seconds
 
 
 class Group(IntEnum):
@@ -78,27 +79,6 @@ class Group(IntEnum):
     """The oldest."""
     AHEAD = 3
     """All that has begun is well ahead of its viewers: the one nearest to a stall."""
-
-
-@dataclass
-class Account:
-    """What an owner was served in a pool."""
-
-    served: float = 0.0
-    """Worker seconds divided by the owner's share."""
-    waiting: int = 0
-    """Jobs of it in the pool, claimed or not."""
-
-
-@dataclass
-class Pool:
-    """The state of one pool beside its entries."""
-
-    accounts: dict[str, Account] = field(default_factory=dict[str, Account])
-    clock: float = 0.0
-    """`served` of the owner that was chosen last: where an owner that was away begins again."""
-    unaged: int = 0
-    """Picks by class since the last pick by age."""
 
 
 @dataclass(frozen=True)
@@ -122,70 +102,128 @@ class Choice:
     aged: bool = False
 
 
+@dataclass(frozen=True)
+class Charge:
+    """What a claim was charged for, before its true seconds are known."""
+
+    owner: str
+    share: float
+    expected: float
+    since: float
+
+
+@dataclass
+class Pool:
+    """The state of one pool beside its entries.
+
+    served: by owner, worker seconds divided by the owner's share. waiting: by owner, its jobs in the pool, claimed or
+    not. clock: `served` of the owner that was chosen last, where one that was away begins again. unaged: picks by class
+    since the last pick by age. mean_seconds: by lane, of a piece, lately.
+    """
+
+    served: dict[str, float] = field(default_factory=dict[str, float])
+    waiting: dict[str, int] = field(default_factory=dict[str, int])
+    clock: float = 0.0
+    unaged: int = 0
+    charges: dict[Key, Charge] = field(default_factory=dict[Key, Charge])
+    mean_seconds: dict[Lane, float] = field(default_factory=dict[Lane, float])
+
+    def served_of(self, owner: str) -> float:
+        """An owner without an account begins at the clock."""
+        return self.served.get(owner, self.clock)
+
+    def join(self, owner: str) -> None:
+        """A job comes into the pool. An owner that was away neither saves up while it asks for nothing, nor pays for
+        what it used long ago."""
+        count = self.waiting.get(owner, 0)
+        if count == 0:
+            self.served[owner] = max(self.served_of(owner), self.clock)
+        self.waiting[owner] = count + 1
+
+    def leave(self, owner: str) -> None:
+        """A job has left the pool: it has no work there now."""
+        self.waiting[owner] -= 1
+        if self.waiting[owner] == 0:
+            del self.waiting[owner]
+            if self.served[owner] <= self.clock:  # where it would begin again anyway
+                del self.served[owner]
+
+    def pick(self, choice: Choice) -> None:
+        """`choice` was taken."""
+        self.clock = max(self.clock, self.served_of(choice.entry.owner))
+        self.unaged = 0 if choice.aged else min(UNAGED_PICKS, self.unaged + 1)
+
+    def claim(self, entry: Entry, now: float) -> None:
+        """A worker begins a piece: its owner is charged what a piece takes."""
+        self.settle(entry.key, now)
+        expected = self.mean_seconds.get(entry.lane, 0.0)
+        self.charges[entry.key] = Charge(entry.owner, entry.share, expected, now)
+        self._charge(entry.owner, expected / entry.share)
+
+    def settle(self, key: Key, now: float) -> None:
+        """A worker is free of a piece: its owner is charged what it took."""
+        charge = self.charges.pop(key, None)
+        if charge is None:
+            return
+        seconds, lane = max(0.0, now - charge.since), key[1]
+        self._charge(charge.owner, (seconds - charge.expected) / charge.share)
+        before = self.mean_seconds.get(lane, seconds)
+        self.mean_seconds[lane] = before + NEWEST_COUNTS * (seconds - before)
+
+    def _charge(self, owner: str, seconds: float) -> None:
+        self.served[owner] = self.served_of(owner) + seconds
+
+
 def choose(
-    entries: Iterable[Entry], pool: Pool, policy: Policy, now: float, own: frozenset[tuple[str, Lane]] = frozenset()
+    entries: Iterable[Entry], pool: Pool, policy: Policy, now: float, own: Collection[Key] = frozenset()
 ) -> Choice | None:
     """The next job among `entries`, the free ones of the lanes that a worker serves. None if there are none.
 
-    `own`: entries whose state this worker holds; among equals it goes on with one of them. Changes nothing: `record`
-    notes the pick.
+    `own`: entries whose state this worker holds; among equals it goes on with one of them. Changes nothing: `Pool.pick`
+    notes the choice.
     """
     free = list(entries)
     if not free:
         return None
     first = min(entry.priority for entry in free)
     if pool.unaged >= UNAGED_PICKS and (aged := _longest_waiting(free, first, policy, now)):
-        return Choice(aged, group_of(aged, policy, now), aged=True)
+        return Choice(aged, Group.NEW, aged=True)
     of_class = [entry for entry in free if entry.priority == first]
-    owners = sorted({entry.owner for entry in of_class}, key=lambda owner: (_served(pool, owner), owner))
-    bound = _served(pool, owners[0]) + QUANTUM_SECONDS
-    best = _of_owner(of_class, owners[0], policy, now, own)
-    if best.entry.key in own or best.group is Group.URGENT:
-        return best
-    equal = (owner for owner in owners[1:] if _served(pool, owner) <= bound)
-    kept = (_of_owner(of_class, owner, policy, now, own) for owner in equal)
-    return next((choice for choice in kept if choice.entry.key in own and choice.group <= best.group), best)
+    owners = sorted({entry.owner for entry in of_class}, key=lambda owner: (pool.served_of(owner), owner))
+    bound = pool.served_of(owners[0]) + LAG_SECONDS
+    near = [owner for owner in owners[:NEAR_OWNERS] if pool.served_of(owner) <= bound]
+    choices = [_of_owner(of_class, owner, policy, now, own) for owner in near]
+    group = min(choice.group for choice in choices)
+    best = [choice for choice in choices if choice.group is group]
+    if group is Group.URGENT:
+        return min(best, key=lambda choice: _stall_order(choice.entry))
+    equal = pool.served_of(best[0].entry.owner) + QUANTUM_SECONDS
+    kept = (each for each in best if each.entry.key in own and pool.served_of(each.entry.owner) <= equal)
+    return next(kept, best[0])
 
 
 def _longest_waiting(free: Sequence[Entry], first: int, policy: Policy, now: float) -> Entry | None:
     """The job of a lower class that has waited longest, if that is too long."""
     lower = [entry for entry in free if entry.priority > first]
     longest = min(lower, key=lambda entry: (entry.waits_since, entry.job_id, entry.lane), default=None)
-    return longest if longest and now - longest.waits_since >= policy.ageing_seconds else None
+    return longest if longest and longest.waits_since <= now - policy.ageing_seconds else None
 
 
-def _of_owner(
-    entries: Iterable[Entry], owner: str, policy: Policy, now: float, own: frozenset[tuple[str, Lane]]
-) -> Choice:
+def _of_owner(entries: Iterable[Entry], owner: str, policy: Policy, now: float, own: Collection[Key]) -> Choice:
     """The next job of one owner (at least one of the entries is its)."""
     found = [entry for entry in entries if entry.owner == owner]
-    by_stall = sorted((e for e in found if e.begun and e.stalls_at is not None), key=_stall_order)
-    if urgent := next((e for e in by_stall if 0 <= e.ahead(now) < policy.urgent_seconds), None):
+    by_stall = sorted((each for each in found if each.begun and each.stalls_at is not None), key=_stall_order)
+    if urgent := next((each for each in by_stall if each.is_urgent(now, policy.urgent_seconds)), None):
         return Choice(urgent, Group.URGENT)
     oldest = min((entry for entry in found if entry.begun), key=_age_order, default=None)
-    if oldest and oldest.ahead(now) <= policy.ahead_seconds:
-        kept = [e for e in found if e.begun and e.key in own and e.ahead(now) <= policy.ahead_seconds]
+    if oldest and not oldest.is_ahead(now, policy.ahead_seconds):
+        kept = [e for e in found if e.begun and e.key in own and not e.is_ahead(now, policy.ahead_seconds)]
         return Choice(min(kept, key=_age_order, default=oldest), Group.BEGUN)
-    if by_stall and by_stall[0].ahead(now) <= policy.ahead_seconds:
+    if by_stall and not by_stall[0].is_ahead(now, policy.ahead_seconds):
         return Choice(by_stall[0], Group.BEGUN)
     if new := min((entry for entry in found if not entry.begun), key=_age_order, default=None):
         return Choice(new, Group.NEW)
     return Choice(by_stall[0], Group.AHEAD)
-
-
-def group_of(entry: Entry, policy: Policy, now: float) -> Group:
-    """The group of one entry alone."""
-    if not entry.begun:
-        return Group.NEW
-    ahead = entry.ahead(now)
-    if 0 <= ahead < policy.urgent_seconds:
-        return Group.URGENT
-    return Group.BEGUN if ahead <= policy.ahead_seconds else Group.AHEAD
-
-
-def _served(pool: Pool, owner: str) -> float:
-    account = pool.accounts.get(owner)
-    return account.served if account else pool.clock
 
 
 def _age_order(entry: Entry) -> tuple[float, str, Lane]:
@@ -197,27 +235,27 @@ def _stall_order(entry: Entry) -> tuple[float, str, Lane]:
     return entry.stalls_at, entry.job_id, entry.lane
 
 
-def joined(pool: Pool, owner: str) -> None:
-    """A job of `owner` comes into the pool. One that was away begins where the others are: it neither saves up while it
-    asks for nothing, nor pays for what it used long ago."""
-    account = pool.accounts.setdefault(owner, Account())
-    if account.waiting == 0:
-        account.served = max(account.served, pool.clock)
-    account.waiting += 1
+def position(entry: Entry, entries: Iterable[Entry], pool: Pool) -> int:
+    """The place of a new job among the new ones of its lane, 1 = next to start: every better class comes first, and the
+    owners of its class take turns."""
+    others = [each for each in entries if not each.begun and each.lane is entry.lane and each.key != entry.key]
+    before = sum(each.priority < entry.priority for each in others)
+    of_class = [each for each in others if each.priority == entry.priority]
+    own = sum(each.owner == entry.owner and _age_order(each) < _age_order(entry) for each in of_class)
+    place = (pool.served_of(entry.owner), entry.owner)
+    for owner in {each.owner for each in of_class} - {entry.owner}:
+        count = sum(each.owner == owner for each in of_class)
+        before += min(count, own + ((pool.served_of(owner), owner) < place))
+    return 1 + before + own
 
 
-def left(pool: Pool, owner: str) -> None:
-    """A job of `owner` has left the pool: it has no work there now."""
-    pool.accounts[owner].waiting -= 1
-
-
-def picked(pool: Pool, choice: Choice) -> None:
-    """Note that `choice` was taken."""
-    pool.clock = max(pool.clock, _served(pool, choice.entry.owner))
-    pool.unaged = 0 if choice.aged else min(UNAGED_PICKS, pool.unaged + 1)
-
-
-def charge(pool: Pool, owner: str, seconds: float, share: float) -> None:
-    """`owner`, whose key has this share, used a worker for `seconds`: expected ones at a claim, and the difference to
-    the true ones (perhaps negative) when the worker is free."""
-    pool.accounts.setdefault(owner, Account(served=pool.clock)).served += seconds / share
+def work_before(place: int, entries: Iterable[Entry], mean_seconds: float | None) -> float | None:
+    """Worker seconds of the work before the new job at `place`: of the begun jobs, and of as many new ones as come
+    before it, each taken as the mean of them. `entries`: of its lane, claimed ones too. None if no piece was ever
+    measured."""
+    if mean_seconds is None:
+        return None
+    listed = list(entries)
+    new = [each.pieces for each in listed if not each.begun]
+    begun = sum(each.pieces for each in listed if each.begun)
+    return mean_seconds * (begun + (place - 1) * sum(new) / max(1, len(new)))

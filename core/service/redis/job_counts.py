@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import cast
 
 from core.service.domain.ports import JobCounts, QueuedJobs
-from core.service.domain.schema import JobStatus, Lane
+from core.service.domain.schema import JobStatus
 from core.service.redis import keys
 from core.service.redis.errors import raises_store_errors
 from core.service.redis.job_records import JobRecords
-from core.service.redis.job_rows import lane_of_queue
+from core.service.redis.schedule import queues_of
 
 READ_AT_ONCE = 4
 """Records of a queue's head. One is enough unless jobs wait that went on after an end."""
@@ -25,19 +25,19 @@ class StoredJobCounts(JobRecords):
 
     @raises_store_errors
     def counts(self, models: Sequence[str]) -> JobCounts:
-        queues = _lanes_by_queue(cast("set[str]", self._redis.smembers(keys.READY_QUEUES)))
-        of_models = sorted({*models, *(model for _, model in queues.values() if model)})
+        queues = queues_of(cast("set[str]", self._redis.smembers(keys.QUEUES)))
+        of_models = sorted({*models, *(queue.model for queue in queues if queue.model)})
         with self._redis.pipeline(transaction=False) as pipe:
             for status in JobStatus:
                 pipe.zcard(keys.status_index(status))
             for queue in queues:
-                pipe.zcard(keys.ready_index(queue))
+                pipe.hlen(keys.entries_key(queue.name))
             for model in of_models:
                 pipe.zcard(keys.queue_index(model))
             pipe.zcard(keys.OUTBOX_DUE)
             answers = iter(pipe.execute())
         by_status = {status: int(next(answers)) for status in JobStatus}
-        in_lanes = {lane: int(next(answers)) for lane in queues.values()}
+        in_lanes = {(queue.lane, queue.model): int(next(answers)) for queue in queues}
         numbers = [int(next(answers)) for _ in of_models]
         pending = int(next(answers))
         queued = {
@@ -61,9 +61,3 @@ class StoredJobCounts(JobRecords):
             if len(members) < READ_AT_ONCE:
                 break
         return oldest
-
-
-def _lanes_by_queue(queues: set[str]) -> dict[str, tuple[Lane, str]]:
-    """Lane and model of each queue, those of a newer version left out."""
-    lanes = {queue: lane_of_queue(queue) for queue in sorted(queues)}
-    return {queue: (lane, queue.partition(":")[2]) for queue, lane in lanes.items() if lane is not None}

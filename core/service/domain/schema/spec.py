@@ -8,6 +8,7 @@ from pydantic import Field
 
 from core.service.domain.frame_rate import FrameRate
 from core.service.domain.media_types import MediaKind
+from core.service.domain.priority import Priority
 from core.service.domain.schema.base import Stored
 from core.service.domain.schema.request import Profile, RefineSchedule
 from core.service.domain.schema.status import DEFAULT_WEBHOOK_EVENTS, WebhookEvent
@@ -111,6 +112,7 @@ class JobSpec(Stored):
         default=DEFAULT_WEBHOOK_EVENTS, description="Events that are sent; names from a newer version are kept."
     )
     metadata: dict[str, str] = Field(default_factory=dict)
+    priority: Priority = Field(default=Priority.NORMAL, description="Priority class: who is served first.")
 
     @property
     def input_media(self) -> InputMediaReference | None:

@@ -1,0 +1,388 @@
+"""Lua scripts of the queues: core.service.domain.scheduling with indexes, each script one step.
+
+Keys of a queue (keys.queue_key), by class 0 to 2: `owners`, those with free entries, by served seconds; `waiting`, the
+free entries by the time since which they wait; and by class and owner the free entries: `new` and `begun` by order,
+`stalls` (begun ones) by the time of the stall. Of the whole queue: `entries` (hash, JSON), also of claimed jobs; `held`,
+those that cannot be claimed, by the time when they may be again. Keys of a pool (keys.pool_key): `served`, `waiting`,
+`charges`, `state`; see scheduling.Pool.
+
+Scores and sums are written with 17 digits, so that they are the same numbers as in Python.
+"""
+
+from __future__ import annotations
+
+from core.service.domain.scheduling import LAG_SECONDS, NEAR_OWNERS, NEWEST_COUNTS, QUANTUM_SECONDS, UNAGED_PICKS
+from core.service.redis import keys
+
+_ENTRIES = """
+local function exact(number) return string.format('%.17g', number) end
+local function of_class(queue, class, what) return queue.key .. ':' .. class .. ':' .. what end
+local function of_owner(queue, class, owner, what) return of_class(queue, class, what) .. ':' .. owner end
+
+local function read(queue, job)
+  local text = redis.call('HGET', queue.key .. ':entries', job)
+  if not text then return nil end
+  local entry = cjson.decode(text)
+  entry.job = job
+  return entry
+end
+
+local function clock_of(pool) return tonumber(redis.call('HGET', pool .. ':state', 'clock') or '0') end
+local function served_of(pool, owner)
+  return tonumber(redis.call('HGET', pool .. ':served', owner) or clock_of(pool))
+end
+local function set_served(pool, all, owner, served)
+  redis.call('HSET', pool .. ':served', owner, exact(served))
+  for _, queue in ipairs(all) do
+    for class = 0, 2 do redis.call('ZADD', of_class(queue, class, 'owners'), 'XX', exact(served), owner) end
+  end
+end
+
+local function add_free(pool, queue, entry)
+  local class, owner = entry.priority, entry.owner
+  redis.call('ZADD', of_owner(queue, class, owner, entry.begun and 'begun' or 'new'), exact(entry.order), entry.job)
+  if entry.begun and entry.stalls_at ~= cjson.null then
+    redis.call('ZADD', of_owner(queue, class, owner, 'stalls'), exact(entry.stalls_at), entry.job)
+  end
+  redis.call('ZADD', of_class(queue, class, 'waiting'), exact(entry.waits_since), entry.job)
+  redis.call('ZADD', of_class(queue, class, 'owners'), exact(served_of(pool, owner)), owner)
+end
+local function remove_free(queue, entry)
+  local class, owner, left = entry.priority, entry.owner, 0
+  for _, what in ipairs({'new', 'begun', 'stalls'}) do
+    redis.call('ZREM', of_owner(queue, class, owner, what), entry.job)
+    left = left + redis.call('EXISTS', of_owner(queue, class, owner, what))
+  end
+  redis.call('ZREM', of_class(queue, class, 'waiting'), entry.job)
+  if left == 0 then redis.call('ZREM', of_class(queue, class, 'owners'), owner) end
+end
+
+local function settle(pool, all, queue, job, now)
+  local field = queue.lane .. ' ' .. job
+  local text = redis.call('HGET', pool .. ':charges', field)
+  if not text then return end
+  redis.call('HDEL', pool .. ':charges', field)
+  local expected, since, share, owner = string.match(text, '^(%S+) (%S+) (%S+) (.*)$')
+  local seconds = math.max(0, now - tonumber(since))
+  set_served(pool, all, owner, served_of(pool, owner) + (seconds - tonumber(expected)) / tonumber(share))
+  local before = tonumber(redis.call('HGET', pool .. ':state', 'mean ' .. queue.lane) or seconds)
+  redis.call('HSET', pool .. ':state', 'mean ' .. queue.lane, exact(before + $NEWEST * (seconds - before)))
+end
+
+local function free_again(pool, all, queue, now)
+  local held = queue.key .. ':held'
+  for _, job in ipairs(redis.call('ZRANGEBYSCORE', held, '-inf', exact(now), 'LIMIT', 0, 64)) do
+    local entry = read(queue, job)
+    local left = redis.call('PTTL', '$JOB' .. job .. ':lease:' .. queue.lane)
+    if entry and left > 0 then
+      redis.call('ZADD', held, exact(now + left / 1000), job)
+    else
+      redis.call('ZREM', held, job)
+      settle(pool, all, queue, job, now)
+      if entry then add_free(pool, queue, entry) end
+    end
+  end
+end
+"""
+
+_CHOOSE = """
+local function comes_before(one, other)
+  if not other then return true end
+  if one.score ~= other.score then return one.score < other.score end
+  if one.job ~= other.job then return one.job < other.job end
+  return one.queue.lane < other.queue.lane
+end
+local function first_of(queues, read_one)
+  local best
+  for _, queue in ipairs(queues) do
+    local found = read_one(queue)
+    if found[1] then
+      local one = {job = found[1], score = tonumber(found[2]), queue = queue}
+      if comes_before(one, best) then best = one end
+    end
+  end
+  return best
+end
+
+local URGENT, BEGUN, NEW, AHEAD = 0, 1, 2, 3
+
+local function next_of_owner(ask, class, owner)
+  local urgent = first_of(ask.queues, function(queue)
+    return redis.call('ZRANGEBYSCORE', of_owner(queue, class, owner, 'stalls'), exact(ask.now),
+      '(' .. exact(ask.now + ask.urgent), 'WITHSCORES', 'LIMIT', 0, 1)
+  end)
+  if urgent then return urgent, URGENT end
+  local function first(what)
+    return first_of(ask.queues, function(queue)
+      return redis.call('ZRANGE', of_owner(queue, class, owner, what), 0, 0, 'WITHSCORES')
+    end)
+  end
+  local function is_ahead(queue, job)
+    local stalls = redis.call('ZSCORE', of_owner(queue, class, owner, 'stalls'), job)
+    return stalls and tonumber(stalls) > ask.now + ask.ahead
+  end
+  local oldest = first('begun')
+  if oldest and not is_ahead(oldest.queue, oldest.job) then
+    local kept
+    for _, queue in ipairs(ask.queues) do
+      for _, job in ipairs(ask.own[queue.lane] or {}) do
+        local order = redis.call('ZSCORE', of_owner(queue, class, owner, 'begun'), job)
+        if order and not is_ahead(queue, job) then
+          local one = {job = job, score = tonumber(order), queue = queue}
+          if comes_before(one, kept) then kept = one end
+        end
+      end
+    end
+    return kept or oldest, BEGUN
+  end
+  local nearest = first('stalls')
+  if nearest and nearest.score <= ask.now + ask.ahead then return nearest, BEGUN end
+  local new = first('new')
+  if new then return new, NEW end
+  return nearest, AHEAD
+end
+
+local function is_own(ask, choice)
+  for _, job in ipairs(ask.own[choice.queue.lane] or {}) do
+    if job == choice.job then return true end
+  end
+  return false
+end
+
+local function near_owners(ask, class)
+  local known, near = {}, {}
+  for _, queue in ipairs(ask.queues) do
+    local found = redis.call('ZRANGE', of_class(queue, class, 'owners'), 0, $NEAR - 1, 'WITHSCORES')
+    for at = 1, #found, 2 do
+      if not known[found[at]] then
+        known[found[at]] = true
+        table.insert(near, {owner = found[at], served = tonumber(found[at + 1])})
+      end
+    end
+  end
+  table.sort(near, function(one, other)
+    if one.served ~= other.served then return one.served < other.served end
+    return one.owner < other.owner
+  end)
+  return near
+end
+
+local function of_near(ask, class, near)
+  local choices, group = {}, AHEAD
+  for at = 1, math.min(#near, $NEAR) do
+    if near[at].served > near[1].served + $LAG then break end
+    local choice, of_group = next_of_owner(ask, class, near[at].owner)
+    choice.owner, choice.served, choice.group = near[at].owner, near[at].served, of_group
+    group = math.min(group, of_group)
+    table.insert(choices, choice)
+  end
+  local best, kept
+  for _, choice in ipairs(choices) do
+    if choice.group == group then
+      if not best or (group == URGENT and comes_before(choice, best)) then best = choice end
+      if not kept and choice.served <= best.served + $QUANTUM and is_own(ask, choice) then kept = choice end
+    end
+  end
+  if group == URGENT then return best end
+  return kept or best
+end
+
+local function longest_waiting(ask, first)
+  local longest
+  for class = first + 1, 2 do
+    local one = first_of(ask.queues, function(queue)
+      return redis.call('ZRANGE', of_class(queue, class, 'waiting'), 0, 0, 'WITHSCORES')
+    end)
+    if one and comes_before(one, longest) then longest = one end
+  end
+  if longest and longest.score <= ask.now - ask.ageing then return longest end
+end
+
+local function choose(ask)
+  for class = 0, 2 do
+    local near = near_owners(ask, class)
+    if #near > 0 then
+      local unaged = tonumber(redis.call('HGET', ask.pool .. ':state', 'unaged') or '0')
+      local aged = unaged >= $UNAGED and longest_waiting(ask, class)
+      if aged then
+        aged.owner, aged.aged = read(aged.queue, aged.job).owner, true
+        return aged
+      end
+      return of_near(ask, class, near)
+    end
+  end
+end
+"""
+
+# Puts the entry of a job into a queue, changes it or (entry null) takes it out. `state`: free; claim, rest: cannot be
+# claimed until `until`; same: as it was, and if it was not there, whatever its lease says.
+_PUT = """
+local put = cjson.decode(ARGV[1])
+local pool, all, queue, job, now = put.pool, put.all, put.queue, put.job, put.now
+local held = queue.key .. ':held'
+
+local function count(entry, by)
+  if queue.lane ~= 'generate' then return end
+  redis.call('HINCRBY', pool .. ':state', entry.begun and 'begun pieces' or 'new pieces', by * entry.pieces)
+  if not entry.begun then redis.call('HINCRBY', pool .. ':state', 'new jobs', by) end
+end
+local function join(owner)
+  if redis.call('HINCRBY', pool .. ':waiting', owner, 1) == 1 then
+    set_served(pool, all, owner, math.max(served_of(pool, owner), clock_of(pool)))
+  end
+end
+local function leave(owner)
+  if redis.call('HINCRBY', pool .. ':waiting', owner, -1) > 0 then return end
+  redis.call('HDEL', pool .. ':waiting', owner)
+  if served_of(pool, owner) <= clock_of(pool) then redis.call('HDEL', pool .. ':served', owner) end
+end
+local function charge(entry)
+  local expected = tonumber(redis.call('HGET', pool .. ':state', 'mean ' .. queue.lane) or '0')
+  local text = table.concat({exact(expected), exact(now), exact(entry.share), entry.owner}, ' ')
+  redis.call('HSET', pool .. ':charges', queue.lane .. ' ' .. job, text)
+  set_served(pool, all, entry.owner, served_of(pool, entry.owner) + expected / entry.share)
+end
+
+local old = read(queue, job)
+local was_held = old and redis.call('ZSCORE', held, job)
+if old then
+  if not was_held then remove_free(queue, old) end
+  count(old, -1)
+end
+if put.entry == cjson.null then
+  if old then
+    settle(pool, all, queue, job, now)
+    redis.call('HDEL', queue.key .. ':entries', job)
+    redis.call('ZREM', held, job)
+    leave(old.owner)
+  end
+  return
+end
+local entry = cjson.decode(put.entry)
+entry.job = job
+if not old then
+  redis.call('SADD', '$QUEUES', queue.name)
+  join(entry.owner)
+end
+redis.call('HSET', queue.key .. ':entries', job, put.entry)
+count(entry, 1)
+if put.state == 'same' then
+  if not old then
+    redis.call('ZADD', held, exact(now), job)
+  elseif not was_held then
+    add_free(pool, queue, entry)
+  end
+  return
+end
+settle(pool, all, queue, job, now)
+if put.state == 'free' then
+  redis.call('ZREM', held, job)
+  add_free(pool, queue, entry)
+else
+  if put.state == 'claim' then charge(entry) end
+  redis.call('ZADD', held, exact(put['until']), job)
+end
+"""
+
+_ASK = """
+local ask = cjson.decode(ARGV[1])
+for _, queue in ipairs(ask.queues) do free_again(ask.pool, ask.all, queue, ask.now) end
+"""
+
+# The next job, which nobody else is given until `reserved_until`: {lane, job}, or nothing.
+_PICK = """
+local choice = choose(ask)
+if not choice then return false end
+local state = ask.pool .. ':state'
+local clock = math.max(clock_of(ask.pool), served_of(ask.pool, choice.owner))
+local unaged = choice.aged and 0 or math.min($UNAGED, tonumber(redis.call('HGET', state, 'unaged') or '0') + 1)
+redis.call('HSET', state, 'clock', exact(clock), 'unaged', unaged)
+remove_free(choice.queue, read(choice.queue, choice.job))
+redis.call('ZADD', choice.queue.key .. ':held', exact(ask.reserved_until), choice.job)
+return {choice.queue.lane, choice.job}
+"""
+
+# The next `limit` jobs, if nothing else happens: lane, job, lane, job...
+_PEEK = """
+local taken, answer = {}, {}
+while #taken < ask.limit do
+  local choice = choose(ask)
+  if not choice then break end
+  local entry = read(choice.queue, choice.job)
+  remove_free(choice.queue, entry)
+  table.insert(taken, {choice.queue, entry})
+  table.insert(answer, choice.queue.lane)
+  table.insert(answer, choice.job)
+end
+for _, one in ipairs(taken) do add_free(ask.pool, one[1], one[2]) end
+return answer
+"""
+
+# Whether `entry` would be chosen if it were free in the first of the queues.
+_IS_NEXT = """
+local entry = cjson.decode(ask.entry)
+entry.job = ask.job
+add_free(ask.pool, ask.queues[1], entry)
+local choice = choose(ask)
+remove_free(ask.queues[1], entry)
+return choice.job == ask.job and choice.queue.lane == ask.queues[1].lane and 1 or 0
+"""
+
+_POSITION = """
+local function position(place)
+  local queue, pool, entry = place.queue, place.pool, place.entry
+  local function new_of(class, owner) return redis.call('ZCARD', of_owner(queue, class, owner, 'new')) end
+  local before = 0
+  for class = 0, entry.priority - 1 do
+    for _, owner in ipairs(redis.call('ZRANGE', of_class(queue, class, 'owners'), 0, -1)) do
+      before = before + new_of(class, owner)
+    end
+  end
+  local own_new = of_owner(queue, entry.priority, entry.owner, 'new')
+  local own = redis.call('ZRANK', own_new, place.job)
+    or redis.call('ZCOUNT', own_new, '-inf', '(' .. exact(entry.order))
+  local served = served_of(pool, entry.owner)
+  local others = redis.call('ZRANGE', of_class(queue, entry.priority, 'owners'), 0, -1, 'WITHSCORES')
+  for at = 1, #others, 2 do
+    local owner, other = others[at], tonumber(others[at + 1])
+    if owner ~= entry.owner then
+      local first = (other < served or (other == served and owner < entry.owner)) and 1 or 0
+      before = before + math.min(new_of(entry.priority, owner), own + first)
+    end
+  end
+  return before + own + 1
+end
+
+local function work_before(place, position)
+  local state = redis.call('HMGET', place.pool .. ':state', 'mean generate', 'begun pieces', 'new pieces', 'new jobs')
+  if not state[1] then return '' end
+  local jobs = math.max(1, tonumber(state[4] or '1'))
+  local pieces = tonumber(state[2] or '0') + (position - 1) * tonumber(state[3] or '0') / jobs
+  return string.format('%.3f', tonumber(state[1]) * math.max(0, pieces))
+end
+"""
+
+_VALUES = {
+    "$NEWEST": NEWEST_COUNTS,
+    "$NEAR": NEAR_OWNERS,
+    "$LAG": LAG_SECONDS,
+    "$QUANTUM": QUANTUM_SECONDS,
+    "$UNAGED": UNAGED_PICKS,
+    "$JOB": keys.JOB_KEYS,
+    "$QUEUES": keys.QUEUES,
+}
+
+
+def _script(*parts: str) -> str:
+    text = "".join(parts)
+    for name, value in _VALUES.items():
+        text = text.replace(name, str(value))
+    return text
+
+
+PUT = _script(_ENTRIES, _PUT)
+PICK = _script(_ENTRIES, _CHOOSE, _ASK, _PICK)
+PEEK = _script(_ENTRIES, _CHOOSE, _ASK, _PEEK)
+IS_NEXT = _script(_ENTRIES, _CHOOSE, _ASK, _IS_NEXT)
+POSITION = _script(_ENTRIES, _POSITION)
+"""To be put before a script that calls `position` and `work_before`."""
