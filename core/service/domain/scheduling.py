@@ -15,12 +15,14 @@ from enum import IntEnum
 
 from core.service.domain.schema import Lane
 
-LAG_SECONDS = 60.0
-"""An owner may be served ahead of one that was served less by at most this, to keep viewers from a stall."""
-NEAR_OWNERS = 16
-"""Owners that are looked at for one pick, those served least."""
 QUANTUM_SECONDS = 5.0
-"""Owners whose served seconds differ by no more than this count as equal: a worker then goes on with what it holds."""
+"""Owners whose served seconds differ by no more than this count as equal: the one whose next job matters most goes first,
+among those one that the worker holds."""
+URGENT_LAG_SECONDS = 300.0
+"""An urgent job goes before those of other owners while its owner was served at most this much more than the least
+served one: a stall that one piece prevents is worse than an imbalance that the next minutes even out."""
+LOOKED_AT = 16
+"""Owners, and urgent jobs, that are looked at for one pick."""
 URGENT_FRACTION = 0.25
 """A job is urgent while its viewers are ahead by less than this fraction of `ahead_seconds`, and not yet stalled."""
 UNAGED_PICKS = 3
@@ -72,7 +74,7 @@ class Group(IntEnum):
     """How an owner's jobs follow one another, the first served first."""
 
     URGENT = 0
-    """Viewers stall soon: the one nearest to its stall."""
+    """Viewers stall soon: the one nearest to its stall, whoever's it is."""
     BEGUN = 1
     """To be finished: the oldest, or the one nearest to a stall if the oldest one's viewers are well ahead."""
     NEW = 2
@@ -117,8 +119,8 @@ class Pool:
     """The state of one pool beside its entries.
 
     served: by owner, worker seconds divided by the owner's share. waiting: by owner, its jobs in the pool, claimed or
-    not. clock: `served` of the owner that was chosen last, where one that was away begins again. unaged: picks by class
-    since the last pick by age. mean_seconds: by lane, of a piece, lately.
+    not. clock: most that an owner was served when it was chosen, where one that was away begins again. unaged: picks by
+    class since the last pick by age. mean_seconds: by lane, of a piece, lately.
     """
 
     served: dict[str, float] = field(default_factory=dict[str, float])
@@ -142,20 +144,32 @@ class Pool:
 
     def leave(self, owner: str) -> None:
         """A job has left the pool: it has no work there now."""
-        self.waiting[owner] -= 1
-        if self.waiting[owner] == 0:
+        left = self.waiting.get(owner, 1) - 1
+        self.waiting[owner] = left
+        if left <= 0:
             del self.waiting[owner]
-            if self.served[owner] <= self.clock:  # where it would begin again anyway
-                del self.served[owner]
+            if self.served_of(owner) <= self.clock:  # where it would begin again anyway
+                self.served.pop(owner, None)
 
-    def pick(self, choice: Choice) -> None:
-        """`choice` was taken."""
-        self.clock = max(self.clock, self.served_of(choice.entry.owner))
-        self.unaged = 0 if choice.aged else min(UNAGED_PICKS, self.unaged + 1)
+    def pick(self, choice: Choice | None) -> None:
+        """`choice` was taken. A pick by age moves no clock: its owner may have been served much more than those whose
+        turn it was. None: nothing was free in the whole pool. So nobody is owed anything, and all begin again as
+        equals; otherwise one that asks for little would save up, and take every worker later."""
+        if choice is None:
+            self.served.clear()
+            self.clock = 0.0
+        elif choice.aged:
+            self.unaged = 0
+        else:
+            self.clock = max(self.clock, self.served_of(choice.entry.owner))
+            self.unaged = min(UNAGED_PICKS, self.unaged + 1)
 
     def claim(self, entry: Entry, now: float) -> None:
-        """A worker begins a piece: its owner is charged what a piece takes."""
-        self.settle(entry.key, now)
+        """A worker begins a piece: its owner is charged what a piece takes. One that goes on with the job that it holds
+        has not picked it."""
+        if entry.key in self.charges:
+            self.settle(entry.key, now)
+            self.clock = max(self.clock, self.served_of(entry.owner))
         expected = self.mean_seconds.get(entry.lane, 0.0)
         self.charges[entry.key] = Charge(entry.owner, entry.share, expected, now)
         self._charge(entry.owner, expected / entry.share)
@@ -190,35 +204,37 @@ def choose(
         return Choice(aged, Group.NEW, aged=True)
     of_class = [entry for entry in free if entry.priority == first]
     owners = sorted({entry.owner for entry in of_class}, key=lambda owner: (pool.served_of(owner), owner))
-    bound = pool.served_of(owners[0]) + LAG_SECONDS
-    near = [owner for owner in owners[:NEAR_OWNERS] if pool.served_of(owner) <= bound]
-    choices = [_of_owner(of_class, owner, policy, now, own) for owner in near]
+    least = pool.served_of(owners[0])
+    if urgent := _most_urgent(of_class, pool, policy, now, least):
+        return Choice(urgent, Group.URGENT)
+    equal = [owner for owner in owners[:LOOKED_AT] if pool.served_of(owner) <= least + QUANTUM_SECONDS]
+    choices = [_of_owner(of_class, owner, policy, now) for owner in equal]
     group = min(choice.group for choice in choices)
     best = [choice for choice in choices if choice.group is group]
-    if group is Group.URGENT:
-        return min(best, key=lambda choice: _stall_order(choice.entry))
-    equal = pool.served_of(best[0].entry.owner) + QUANTUM_SECONDS
-    kept = (each for each in best if each.entry.key in own and pool.served_of(each.entry.owner) <= equal)
-    return next(kept, best[0])
+    return next((choice for choice in best if choice.entry.key in own), best[0])
+
+
+def _most_urgent(entries: Iterable[Entry], pool: Pool, policy: Policy, now: float, least: float) -> Entry | None:
+    """The urgent entry nearest to its stall, of any owner that was not served much more than the least served one."""
+    urgent = (entry for entry in entries if entry.begun and entry.is_urgent(now, policy.urgent_seconds))
+    nearest = sorted(urgent, key=_stall_order)[:LOOKED_AT]
+    return next((each for each in nearest if pool.served_of(each.owner) <= least + URGENT_LAG_SECONDS), None)
 
 
 def _longest_waiting(free: Sequence[Entry], first: int, policy: Policy, now: float) -> Entry | None:
     """The job of a lower class that has waited longest, if that is too long."""
     lower = [entry for entry in free if entry.priority > first]
-    longest = min(lower, key=lambda entry: (entry.waits_since, entry.job_id, entry.lane), default=None)
+    longest = min(lower, key=lambda entry: (entry.waits_since, *_age_order(entry)[1:]), default=None)
     return longest if longest and longest.waits_since <= now - policy.ageing_seconds else None
 
 
-def _of_owner(entries: Iterable[Entry], owner: str, policy: Policy, now: float, own: Collection[Key]) -> Choice:
+def _of_owner(entries: Iterable[Entry], owner: str, policy: Policy, now: float) -> Choice:
     """The next job of one owner (at least one of the entries is its)."""
     found = [entry for entry in entries if entry.owner == owner]
     by_stall = sorted((each for each in found if each.begun and each.stalls_at is not None), key=_stall_order)
-    if urgent := next((each for each in by_stall if each.is_urgent(now, policy.urgent_seconds)), None):
-        return Choice(urgent, Group.URGENT)
     oldest = min((entry for entry in found if entry.begun), key=_age_order, default=None)
     if oldest and not oldest.is_ahead(now, policy.ahead_seconds):
-        kept = [e for e in found if e.begun and e.key in own and not e.is_ahead(now, policy.ahead_seconds)]
-        return Choice(min(kept, key=_age_order, default=oldest), Group.BEGUN)
+        return Choice(oldest, Group.BEGUN)
     if by_stall and not by_stall[0].is_ahead(now, policy.ahead_seconds):
         return Choice(by_stall[0], Group.BEGUN)
     if new := min((entry for entry in found if not entry.begun), key=_age_order, default=None):
@@ -226,13 +242,14 @@ def _of_owner(entries: Iterable[Entry], owner: str, policy: Policy, now: float, 
     return Choice(by_stall[0], Group.AHEAD)
 
 
-def _age_order(entry: Entry) -> tuple[float, str, Lane]:
-    return entry.order, entry.job_id, entry.lane
+def _age_order(entry: Entry) -> tuple[float, str, bool]:
+    """Of one job the refiner first: it makes what clients wait for."""
+    return entry.order, entry.job_id, entry.lane is not Lane.REFINE
 
 
-def _stall_order(entry: Entry) -> tuple[float, str, Lane]:
+def _stall_order(entry: Entry) -> tuple[float, str, bool]:
     assert entry.stalls_at is not None
-    return entry.stalls_at, entry.job_id, entry.lane
+    return entry.stalls_at, entry.job_id, entry.lane is not Lane.REFINE
 
 
 def position(entry: Entry, entries: Iterable[Entry], pool: Pool) -> int:

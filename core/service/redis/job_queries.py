@@ -24,7 +24,6 @@ from core.service.redis.errors import raises_store_errors
 from core.service.redis.event_log import StreamEntry, progress_fields, progress_from_fields
 from core.service.redis.job_records import JobRecords, visible
 from core.service.redis.job_rows import digest_of, parse_row
-from core.service.redis.schedule import place_text
 
 _Seen = tuple[Any, ...]
 """What scripts.LOOK returns of a job: digest or None, place or "", the field or None, a report or "" of each lane."""
@@ -80,8 +79,8 @@ class JobQueries(JobRecords):
         steps = {
             (record.id, lane): _newest_progress(entries) for (record, lane), entries in zip(lanes, answers, strict=True)
         }
-        texts = [place_text(record) for record in queued]
-        found = cast("list[str]", self._places(args=texts)) if texts else []
+        job_keys = [keys.job_key(record.id) for record in queued]
+        found = cast("list[str]", self._places(keys=job_keys)) if job_keys else []
         places = {record.id: place for record, place in zip(queued, found, strict=True)}
         return [_live_status(record, steps, places.get(record.id, "")) for record in records]
 

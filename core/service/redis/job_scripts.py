@@ -45,12 +45,7 @@ LOOK = (
 local lanes, seen = tonumber(ARGV[2]), {}
 for first = 1, #KEYS, 1 + lanes do
   local job = redis.call('HMGET', KEYS[first], 'digest', 'place', ARGV[1])
-  local found = {job[1], '', job[3]}
-  local known, place = pcall(cjson.decode, job[2] or '')
-  if known then
-    local at = position(place)
-    found[2] = at .. ' ' .. work_before(place, at)
-  end
+  local found = {job[1], place_of(job[2]), job[3]}
   for lane = 1, lanes do
     local entry = redis.call('XREVRANGE', KEYS[first + lane], '+', '-', 'COUNT', 1)[1]
     found[3 + lane] = entry and entry[2][2] or ''
@@ -61,16 +56,12 @@ return seen
 """
 )
 
-# The place of each queued job, as LOOK. ARGV: what tells their places.
+# The place of each job of KEYS, as LOOK.
 PLACES = (
     schedule_scripts.POSITION
     + """
 local found = {}
-for _, text in ipairs(ARGV) do
-  local place = cjson.decode(text)
-  local at = position(place)
-  table.insert(found, at .. ' ' .. work_before(place, at))
-end
+for _, key in ipairs(KEYS) do table.insert(found, place_of(redis.call('HGET', key, 'place'))) end
 return found
 """
 )

@@ -1,8 +1,8 @@
 """Lua scripts of the queues: core.service.domain.scheduling with indexes, each script one step.
 
 Keys of a queue (keys.queue_key), by class 0 to 2: `owners`, those with free entries, by served seconds; `waiting`, the
-free entries by the time since which they wait; and by class and owner the free entries: `new` and `begun` by order,
-`stalls` (begun ones) by the time of the stall. Of the whole queue: `entries` (hash, JSON), also of claimed jobs; `held`,
+free entries by the time since which they wait, and `stalls`, the begun ones among them, by the time of the stall; and by
+class and owner the free entries again: `new` and `begun` by order, and `stalls`. Of the whole queue: `entries` (hash, JSON), also of claimed jobs; `held`,
 those that cannot be claimed, by the time when they may be again. Keys of a pool (keys.pool_key): `served`, `waiting`,
 `charges`, `state`; see scheduling.Pool.
 
@@ -11,7 +11,7 @@ Scores and sums are written with 17 digits, so that they are the same numbers as
 
 from __future__ import annotations
 
-from core.service.domain.scheduling import LAG_SECONDS, NEAR_OWNERS, NEWEST_COUNTS, QUANTUM_SECONDS, UNAGED_PICKS
+from core.service.domain.scheduling import LOOKED_AT, NEWEST_COUNTS, QUANTUM_SECONDS, UNAGED_PICKS, URGENT_LAG_SECONDS
 from core.service.redis import keys
 
 _ENTRIES = """
@@ -43,6 +43,7 @@ local function add_free(pool, queue, entry)
   redis.call('ZADD', of_owner(queue, class, owner, entry.begun and 'begun' or 'new'), exact(entry.order), entry.job)
   if entry.begun and entry.stalls_at ~= cjson.null then
     redis.call('ZADD', of_owner(queue, class, owner, 'stalls'), exact(entry.stalls_at), entry.job)
+    redis.call('ZADD', of_class(queue, class, 'stalls'), exact(entry.stalls_at), entry.job)
   end
   redis.call('ZADD', of_class(queue, class, 'waiting'), exact(entry.waits_since), entry.job)
   redis.call('ZADD', of_class(queue, class, 'owners'), exact(served_of(pool, owner)), owner)
@@ -54,19 +55,21 @@ local function remove_free(queue, entry)
     left = left + redis.call('EXISTS', of_owner(queue, class, owner, what))
   end
   redis.call('ZREM', of_class(queue, class, 'waiting'), entry.job)
+  redis.call('ZREM', of_class(queue, class, 'stalls'), entry.job)
   if left == 0 then redis.call('ZREM', of_class(queue, class, 'owners'), owner) end
 end
 
 local function settle(pool, all, queue, job, now)
   local field = queue.lane .. ' ' .. job
   local text = redis.call('HGET', pool .. ':charges', field)
-  if not text then return end
+  if not text then return false end
   redis.call('HDEL', pool .. ':charges', field)
   local expected, since, share, owner = string.match(text, '^(%S+) (%S+) (%S+) (.*)$')
   local seconds = math.max(0, now - tonumber(since))
   set_served(pool, all, owner, served_of(pool, owner) + (seconds - tonumber(expected)) / tonumber(share))
   local before = tonumber(redis.call('HGET', pool .. ':state', 'mean ' .. queue.lane) or seconds)
   redis.call('HSET', pool .. ':state', 'mean ' .. queue.lane, exact(before + $NEWEST * (seconds - before)))
+  return true
 end
 
 local function free_again(pool, all, queue, now)
@@ -90,7 +93,7 @@ local function comes_before(one, other)
   if not other then return true end
   if one.score ~= other.score then return one.score < other.score end
   if one.job ~= other.job then return one.job < other.job end
-  return one.queue.lane < other.queue.lane
+  return one.queue.lane == 'refine'
 end
 local function first_of(queues, read_one)
   local best
@@ -104,42 +107,40 @@ local function first_of(queues, read_one)
   return best
 end
 
-local URGENT, BEGUN, NEW, AHEAD = 0, 1, 2, 3
+local BEGUN, NEW, AHEAD = 1, 2, 3
 
 local function next_of_owner(ask, class, owner)
-  local urgent = first_of(ask.queues, function(queue)
-    return redis.call('ZRANGEBYSCORE', of_owner(queue, class, owner, 'stalls'), exact(ask.now),
-      '(' .. exact(ask.now + ask.urgent), 'WITHSCORES', 'LIMIT', 0, 1)
-  end)
-  if urgent then return urgent, URGENT end
   local function first(what)
     return first_of(ask.queues, function(queue)
       return redis.call('ZRANGE', of_owner(queue, class, owner, what), 0, 0, 'WITHSCORES')
     end)
   end
-  local function is_ahead(queue, job)
-    local stalls = redis.call('ZSCORE', of_owner(queue, class, owner, 'stalls'), job)
-    return stalls and tonumber(stalls) > ask.now + ask.ahead
-  end
   local oldest = first('begun')
-  if oldest and not is_ahead(oldest.queue, oldest.job) then
-    local kept
-    for _, queue in ipairs(ask.queues) do
-      for _, job in ipairs(ask.own[queue.lane] or {}) do
-        local order = redis.call('ZSCORE', of_owner(queue, class, owner, 'begun'), job)
-        if order and not is_ahead(queue, job) then
-          local one = {job = job, score = tonumber(order), queue = queue}
-          if comes_before(one, kept) then kept = one end
-        end
-      end
-    end
-    return kept or oldest, BEGUN
+  if oldest then
+    local stalls = redis.call('ZSCORE', of_owner(oldest.queue, class, owner, 'stalls'), oldest.job)
+    if not stalls or tonumber(stalls) <= ask.now + ask.ahead then return oldest, BEGUN end
   end
   local nearest = first('stalls')
   if nearest and nearest.score <= ask.now + ask.ahead then return nearest, BEGUN end
   local new = first('new')
   if new then return new, NEW end
   return nearest, AHEAD
+end
+
+local function most_urgent(ask, class, least)
+  local urgent = {}
+  for _, queue in ipairs(ask.queues) do
+    local found = redis.call('ZRANGEBYSCORE', of_class(queue, class, 'stalls'), exact(ask.now),
+      '(' .. exact(ask.now + ask.urgent), 'WITHSCORES', 'LIMIT', 0, $LOOKED)
+    for at = 1, #found, 2 do
+      table.insert(urgent, {job = found[at], score = tonumber(found[at + 1]), queue = queue})
+    end
+  end
+  table.sort(urgent, comes_before)
+  for at = 1, math.min(#urgent, $LOOKED) do
+    urgent[at].owner = read(urgent[at].queue, urgent[at].job).owner
+    if served_of(ask.pool, urgent[at].owner) <= least + $URGENT then return urgent[at] end
+  end
 end
 
 local function is_own(ask, choice)
@@ -152,7 +153,7 @@ end
 local function near_owners(ask, class)
   local known, near = {}, {}
   for _, queue in ipairs(ask.queues) do
-    local found = redis.call('ZRANGE', of_class(queue, class, 'owners'), 0, $NEAR - 1, 'WITHSCORES')
+    local found = redis.call('ZRANGE', of_class(queue, class, 'owners'), 0, $LOOKED - 1, 'WITHSCORES')
     for at = 1, #found, 2 do
       if not known[found[at]] then
         known[found[at]] = true
@@ -167,24 +168,23 @@ local function near_owners(ask, class)
   return near
 end
 
-local function of_near(ask, class, near)
+local function of_equal(ask, class, near)
   local choices, group = {}, AHEAD
-  for at = 1, math.min(#near, $NEAR) do
-    if near[at].served > near[1].served + $LAG then break end
+  for at = 1, math.min(#near, $LOOKED) do
+    if near[at].served > near[1].served + $QUANTUM then break end
     local choice, of_group = next_of_owner(ask, class, near[at].owner)
-    choice.owner, choice.served, choice.group = near[at].owner, near[at].served, of_group
+    choice.owner, choice.group = near[at].owner, of_group
     group = math.min(group, of_group)
     table.insert(choices, choice)
   end
-  local best, kept
+  local best
   for _, choice in ipairs(choices) do
     if choice.group == group then
-      if not best or (group == URGENT and comes_before(choice, best)) then best = choice end
-      if not kept and choice.served <= best.served + $QUANTUM and is_own(ask, choice) then kept = choice end
+      if is_own(ask, choice) then return choice end
+      best = best or choice
     end
   end
-  if group == URGENT then return best end
-  return kept or best
+  return best
 end
 
 local function longest_waiting(ask, first)
@@ -208,7 +208,7 @@ local function choose(ask)
         aged.owner, aged.aged = read(aged.queue, aged.job).owner, true
         return aged
       end
-      return of_near(ask, class, near)
+      return most_urgent(ask, class, near[1].served) or of_equal(ask, class, near)
     end
   end
 end
@@ -274,12 +274,18 @@ if put.state == 'same' then
   end
   return
 end
-settle(pool, all, queue, job, now)
+local was_charged = settle(pool, all, queue, job, now)
 if put.state == 'free' then
   redis.call('ZREM', held, job)
   add_free(pool, queue, entry)
 else
-  if put.state == 'claim' then charge(entry) end
+  if put.state == 'claim' then
+    if was_charged then
+      local clock = math.max(clock_of(pool), served_of(pool, entry.owner))
+      redis.call('HSET', pool .. ':state', 'clock', exact(clock))
+    end
+    charge(entry)
+  end
   redis.call('ZADD', held, exact(put['until']), job)
 end
 """
@@ -291,12 +297,24 @@ for _, queue in ipairs(ask.queues) do free_again(ask.pool, ask.all, queue, ask.n
 
 # The next job, which nobody else is given until `reserved_until`: {lane, job}, or nothing.
 _PICK = """
-local choice = choose(ask)
-if not choice then return false end
-local state = ask.pool .. ':state'
-local clock = math.max(clock_of(ask.pool), served_of(ask.pool, choice.owner))
-local unaged = choice.aged and 0 or math.min($UNAGED, tonumber(redis.call('HGET', state, 'unaged') or '0') + 1)
-redis.call('HSET', state, 'clock', exact(clock), 'unaged', unaged)
+local choice, state = choose(ask), ask.pool .. ':state'
+if not choice then
+  for _, queue in ipairs(ask.all) do
+    for class = 0, 2 do
+      if redis.call('EXISTS', of_class(queue, class, 'owners')) == 1 then return false end
+    end
+  end
+  redis.call('DEL', ask.pool .. ':served')
+  redis.call('HDEL', state, 'clock')
+  return false
+end
+if choice.aged then
+  redis.call('HSET', state, 'unaged', 0)
+else
+  local unaged = math.min($UNAGED, tonumber(redis.call('HGET', state, 'unaged') or '0') + 1)
+  local clock = math.max(clock_of(ask.pool), served_of(ask.pool, choice.owner))
+  redis.call('HSET', state, 'clock', exact(clock), 'unaged', unaged)
+end
 remove_free(choice.queue, read(choice.queue, choice.job))
 redis.call('ZADD', choice.queue.key .. ':held', exact(ask.reserved_until), choice.job)
 return {choice.queue.lane, choice.job}
@@ -360,12 +378,19 @@ local function work_before(place, position)
   local pieces = tonumber(state[2] or '0') + (position - 1) * tonumber(state[3] or '0') / jobs
   return string.format('%.3f', tonumber(state[1]) * math.max(0, pieces))
 end
+
+local function place_of(text)
+  local known, place = pcall(cjson.decode, text or '')
+  if not known then return '' end
+  local at = position(place)
+  return at .. ' ' .. work_before(place, at)
+end
 """
 
 _VALUES = {
     "$NEWEST": NEWEST_COUNTS,
-    "$NEAR": NEAR_OWNERS,
-    "$LAG": LAG_SECONDS,
+    "$LOOKED": LOOKED_AT,
+    "$URGENT": URGENT_LAG_SECONDS,
     "$QUANTUM": QUANTUM_SECONDS,
     "$UNAGED": UNAGED_PICKS,
     "$JOB": keys.JOB_KEYS,
@@ -385,4 +410,4 @@ PICK = _script(_ENTRIES, _CHOOSE, _ASK, _PICK)
 PEEK = _script(_ENTRIES, _CHOOSE, _ASK, _PEEK)
 IS_NEXT = _script(_ENTRIES, _CHOOSE, _ASK, _IS_NEXT)
 POSITION = _script(_ENTRIES, _POSITION)
-"""To be put before a script that calls `position` and `work_before`."""
+"""To be put before a script that calls `place_of`: the place in a text of `schedule.place_text`, or "" without one."""

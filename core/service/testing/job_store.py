@@ -204,9 +204,10 @@ class FakeJobStore(FakeLaneClaims):
 
     def _live_status(self, record: JobRecord) -> LiveStatus:
         steps = self._steps(record)
-        if record.status is not JobStatus.QUEUED or record.delete_requested:
-            return LiveStatus(steps)
         with self.memory.changed:
+            known = self.memory.records.get(record.id)
+            if known is None or known.status is not JobStatus.QUEUED or known.delete_requested:
+                return LiveStatus(steps)
             model, pool = record.spec.model, self._pool(Lane.GENERATE, record.spec.model)
             place = position(place_of(record), self._free_entries([Lane.GENERATE], model), pool)
             work = work_before(place, self._entries([Lane.GENERATE], model), pool.mean_seconds.get(Lane.GENERATE))

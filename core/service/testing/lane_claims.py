@@ -41,6 +41,8 @@ class FakeLaneClaims(MemoryStore):
                 if lease := self.claim(choice.entry.job_id, choice.entry.lane, worker, ttl_seconds):
                     return lease
                 free.remove(choice.entry)
+            if not self._free_entries([lane for lane in Lane if self._pool(lane, model) is pool], model):
+                pool.pick(None)
             return None
 
     def is_next(self, entry: Entry, lanes: Sequence[Lane], model: str) -> bool:
