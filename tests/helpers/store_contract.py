@@ -995,7 +995,10 @@ class StoreContract:
         assert ports.store.looks([waiting.id, "job_nowhere", job.id]) == [two[0], None, two[1]]
         assert ports.store.marks([waiting.id, "job_nowhere", job.id]) == [two[0].mark, None, two[1].mark]
         ports.store.request_delete(job.id)
-        assert ports.store.looks([job.id, waiting.id]) == [None, two[0]]
+        gone, still = ports.store.looks([job.id, waiting.id])
+        assert gone is None
+        assert still
+        assert (still.record, still.live.queue_position) == (two[0].record, 1)
         for job_id in (job.id, "job_nowhere"):
             with pytest.raises(JobNotFound):
                 ports.store.look(job_id)

@@ -24,7 +24,7 @@ from core.service.redis.job_records import Decide, JobRecords
 from core.service.redis.schedule import Queue, queues_of
 
 HEADS = 8
-"""Jobs of a queue that are looked at for one that can be read."""
+"""Jobs of a queue that are read at first for one that can be read."""
 WORKER_LEASE_SECONDS = 86_400
 """How long a worker's last claim is stored; it is read right after the worker's death."""
 
@@ -38,9 +38,17 @@ class LaneClaims(JobRecords):
     def queued_work(self) -> Sequence[QueuedWork]:
         found = list[QueuedWork]()
         for queue in queues_of(cast("set[str]", self._redis.smembers(keys.QUEUES))):
-            heads = self._records_of(self._schedule.peek(queue, self._now(), HEADS))
-            found += [QueuedWork(queue.lane, record) for record in heads[:1]]
+            found += [QueuedWork(queue.lane, record) for record in self._head(queue)]
         return found
+
+    def _head(self, queue: Queue) -> Sequence[JobRecord]:
+        """The first job that can be read, however many before it cannot; none if there is none."""
+        limit = HEADS
+        while True:
+            listed = self._schedule.peek(queue, self._now(), limit)
+            if (readable := self._records_of(listed)) or len(listed) < limit:
+                return readable[:1]
+            limit *= 2
 
     @raises_store_errors
     def next_ready(self, lane: Lane, model: str) -> str | None:

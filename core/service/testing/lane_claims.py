@@ -120,13 +120,14 @@ class FakeLaneClaims(MemoryStore):
             return found
 
     def _free_entries(self, lanes: Sequence[Lane], model: str) -> list[Entry]:
-        """Entries that can be claimed. Claims that have expired are settled."""
-        free = list[Entry]()
-        for entry in self._entries(lanes, model):
-            if not self.lease_alive(*entry.key) and not self._rests(*entry.key):
-                self._pool(entry.lane, model).settle(entry.key, self._now())
-                free.append(entry)
-        return free
+        """Entries of these lanes that can be claimed. Claims of the pool that have expired are settled."""
+        pool = self._pool(lanes[0], model)
+        in_pool = [lane for lane in Lane if self._pool(lane, model) is pool]
+        free = [each for each in self._entries(in_pool, model) if not self.lease_alive(*each.key)]
+        free = [entry for entry in free if not self._rests(*entry.key)]
+        for entry in free:
+            pool.settle(entry.key, self._now())
+        return [entry for entry in free if entry.lane in lanes]
 
     def _entries(self, lanes: Sequence[Lane], model: str) -> list[Entry]:
         """All entries of these lanes, those of claimed jobs too."""

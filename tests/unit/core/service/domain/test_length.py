@@ -140,5 +140,6 @@ def test_jobs_without_an_end_take_turns_with_new_ones() -> None:
     """`running` begins at noon; its chunk n is made n seconds later."""
     begun, endless = running(3, num_frames=80), running(3, **ENDLESS)
     older, newer = queued_job(2, age_seconds=5), queued_job(3, age_seconds=-5)
-    in_turn = sorted([newer, endless, older, begun], key=transitions.rank)
-    assert in_turn == [begun, older, endless, newer]
+    entries = [transitions.entry_of(each, Lane.GENERATE) for each in (newer, endless, older, begun)]
+    in_turn = sorted((each for each in entries if each), key=lambda entry: (not entry.begun, entry.order))
+    assert [entry.job_id for entry in in_turn] == [job.id for job in (begun, older, endless, newer)]
