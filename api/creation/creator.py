@@ -185,7 +185,8 @@ class Creator:
             discard_upload(upload.id, self._ports)
 
     def _queued(self, job_id: str, admitted: Admitted, wanted: Wanted) -> JobRecord:
-        return queued_record(job_id, admitted, self._ports.clock.now(), wanted.fingerprint, self._caller.owner)
+        now, caller = self._ports.clock.now(), self._caller
+        return queued_record(job_id, admitted, now, wanted.fingerprint, caller.owner, caller.share)
 
     def _stored(self, wanted: Wanted, queued: JobRecord) -> Created:
         ports = self._ports

@@ -68,7 +68,8 @@ def branch(
     admitted = admit_branch(wanted, source, ports.catalog, lowered, hosts)
     limits.check_spec(admitted.spec, shared)
     check_room(ports.store, settings)
-    queued = queued_record(new_job_id(), admitted, ports.clock.now(), fingerprint_of(body), caller.owner)
+    now, fingerprint = ports.clock.now(), fingerprint_of(body)
+    queued = queued_record(new_job_id(), admitted, now, fingerprint, caller.owner, caller.share)
     shares = BranchSource(job_id=job_id, from_chunk=wanted.from_chunk)
     again = {"prepare_again": needs_media_again(source), "followed_sha256": source.input_sha256}
     branched = queued.model_copy(update={"branched_from": shares, **again})

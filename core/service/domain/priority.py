@@ -1,4 +1,4 @@
-"""Priority classes of jobs: who is served first. domain.scheduling says how a free worker chooses among them. Pure."""
+"""Priority classes of jobs. What they do is in scheduling.py; pure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,6 @@ class Priority(StrEnum):
     def number(self) -> int:
         """0 for the class that is served first."""
         return _CLASSES.index(self)
-
-    def is_above(self, other: Priority) -> bool:
-        """Whether it is served before `other`."""
-        return self.number < other.number
 
 
 _CLASSES = tuple(Priority)

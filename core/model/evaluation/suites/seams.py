@@ -113,7 +113,7 @@ def _measured_once(
     `of_clip`: figures of this clip that do not depend on the seed, if already known.
     """
     file = stem.with_suffix(".json")
-    key = {"spec": spec.model_dump(mode="json"), "refiner": refiner.fingerprint, "measure": MEASURE}
+    key = {"spec": facts_of(spec), "refiner": refiner.fingerprint, "measure": MEASURE}
     cached = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     if cached is not None and cached["facts"] == key:
         return {row: SeamFigures(**figures) for row, figures in cached["figures"].items()}
