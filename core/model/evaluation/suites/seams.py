@@ -22,6 +22,7 @@ from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.evaluation.generation.progress import progress_bars
 from core.model.evaluation.generation.refinement_methods import refine_with_all_methods
 from core.model.evaluation.generation.sprites_requests import SUITE_SEED, suite_scenes
+from core.model.evaluation.generation.videos import facts_of
 from core.model.evaluation.metrics.seam_figures import SeamFigures, seam_figures
 from core.model.evaluation.reports.seams_report import PREVIEW, ROWS, TRUE, SeamsConfig, SeamsReport
 from core.model.refinement.codec import enlarged

@@ -312,9 +312,7 @@ class JobBranch(Frozen):
         default=None, description="Length of the whole video, shared chunks included. null, written out: no end."
     )
     metadata: Metadata | None = Field(default=None, description="As of POST /jobs. null, written out: none.")
-    priority: AskedPriority | None = Field(
-        default=None, description="As of POST /jobs; by default the source's."
-    )
+    priority: AskedPriority | None = Field(default=None, description="As of POST /jobs; by default the source's.")
     webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
         default=None, description="As of POST /jobs. null, written out: none, nor events."
     )
