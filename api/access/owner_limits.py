@@ -53,6 +53,10 @@ class OwnerLimits:
         """See settings_for."""
         return settings if self.limits is None else settings_for(self.limits, most_frames, settings)
 
+    def priority(self, default: Priority) -> Priority:
+        """The priority of what names none: `default`, or the highest that the caller may ask for."""
+        return self.max_priority if default.is_above(self.max_priority) else default
+
     def check_spec(self, spec: JobSpec, known_frames: int = 0) -> None:
         """Raises LimitExceeded."""
         check_priority(spec.priority, self.max_priority)

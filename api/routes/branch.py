@@ -65,7 +65,9 @@ def branch(
     source = ports.store.get(job_id)
     limits, shared = OwnerLimits.of(caller, caller.owner, ports), wanted.from_chunk * CHUNK_FRAMES
     lowered = limits.settings(settings, limits.most_frames(shared))
-    admitted = admit_branch(wanted, source, ports.catalog, lowered, hosts)
+    priority = wanted.priority or limits.priority(source.spec.priority)
+    named = wanted.model_copy(update={"priority": priority})
+    admitted = admit_branch(named, source, ports.catalog, lowered, hosts)
     limits.check_spec(admitted.spec, shared)
     check_room(ports.store, settings)
     now, fingerprint = ports.clock.now(), fingerprint_of(body)

@@ -242,7 +242,8 @@ class JobRequest(Frozen):
     priority: AskedPriority = Field(
         default=Priority.NORMAL,
         description="Which jobs a free worker takes first: high, normal or low. It changes when the video is made, not"
-        " the video. The most that an API key may ask for is `max_priority` of its limits.",
+        " the video. The most that an API key may ask for is `max_priority` of its limits; if that is low, so is the"
+        " default.",
     )
 
     @property
