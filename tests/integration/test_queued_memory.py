@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import redis
 
 from core.service.clock import SystemClock
@@ -43,7 +41,7 @@ def as_admitted(owner: str) -> JobRecord:
 
 
 def used_memory(client: redis.Redis) -> int:
-    return int(cast("dict[str, Any]", client.info("memory"))["used_memory"])
+    return int(client.info("memory")["used_memory"])
 
 
 def test_a_queued_job_fits_in_less_than_four_kilobytes(client: redis.Redis) -> None:
@@ -55,5 +53,5 @@ def test_a_queued_job_fits_in_less_than_four_kilobytes(client: redis.Redis) -> N
 
 def test_an_event_log_of_one_entry_reserves_no_room_for_more(client: redis.Redis) -> None:
     (job,) = queue(client, 1)
-    assert client.memory_usage(keys.events_key(job.id)) < 1000
+    assert (client.memory_usage(keys.events_key(job.id)) or 0) < 1000
     assert [(event.id, event.type) for event in RedisEventLog(client).read(job.id)] == [("1-0", EventType.JOB_QUEUED)]
