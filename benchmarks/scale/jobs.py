@@ -7,9 +7,18 @@ import redis
 from core.service.clock import SystemClock
 from core.service.domain.frame_plan import CHUNK_FRAMES, chunk_span
 from core.service.domain.ids import new_job_id
-from core.service.domain.manifest import chunk_key
+from core.service.domain.manifest import PAGE_CHUNKS, chunk_key, full_pages
 from core.service.domain.ports import Lease
-from core.service.domain.schema import ChunkRecord, FirstChunkSampling, JobRecord, JobSpec, JobStatus, Lane
+from core.service.domain.schema import (
+    VARIANTS,
+    ChunkRecord,
+    FirstChunkSampling,
+    JobRecord,
+    JobSpec,
+    JobStatus,
+    Lane,
+    StepProgress,
+)
 from core.service.redis.job_store import RedisJobStore
 
 MODEL = "sprites"
@@ -75,6 +84,21 @@ def claim(store: RedisJobStore, worker: str, own: str | None = None) -> Lease | 
 def commit(store: RedisJobStore, lease: Lease, job: JobRecord) -> JobRecord:
     """The next chunk of `job`, as claimed."""
     return store.commit_chunk(lease, chunk_of(job, job.chunks.count), FINGERPRINT)
+
+
+def report(store: RedisJobStore, lease: Lease) -> bool:
+    """A denoising step, as workers report it."""
+    step = StepProgress(lane=lease.lane, chunk_index=0, step=1, steps=50, at=SystemClock().now())
+    return store.report_progress(lease.job_id, step)
+
+
+def manifest_written(store: RedisJobStore, job: JobRecord) -> None:
+    """What the writer of a manifest asks and notes, beside the object."""
+    store.stale_pages(job.id)
+    for variant in VARIANTS:
+        totals = job.totals(variant)
+        store.chunks(job.id, variant, full_pages(totals) * PAGE_CHUNKS, totals.count)
+    store.manifest_stored(job)
 
 
 def chunk_of(job: JobRecord, index: int) -> ChunkRecord:

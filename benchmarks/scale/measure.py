@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import redis
 
@@ -20,7 +21,7 @@ from benchmarks.http import Api, api_process, request_of
 from benchmarks.load import Load, measure_paced
 from benchmarks.scale import pair
 from benchmarks.scale.costs import Costs, bytes_by_kind, bytes_of_job, costs_of, used_memory
-from benchmarks.scale.jobs import CHUNKS, claim, commit, create, store_of
+from benchmarks.scale.jobs import CHUNKS, LEASE_SECONDS, claim, commit, create, manifest_written, report, store_of
 from benchmarks.scale.upkeep import Upkeep
 from benchmarks.scale.workers import Claims, Workers
 from core.service.domain.ports import Lease
@@ -28,6 +29,7 @@ from core.service.domain.schema import JobRecord, JobStatus
 from core.service.redis.client import connect
 from core.service.redis.keys import MANIFESTS_READ
 
+T = TypeVar("T")
 SIZES = (100, 1000, 10_000)
 """Queued jobs."""
 MOST_RUNNING = 200
@@ -95,11 +97,20 @@ class Size:
 
     def _claimed(self) -> Iterator[Figure]:
         """So many claims in a row, each by another worker, and then a chunk of each job: they run now."""
-        claims, leases = costs_of(self._client, [partial(self._claim, n) for n in range(self._running)])
+        claims, leases = self._costs_of([partial(self._claim, n) for n in range(self._running)])
         jobs = [(lease, self._store.get(lease.job_id)) for lease in leases]
-        commits, _ = costs_of(self._client, [partial(commit, self._store, *each) for each in jobs])
+        reports, _ = self._costs_of([partial(report, self._store, lease) for lease in leases])
+        renewals, _ = self._costs_of([partial(self._store.renew, lease, LEASE_SECONDS) for lease in leases])
+        commits, committed = self._costs_of([partial(commit, self._store, *each) for each in jobs])
+        manifests, _ = self._costs_of([partial(manifest_written, self._store, job) for job in committed])
         yield from self._costs("claim", claims)
+        yield from self._costs("report of a step", reports)
+        yield from self._costs("renewal of a lease", renewals)
         yield from self._costs("commit of a chunk", commits)
+        yield from self._costs("manifest of a commit: the store's part", manifests)
+
+    def _costs_of(self, calls: Iterable[Callable[[], T]]) -> tuple[Costs, list[T]]:
+        return costs_of(self._client, calls)
 
     def _claim(self, number: int) -> Lease:
         lease = claim(self._store, f"alone-{number}")
