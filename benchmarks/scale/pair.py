@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from benchmarks.figures import Figure
+from benchmarks.scale.costs import redis_use
 from core.service.domain.schema import JobStatus
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
@@ -31,18 +32,35 @@ def measure(say: Callable[[str], None]) -> list[Figure]:
 
 def _measured(service: Service, say: Callable[[str], None]) -> list[Figure]:
     jobs = [service.submit(num_frames=FRAMES).id for _ in range(JOBS)]
-    rates = list[float]()
+    rates, connections, used = list[float](), list[int](), redis_use(service.redis())
     for number in (1, 2):
         say(f"{number} of 2 workers on the fake engine")
+        connections.append(-_connections(service))
         service.start_worker("both", name=f"worker-{number}")
         service.wait_for_chunks(jobs[0], 1)
         time.sleep(1.0)  # the new one has its first chunk
-        begun = datetime.now().astimezone()
+        begun, before = datetime.now().astimezone(), redis_use(service.redis())
         time.sleep(SECONDS)
+        used = redis_use(service.redis()).since(before)
+        connections[-1] += _connections(service)
         rates.append(rate(_times(service, jobs), begun, SECONDS))
     note = f"chunks of {STEPS * STEP_SECONDS:g} s; {rates[0]:g} and {rates[1]:g} chunks/s"
     ratio = round(rates[1] / rates[0], 3)
-    return [Figure("two workers, times as many chunks as one", ratio, "x", LEAST_RATIO, "higher", rates, note)]
+    return [
+        Figure("two workers, times as many chunks as one", ratio, "x", LEAST_RATIO, "higher", rates, note),
+        Figure(
+            f"all that a worker asks of Redis for a chunk of {STEPS} steps: CPU",
+            round(1000 * used.cpu_seconds / (rates[-1] * SECONDS), 3),
+            "ms",
+            note=f"{used.commands / (rates[-1] * SECONDS):.0f} commands, messages and probes included",
+        ),
+        Figure("connections of a worker to Redis", max(connections), "connections", samples=connections),
+    ]
+
+
+def _connections(service: Service) -> int:
+    """Open ones of all processes, to both databases."""
+    return int(service.redis().info("clients")["connected_clients"])
 
 
 def _times(service: Service, jobs: Sequence[str]) -> list[datetime]:
