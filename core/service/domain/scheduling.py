@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 
+from core.service.domain.priority import Priority as Priority
 from core.service.domain.schema import Lane
 
 QUANTUM_SECONDS = 5.0
@@ -21,22 +22,6 @@ URGENT_FRACTION = 0.25
 """A job is urgent while its viewers are ahead by less than this fraction of `ahead_seconds`, and not yet stalled."""
 UNAGED_PICKS = 3
 """Picks by class between two jobs that have waited too long in a lower class: those get every fourth pick at most."""
-
-
-class Priority(StrEnum):
-    """Priority classes, the first served first."""
-
-    HIGH = "high"
-    NORMAL = "normal"
-    LOW = "low"
-
-    @property
-    def number(self) -> int:
-        """0 for the class that is served first."""
-        return _CLASSES.index(self)
-
-
-_CLASSES = tuple(Priority)
 
 
 @dataclass(frozen=True)

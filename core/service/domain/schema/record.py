@@ -201,6 +201,9 @@ class JobRecord(Stored):
     error: JobError | None = None
     warnings: tuple[JobWarning, ...] = ()
     owner: str | None = Field(default=None, description="Id of the API key that created it; None: without keys.")
+    share: float = Field(
+        default=1.0, description="Weight of the owner in the fair share, 0.01 to 100, as its key had it at creation."
+    )
     counted_frames: DayFrames | None = Field(
         default=None, description="What counts on the last day on which the owner asked for frames of it."
     )
