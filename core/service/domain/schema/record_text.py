@@ -13,12 +13,12 @@ from typing import Any
 from core.service.domain.schema.record import JobRecord
 
 ALWAYS_WRITTEN: Mapping[str, frozenset[str]] = {
-    "record": frozenset({"chunks", "refined", "lanes"}),
-    "spec": frozenset({"webhook_events"}),
+    "record": frozenset({"chunks", "refined", "lanes", "share"}),
+    "spec": frozenset({"webhook_events", "priority"}),
 }
 """Fields that are written even with their defaults. By `chunks` and `refined` versions without totals see that they
-cannot read the record; scripts of the version before index `lanes`; `webhook_events` has a default that says something,
-and another version may have another one."""
+cannot read the record; scripts of the version before index `lanes`; the others have defaults that say something, and
+another version may have another one."""
 
 
 def record_text(record: JobRecord) -> str:
