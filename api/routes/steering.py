@@ -1,4 +1,4 @@
-"""Endpoint that changes a job while it runs: its prompt, its length and its metadata."""
+"""Endpoint that changes a job while it runs: its prompt, its length, its metadata and its priority."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ router = APIRouter(tags=["jobs"])
 
 @router.patch(
     "/jobs/{job_id}",
-    summary="Change the prompt or the length of a running job",
+    summary="Change the prompt, the length or the priority of a running job",
     openapi_extra=CHANGE_BODY,
     responses={200: {"model": ChangedJob}, **may_fail(400, 404, 409, 413, 415, 422, 429, 503)},
 )
@@ -32,13 +32,15 @@ def change_job(
     job_id: JobId, body: JsonBody, ports: PortsDep, base_url: BaseUrl, settings: SettingsDep, caller: CallerDep
 ) -> Response:
     """`acts_from_frame` is the frame from which the prompt acts; its event is `job.prompt_changed`. `num_frames` gives
-    the video another end, or with null none. Repeating a change changes nothing."""
+    the video another end, or with null none. `priority` acts when a worker next looks for work. Repeating a change
+    changes nothing."""
     wanted = parse_change(body)
     record = ports.store.get(job_id)
     limits, before = OwnerLimits.of(caller, record.owner, ports), record.spec.length
     admitted = admit_change(wanted, record.spec, ports.catalog, limits.settings(settings, limits.most_frames(before)))
     after = wanted.num_frames or admitted.endless_limit or before
     limits.check_longer(record.spec, after, before)
+    limits.check_raised(record.spec, wanted.priority)
     steered = ports.store.steer(job_id, admitted.change, admitted.endless_limit, limits.limits)
     write_manifest(ports.store, ports.storage, steered.record)
     if EventType.JOB_PROMPT_CHANGED.value in steered.record.spec.webhook_events:

@@ -58,8 +58,8 @@ def follows(begun_for: JobRecord, index: int, record: JobRecord) -> bool:
 
 def asked_of(spec: JobSpec, index: int) -> JobSpec:
     """What chunk `index` is made from: the spec that its engine is given, of a video that ends with this chunk and
-    whose client wants to know nothing and is in no hurry. An engine makes the same frames whatever comes later: it promises so, because
-    jobs are extended, steered and branched."""
+    whose client wants to know nothing and is in no hurry. An engine makes the same frames whatever comes later: it
+    promises so, because jobs are extended, steered and branched."""
     span = chunk_span(index, spec.length)
     end = span.first_frame + span.num_frames
     untold = {"metadata": {}, "webhook_url": None, "webhook_events": (), "priority": Priority.NORMAL}

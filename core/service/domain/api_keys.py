@@ -16,7 +16,7 @@ from enum import StrEnum
 from pydantic import Field, SecretStr
 
 from core.service.domain.ids import random_letters
-from core.service.domain.priority import Priority
+from core.service.domain.priority import AskedPriority, Priority
 from core.service.domain.schema.base import Stored
 
 KEY_ID_PREFIX = "key_"
@@ -65,9 +65,8 @@ class KeyLimits(Stored):
     stored_bytes: int | None = Field(
         default=None, ge=0, le=MAX_LIMIT, description="Bytes of all its videos and uploads."
     )
-    max_priority: Priority | None = Field(
+    max_priority: AskedPriority | None = Field(
         default=None,
-        strict=False,  # JSON has no enums
         description="The highest `priority` of its jobs. null: normal; high for keys with the scope admin, such as"
         " LONGTAKE_ADMIN_KEY. Without keys every request may have high.",
     )

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticKnownError
 
 
 class Priority(StrEnum):
@@ -23,3 +27,15 @@ class Priority(StrEnum):
 
 
 _CLASSES = tuple(Priority)
+
+
+def _read(value: object) -> Priority:
+    """The priority, also by its name: JSON has no enums, and in strict mode pydantic takes nothing else for one."""
+    if not isinstance(value, str) or value not in _CLASSES:
+        *others, last = (repr(each.value) for each in _CLASSES)
+        raise PydanticKnownError("enum", {"expected": f"{', '.join(others)} or {last}"})
+    return Priority(value)
+
+
+AskedPriority = Annotated[Priority, BeforeValidator(_read)]
+"""A priority in the body of a request."""

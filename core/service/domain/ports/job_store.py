@@ -191,8 +191,8 @@ class JobStore(JobReads, Protocol):
     def steer(
         self, job_id: str, change: JobChange, endless_limit: int | None = None, limits: KeyLimits | None = None
     ) -> Steered:
-        """Change the prompt (with job.prompt_changed), the length and the metadata of a queued or running job. One that
-        has no end any more ends at `endless_limit` frames.
+        """Change the prompt (with job.prompt_changed), the length, the metadata and the priority of a queued or running
+        job. One that has no end any more ends at `endless_limit` frames.
 
         Raises JobStateConflict, InvalidField, LimitReached; see transitions.steer, and `create` for `limits`."""
         ...
