@@ -16,6 +16,7 @@ from core.service.domain.schema import (
     Lane,
     StepProgress,
     Variant,
+    record_text,
 )
 from core.service.records.job_order import cursor_from_member, member_from_cursor
 from core.service.redis import keys
@@ -117,7 +118,7 @@ class JobQueries(JobRecords):
         """For a record of an older version, one that Redis has lost, or one that cannot be read."""
         record = self.get(job_id)
         (live,) = self.live_statuses([record])
-        return Look(record, live, f"{digest_of(record.model_dump_json())} {live!r}")
+        return Look(record, live, f"{digest_of(record_text(record))} {live!r}")
 
     def _seen(self, job_ids: Sequence[str], field: str) -> Sequence[_Seen]:
         """Answers of scripts.LOOK."""

@@ -17,7 +17,7 @@ from redis.client import Pipeline
 from core.service.domain import transitions
 from core.service.domain.errors import StoreDamaged
 from core.service.domain.ports import Delivery
-from core.service.domain.schema import ChunkLists, JobRecord, JobStatus, Lane, read_record
+from core.service.domain.schema import ChunkLists, JobRecord, JobStatus, Lane, read_record, record_text
 from core.service.domain.transitions import KEPT_EVENTS, NewEvent, Transition
 from core.service.domain.webhooks import CHUNK_EVENTS, KEPT_PENDING
 from core.service.records.job_order import index_member
@@ -32,11 +32,17 @@ RESTING = "rests"
 
 # Entry n of the log has id n-0, so that a rewritten log keeps the ids that clients know. If an older version has added
 # entries with other ids, Redis chooses the id. Old entries go, whole blocks of about a hundred at a time.
+# Redis reserves 4 KiB for the first block of a stream. Loaded from a dump, a block has the size of its entries, and
+# grows with them: a queued job, whose log has one entry, needs half the memory. Where RESTORE is refused it stays.
 _APPEND = """
 local fields = {unpack(ARGV, 3)}
 local answer = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], ARGV[2], unpack(fields))
 if type(answer) == 'table' and answer.err then
-  return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(fields))
+  answer = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(fields))
+end
+if redis.call('XLEN', KEYS[1]) == 1 then
+  local dump = redis.pcall('DUMP', KEYS[1])
+  if type(dump) == 'string' then redis.pcall('RESTORE', KEYS[1], 0, dump, 'REPLACE') end
 end
 return answer
 """
@@ -101,7 +107,7 @@ def write(
 
 def _fields(record: JobRecord) -> dict[Any, Any]:
     """Fields of the job hash: the record, and values that are read without parsing it."""
-    row = record.model_dump_json()
+    row = record_text(record)
     return {
         "record": row,
         "digest": digest_of(row),
