@@ -77,8 +77,8 @@ def create(store: RedisJobStore, number: int) -> JobRecord:
 
 def claim(store: RedisJobStore, worker: str, own: str | None = None) -> Lease | None:
     """The next piece for a worker that holds the state of the job `own`."""
-    del own
-    return store.claim_next(Lane.GENERATE, MODEL, worker, LEASE_SECONDS)
+    held = frozenset({(own, Lane.GENERATE)}) if own else frozenset[tuple[str, Lane]]()
+    return store.claim_next([Lane.GENERATE], MODEL, worker, LEASE_SECONDS, held)
 
 
 def commit(store: RedisJobStore, lease: Lease, job: JobRecord) -> JobRecord:
