@@ -38,8 +38,11 @@ class KeepingRule:
         if record.lane(Lane.GENERATE).deaths:  # perhaps of the chunk after this one, which is committed first this time
             return False
         with ignore_store_errors(record.id):
-            return not self._refiner_is_next(record) and self._comes_first(record)
+            return not self._paused() and not self._refiner_is_next(record) and self._comes_first(record)
         return False
+
+    def _paused(self) -> bool:
+        return self._services.pauses.of(self._model, self._services.worker) is not None
 
     def _refiner_is_next(self, record: JobRecord) -> bool:
         if not self._refines_too:
