@@ -18,7 +18,7 @@ class FakePauses:
         return next((target for target in targets_of(model, worker) if target in self._since), None)
 
     def all(self) -> Mapping[PauseTarget, datetime]:
-        return dict(sorted(self._since.items(), key=str))
+        return dict(sorted(self._since.items(), key=lambda pause: str(pause[0])))
 
     def pause(self, target: PauseTarget, now: datetime) -> None:
         self._since.setdefault(target, now)
