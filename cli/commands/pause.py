@@ -25,15 +25,15 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_target_arguments(parser).add_argument("--list", action="store_true", help="only list what is paused")
+    add_target_arguments(parser)
+    parser.add_argument("--list", action="store_true", help="only list what is paused")
 
 
-def add_target_arguments(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that name what is paused; nothing for everything."""
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--model", type=_name, metavar="NAME", help="only this model")
     target.add_argument("--worker", type=_name, metavar="NAME", help="only this worker, with or without process id")
-    return target
 
 
 def _name(text: str) -> str:
