@@ -11,6 +11,7 @@ from core.service.clock import SystemClock
 from core.service.records.rebuild import RecordRebuilder
 from core.service.redis.client import REQUEST, WORKER, connect
 from core.service.redis.job_store import RedisJobStore
+from core.service.redis.pauses import RedisPauses
 from core.service.redis.queue import CeleryTaskQueue, make_celery_app
 from core.service.redis.speed import RedisSpeeds
 from core.service.redis.upload_store import RedisUploadStore
@@ -46,6 +47,7 @@ def connect_backends(settings: Settings, worker: str, drain: threading.Event) ->
         settings=settings,
         worker=worker,
         speeds=RedisSpeeds(records),
+        pauses=RedisPauses(records),
         drain=drain,
     )
     return Backends(services, records, connect(settings.redis_url, REQUEST), connect(settings.broker_url, REQUEST))

@@ -38,6 +38,7 @@ from core.service.redis import chunk_lists, job_rows, keys, queue
 from core.service.redis.event_log import RedisEventLog
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.outbox import RedisOutbox
+from core.service.redis.pauses import RedisPauses
 from core.service.redis.speed import RedisSpeeds
 from core.service.redis.upload_store import RedisUploadStore
 from core.service.settings import Settings
@@ -430,6 +431,7 @@ class Service:
             self.settings,
             process.name,
             RedisSpeeds(self.redis),
+            RedisPauses(self.redis),
             process.drain,
         )
 

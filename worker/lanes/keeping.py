@@ -31,8 +31,11 @@ class KeepingRule:
         if record.lane(Lane.GENERATE).deaths:  # perhaps of the chunk after this one, which is committed first this time
             return False
         with ignore_store_errors(record.id):
-            return self._comes_first(record)
+            return not self._paused() and self._comes_first(record)
         return False
+
+    def _paused(self) -> bool:
+        return self._services.pauses.of(self._model, self._services.worker) is not None
 
     def _comes_first(self, record: JobRecord) -> bool:
         """Whether no job that waits comes before this one, whose newest chunk is made now."""

@@ -25,7 +25,7 @@ from core.service.domain.errors import (
     StorageError,
     StoreError,
 )
-from core.service.domain.ports import Lease
+from core.service.domain.ports import Lease, PauseTarget
 from core.service.domain.schema import JobError, JobRecord, Lane
 from core.service.logs import working_on
 from core.service.request_ids import working_for
@@ -45,6 +45,9 @@ from worker.lanes.lease_keeper import LeaseKeeper
 from worker.lanes.server_access import ServerAccess, ignore_store_errors
 from worker.runtime.disk_errors import is_disk_error
 from worker.runtime.services import Activity, Services
+
+PAUSED_SECONDS = 1.0
+"""A paused worker lets a message wait so long for another worker."""
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +117,9 @@ class LaneWorker(ServerAccess, ABC):
             if services.drain.is_set():
                 wake_another(services, self.lane, self._model)
                 return Outcome.INTERRUPTED
+            paused = services.pauses.of(self._model, services.worker)
+            if paused is not None:
+                return self._leave_paused(paused)
             ttl = services.settings.lease_ttl_seconds
             lease = services.store.claim_next([self.lane], self._model, services.worker, ttl)
             if lease is None:
@@ -126,6 +132,15 @@ class LaneWorker(ServerAccess, ABC):
             return Outcome.DROPPED
         finally:
             self._activity.idle()
+
+    def _leave_paused(self, paused: PauseTarget) -> Outcome:
+        """The message is used up. Workers are woken again when the pause ends; if it holds this worker only, another
+        one is to have the message, and is given the time to take it."""
+        services = self._services
+        if paused.worker is not None:
+            services.drain.wait(PAUSED_SECONDS)
+            wake_another(services, self.lane, self._model)
+        return Outcome.DROPPED
 
     def do(self, lease: Lease) -> Outcome:
         """Make the piece that `lease` was claimed for, and those for which the worker keeps the lane.

@@ -21,6 +21,7 @@ from core.service.domain.ports.job_values import (
     Steered,
 )
 from core.service.domain.ports.outbox import Delivery, DeliveryAttempt, Outbox
+from core.service.domain.ports.pauses import EVERYTHING, Pauses, PauseTarget
 from core.service.domain.ports.prompt_enhancer import PromptEnhancer
 from core.service.domain.ports.speeds import SpeedOf, Speeds
 from core.service.domain.ports.storage import ObjectPart, ObjectReader, Storage, StoredObject
@@ -30,6 +31,7 @@ from core.service.domain.ports.usage import RequestCounts, Usage
 from core.service.domain.ports.workers import WorkerKind, WorkerRegistry, WorkerState, WorkerStatus
 
 __all__ = [
+    "EVERYTHING",
     "ApiKeys",
     "Clock",
     "Deliveries",
@@ -50,6 +52,8 @@ __all__ = [
     "ObjectPart",
     "ObjectReader",
     "Outbox",
+    "PauseTarget",
+    "Pauses",
     "PromptEnhancer",
     "QueuedJobs",
     "QueuedWork",
