@@ -165,7 +165,11 @@ class LaneWorker(ServerAccess, ABC):
     def _make_piece(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord | Outcome:
         """The record after the commit, or how the task ends without one."""
         try:
-            with span(self.lane, record.trace, {"longtake.job": record.id}) if self._is_one_span(record) else nullcontext():
+            with (
+                span(self.lane, record.trace, {"longtake.job": record.id})
+                if self._is_one_span(record)
+                else nullcontext()
+            ):
                 return self._make_and_commit(record, lease, keeper)
         except (Interrupted, JobNotFound):
             raise
