@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,6 @@ def test_one_trace_goes_from_the_request_to_the_webhook(tmp_path: Path, monkeypa
     with collecting() as collector, receiving_webhooks() as receiver:
         traced_environment(monkeypatch, collector.url)
         with running_service(tmp_path, presets) as service:
-            service.start_api()
             service.start_workers("refinable")
             body = {
                 "model": "refinable",
@@ -49,7 +49,7 @@ def test_one_trace_goes_from_the_request_to_the_webhook(tmp_path: Path, monkeypa
         check_trace(collector, answer.json()["id"], attempt.headers)
 
 
-def check_trace(collector: Collector, job_id: str, sent: dict[str, str]) -> None:
+def check_trace(collector: Collector, job_id: str, sent: Mapping[str, str]) -> None:
     assert b"secret" not in collector.raw
     ours = [span for span in collector.spans if span.trace_id.hex() == TRACE]
     (request,) = [span for span in ours if span.name == "POST /jobs"]
@@ -81,13 +81,13 @@ def test_a_collector_that_never_answers_holds_up_no_job_and_no_exit(
         traced_environment(monkeypatch, url)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
         with running_service(tmp_path, presets) as service:
-            service.start_api()
             service.start_workers("fake")
             job = service.submit(num_frames=48)
-            service.wait(job.id)
-            children = service.children()
-            service.stop()  # in order: a child that outlives its grace is killed
-            assert [child.returncode for child in children] == [0] * len(children)
+            service.wait_for_success(job.id)
+            service.stop()  # a process that outlives its grace is killed
+            logs = "".join(path.read_text() for path in service.folder.glob("*.log"))
+            assert logs.count("stopped with code 0") == 2, "both workers"
+            assert "Finished server process" in logs
 
 
 def test_without_an_endpoint_the_sdk_is_not_imported() -> None:

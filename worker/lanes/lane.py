@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from enum import StrEnum
 from typing import ClassVar
 
@@ -165,11 +165,7 @@ class LaneWorker(ServerAccess, ABC):
     def _make_piece(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord | Outcome:
         """The record after the commit, or how the task ends without one."""
         try:
-            with (
-                span(self.lane, record.trace, {"longtake.job": record.id})
-                if self._is_one_span(record)
-                else nullcontext()
-            ):
+            with self._span(record):
                 return self._make_and_commit(record, lease, keeper)
         except (Interrupted, JobNotFound):
             raise
@@ -180,8 +176,11 @@ class LaneWorker(ServerAccess, ABC):
         except Exception as error:  # the task's boundary: record the attempt, then let the error through
             return self._failed(record, lease, error, keeper)
 
-    def _is_one_span(self, record: JobRecord) -> bool:
-        return record.trace is not None and not self.has_phases
+    def _span(self, record: JobRecord) -> AbstractContextManager[object]:
+        """Around a piece, unless the lane records its spans or the job has no trace."""
+        if record.trace is None or self.has_phases:
+            return nullcontext()
+        return span(self.lane, record.trace, {"longtake.job": record.id})
 
     def _overtaken(self, lease: Lease, reason: StaleLease) -> Outcome:
         """The commit or repair was refused: another worker has claimed the lane, or the job has moved on."""
