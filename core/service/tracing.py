@@ -1,9 +1,9 @@
 """Traces with OpenTelemetry, from a request to the webhooks of its job. Off unless an OTLP endpoint is set.
 
 The standard SDK with its own environment variables (OTEL_...). Where it is off, its traces are not imported and a
-span costs one comparison. A job keeps the context of its request (JobRecord.trace, a W3C traceparent), so that spans of all
-processes are of one trace. Spans wait in a bounded queue for a thread that sends them: a collector that is away or
-hangs costs spans, never time of a job.
+span costs one comparison. A job keeps the context of its request (JobRecord.trace, a W3C traceparent), so that spans
+of all processes are of one trace. Spans wait in a bounded queue for a thread that sends them: a collector that is
+away or hangs costs spans, never time of a job.
 
 No attribute is anything that a client wrote: ids, numbers, names of models, lanes and routes. Errors are named by their
 class, since their texts may hold URLs.
