@@ -39,6 +39,7 @@ from api.http.parameters import known_parameters
 from api.http.proxies import TrustedProxies
 from api.http.request_errors import ErrorBoundary
 from api.http.request_ids import RequestIds
+from api.http.traced import Traced
 from api.media.delivery import MediaStreams
 from api.media.playlist_waits import PlaylistWaits
 from api.media.spritesheets import Spritesheets
@@ -145,6 +146,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(OpenAiErrors)
     app.add_middleware(TrustedProxies, networks=networks_of(settings.trusted_proxies))
     app.add_middleware(RequestIds)
+    app.add_middleware(Traced)
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.add_middleware(LongResponses)
 

@@ -34,6 +34,7 @@ from core.service.domain.errors import LongtakeError, SetupError
 from core.service.logs import JsonLines, set_up_logs
 from core.service.request_ids import LOG_SUFFIX, accepted_request_id
 from core.service.settings import Settings
+from core.service.tracing import set_up_traces
 
 MAX_HEADER_BYTES = 32 * 1024
 """Request line and headers together; more is answered 431."""
@@ -281,7 +282,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except SetupError as error:
         raise SystemExit(error.with_fix) from error
     set_up_logs(settings, f"%(levelname)s:     %(name)s: %(message)s{LOG_SUFFIX}")
-    uvicorn.Server(config_of(args, settings)).run()
+    stop_traces = set_up_traces("longtake-api")
+    try:
+        uvicorn.Server(config_of(args, settings)).run()
+    finally:
+        stop_traces()
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from core.service.redis.queue import CPU_QUEUE, JANITOR_QUEUE, MEDIA_QUEUE, WEBH
 from core.service.redis.worker_registry import RedisWorkerRegistry
 from core.service.request_ids import LOG_SUFFIX
 from core.service.settings import Settings, read_settings
+from core.service.tracing import set_up_traces
 from worker.app import make_cpu_app, make_engine_app
 from worker.backends import connect_backends
 from worker.background import BackgroundThreads
@@ -108,6 +109,7 @@ class Process:
         signal.signal(signal.SIGINT, self._on_stop_signal)
         with ExitStack() as stack:
             stack.callback(self._board.leave)
+            stack.callback(set_up_traces("longtake-worker", self._options.name))
             stack.callback(serve_metrics(self._settings, self._options.number))
             self._start_ticker(stack, "status", REPORT_SECONDS, self._supervise)
             engines = self._until_ready()

@@ -12,6 +12,11 @@ from api.metrics import ApiMetrics
 _METHODS = frozenset({*ROUTE_METHODS, "OPTIONS"})
 
 
+def method_of(scope: Scope) -> str:
+    """The method of a request if there is such a one, else "other"."""
+    return scope["method"] if scope["method"] in _METHODS else "other"
+
+
 class Measured:
     """ASGI middleware. Requests whose client disconnects before an answer begins are not counted."""
 
@@ -24,7 +29,7 @@ class Measured:
             await self._app(scope, receive, send)
             return
         arrived_at = time.perf_counter()
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        method = method_of(scope)
 
         async def measured_send(message: Message) -> None:
             if message["type"] == "http.response.start":

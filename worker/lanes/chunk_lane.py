@@ -20,7 +20,8 @@ from core.service.domain.errors import Interrupted, StorageError
 from core.service.domain.frame_plan import ChunkSpan
 from core.service.domain.ports import Lease
 from core.service.domain.refine_plan import spans_of
-from core.service.domain.schema import ChunkRecord, JobRecord, JobSpec, StepProgress, Variant, WebhookEvent
+from core.service.domain.schema import ChunkRecord, JobRecord, JobSpec, Lane, StepProgress, Variant, WebhookEvent
+from core.service.tracing import record_work
 from core.service.video.segments import EncodedChunk, encode_chunk
 from worker import metrics
 from worker.lanes.completion import wake, wants_webhook, write_manifest
@@ -49,6 +50,7 @@ class CachedState(Generic[State]):
 class ChunkLane(LaneWorker, ABC, Generic[State]):
     """A lane whose pieces are chunks. `State` is what one piece hands to the next."""
 
+    has_phases = True
     commit_event: ClassVar[WebhookEvent]
     cached_states: ClassVar[int]
     """How many states are kept in memory, of the jobs worked on last."""
@@ -139,12 +141,24 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
         """JobStore.chunks."""
         return self._with_retries(lambda: self._services.store.chunks(record.id, variant, start, stop), keeper)
 
-    def _commit(self, lease: Lease, state: State, commit: Callable[[], JobRecord], keeper: LeaseKeeper) -> JobRecord:
-        """Call `commit`, write the manifest and cache `state`. Returns the record after the commit."""
+    def _commit(
+        self,
+        lease: Lease,
+        state: State,
+        commit: Callable[[], JobRecord],
+        keeper: LeaseKeeper,
+        piece: int,
+        made: Stopwatch,
+    ) -> JobRecord:
+        """Call `commit`, write the manifest and cache `state`. Returns the record after the commit. `piece`: its
+        number, `made`: its times so far, for the trace."""
         watch = Stopwatch()
         with watch.phase("commit"):
             committed = self._with_retries(lambda: keeper.committing(commit), keeper)
             write_manifest(self._services, committed)
+        attributes = {"longtake.job": lease.job_id, "longtake.model": self._model, "longtake.piece": piece}
+        name = f"{self.lane} {'chunk' if self.lane == Lane.GENERATE else 'piece'}"
+        record_work(name, committed.trace, [*made.intervals, *watch.intervals], attributes)
         self._cache[lease.job_id] = CachedState(lease.token, state, watch.seconds["commit"])
         self._cache.move_to_end(lease.job_id)
         if len(self._cache) > self.cached_states:

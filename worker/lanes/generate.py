@@ -123,7 +123,8 @@ class ChunkMaker(ChunkInputs):
         spec = record.spec
         logger.info("%s: making chunk %d of %s", record.id, index, spec.num_frames and num_chunks(spec.num_frames))
         self._activity.alive()
-        made = self._next_chunk(chunk_span(index, spec.length), record, state, on_step, keeper)
+        with watch.interval("engine"):
+            made = self._next_chunk(chunk_span(index, spec.length), record, state, on_step, keeper)
         watch.add(made.timings)
         return MadeChunk(index, made, watch)
 
@@ -147,7 +148,7 @@ class ChunkMaker(ChunkInputs):
         except Exception as error:  # of the next chunk: raised when that one's turn has come
             result = error
         finally:  # whatever leaves the engine: the lease is renewed only until this task ends
-            with watch.phase("commit"):
+            with watch.phase("commit", "wait"):
                 publication.wait()
         ahead = Ahead(record, index, result)
         try:
@@ -190,7 +191,7 @@ class ChunkMaker(ChunkInputs):
             keep = meanwhile and not self._services.drain.is_set()
             chunk, after = self._store(made, record, keeper), made.chunk.state
             if index < next_new_chunk(record):
-                return self._commit(lease, after, lambda: store.commit_repair(lease, chunk), keeper)
+                return self._commit(lease, after, lambda: store.commit_repair(lease, chunk), keeper, index, made.watch)
 
             def commit() -> JobRecord:
                 if keep:
@@ -201,7 +202,7 @@ class ChunkMaker(ChunkInputs):
                     on_commit(committed)
                 return committed
 
-            committed = self._commit(lease, after, commit, keeper)
+            committed = self._commit(lease, after, commit, keeper, index, made.watch)
             if committed.lane(self.lane).held:
                 self._after_kept_commit(committed)
             self._report_speed(record, [chunk], stored_meanwhile=meanwhile)

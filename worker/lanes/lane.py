@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from enum import StrEnum
 from typing import ClassVar
 
@@ -29,6 +29,7 @@ from core.service.domain.ports import Lease, PauseTarget
 from core.service.domain.schema import JobError, JobRecord, Lane
 from core.service.logs import working_on
 from core.service.request_ids import working_for
+from core.service.tracing import span
 from worker import metrics
 from worker.lanes.completion import (
     fail_job,
@@ -80,6 +81,8 @@ class LaneWorker(ServerAccess, ABC):
     """Works on one lane of one model's jobs ("" for lanes without a model), one call of `work` per task."""
 
     lane: ClassVar[Lane]
+    has_phases: ClassVar[bool] = False
+    """Whether the lane records spans of its pieces itself (chunk_lane.py)."""
     can_kill_workers: ClassVar[bool] = True
     """Whether a piece can kill its worker, so that repeated deaths fail the job."""
     failure_code: ClassVar[str] = "engine_error"
@@ -177,7 +180,8 @@ class LaneWorker(ServerAccess, ABC):
     def _make_piece(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord | Outcome:
         """The record after the commit, or how the task ends without one."""
         try:
-            return self._make_and_commit(record, lease, keeper)
+            with self._span(record):
+                return self._make_and_commit(record, lease, keeper)
         except (Interrupted, JobNotFound):
             raise
         except StaleLease as reason:
@@ -186,6 +190,12 @@ class LaneWorker(ServerAccess, ABC):
             return self._repair(lease, damage, keeper)
         except Exception as error:  # the task's boundary: record the attempt, then let the error through
             return self._failed(record, lease, error, keeper)
+
+    def _span(self, record: JobRecord) -> AbstractContextManager[object]:
+        """Around a piece, unless the lane records its spans or the job has no trace."""
+        if record.trace is None or self.has_phases:
+            return nullcontext()
+        return span(self.lane, record.trace, {"longtake.job": record.id})
 
     def _overtaken(self, lease: Lease, reason: StaleLease) -> Outcome:
         """The commit or repair was refused: another worker has claimed the lane, or the job has moved on."""

@@ -75,7 +75,8 @@ class ChunkRefiner(ChunkLane[RefineState]):
             state = self._load_state(record, piece, keeper)
             frames = self._read_frames(record.id, piece.needs, sources, keeper)
         on_step = self._on_step(record.id, record.refined.count, keeper)
-        made = _refined(engine, spec.for_engine(), piece, state, frames, on_step)
+        with watch.interval("engine"):
+            made = _refined(engine, spec.for_engine(), piece, state, frames, on_step)
         _check_frames(made.frames, piece, spec)
         watch.add(made.timings)
         later = [] if made.state is state else [_state_object(record, piece, made.state)]
@@ -89,6 +90,8 @@ class ChunkRefiner(ChunkLane[RefineState]):
             made.state,
             lambda: services.store.commit_refined(lease, done, chunks, fingerprint, sha256),
             keeper,
+            piece.index,
+            watch,
         )
         self._report_speed(record, [chunk for chunk in chunks if chunk.index not in known])
         if later and piece.state_of is not None:

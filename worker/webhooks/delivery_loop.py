@@ -25,6 +25,7 @@ from core.service.logs import working_on
 from core.service.net.address_guard import host_and_port
 from core.service.net.resolver import LookupsBusy
 from core.service.settings import Settings
+from core.service.tracing import fail, span
 from worker import metrics
 from worker.runtime.server_retry import FINAL_ERRORS
 from worker.webhooks.ended_notes import EndedNotes
@@ -222,7 +223,7 @@ class DeliveryLoop:
         secret = await self._secret_of(delivery)
         at, started = self._clock.now(), time.perf_counter()
         try:
-            answer = await self._poster.post(delivery, secret, at, self._queue.hold_addresses)
+            answer = await self._post(delivery, secret, at)
         except (AddressBusy, LookupsBusy):
             self._recording.add(delivery.id)
             await self._calls.retried(lambda: self._outbox.give_back([delivery], self._busy_seconds(delivery)))
@@ -233,6 +234,19 @@ class DeliveryLoop:
         seconds = round(time.perf_counter() - started, 3)
         attempt = DeliveryAttempt(at=at, status_code=answer.status_code, error=answer.error, duration_seconds=seconds)
         await self._record(delivery, attempt, answer)
+
+    async def _post(self, delivery: Delivery, secret: str, at: datetime) -> Answer:
+        """Poster.post in a span of the job's trace; the receiver gets that as `traceparent`."""
+        if delivery.trace is None:
+            return await self._poster.post(delivery, secret, at, self._queue.hold_addresses)
+        number = len(delivery.attempts) + 1
+        with span("webhook", delivery.trace, {"longtake.job": delivery.job_id, "longtake.attempt": number}) as current:
+            answer = await self._poster.post(delivery, secret, at, self._queue.hold_addresses)
+            if current is not None and answer.status_code is not None:
+                current.set_attribute("http.response.status_code", answer.status_code)
+            if not 200 <= (answer.status_code or 0) < 300:
+                fail(current, "not delivered")
+            return answer
 
     async def _secret_of(self, delivery: Delivery) -> str:
         known = self._secrets.known(delivery)

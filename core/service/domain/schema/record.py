@@ -220,6 +220,9 @@ class JobRecord(Stored):
     request_id: str | None = Field(
         default=None, description="X-Request-Id of the request that created the job, for the log lines of workers."
     )
+    trace: str | None = Field(
+        default=None, description="W3C traceparent of the request that created the job, for the spans of workers."
+    )
     created_at: datetime
     started_at: datetime | None = None
     first_chunk_at: datetime | None = None
