@@ -16,7 +16,11 @@ from enum import IntEnum, StrEnum
 from core.service.domain.schema import Lane
 
 QUANTUM_SECONDS = 5.0
-"""Owners whose served seconds differ by no more than this count as equal: a worker then goes on with what it holds."""
+"""Owners whose served seconds differ by no more than this count as equal: the one whose next job matters most goes first,
+among those a job that the worker holds."""
+URGENT_LAG_SECONDS = 300.0
+"""An urgent job goes before those of other owners while its owner was served at most this much more than the least
+served one: a stall that one chunk prevents is worse than an imbalance that the next minutes even out."""
 URGENT_FRACTION = 0.25
 """A job is urgent while its viewers are ahead by less than this fraction of `ahead_seconds`, and not yet stalled."""
 UNAGED_PICKS = 3
@@ -138,13 +142,21 @@ def choose(
         return Choice(aged, group_of(aged, policy, now), aged=True)
     of_class = [entry for entry in free if entry.priority == first]
     owners = sorted({entry.owner for entry in of_class}, key=lambda owner: (_served(pool, owner), owner))
-    bound = _served(pool, owners[0]) + QUANTUM_SECONDS
-    best = _of_owner(of_class, owners[0], policy, now, own)
-    if best.entry.key in own or best.group is Group.URGENT:
-        return best
-    equal = (owner for owner in owners[1:] if _served(pool, owner) <= bound)
-    kept = (_of_owner(of_class, owner, policy, now, own) for owner in equal)
-    return next((choice for choice in kept if choice.entry.key in own and choice.group <= best.group), best)
+    least = _served(pool, owners[0])
+    if urgent := _most_urgent(of_class, pool, policy, now, least):
+        return Choice(urgent, Group.URGENT)
+    equal = [owner for owner in owners if _served(pool, owner) <= least + QUANTUM_SECONDS]
+    choices = [_of_owner(of_class, owner, policy, now, own) for owner in equal]
+    group = min(choice.group for choice in choices)
+    best = [choice for choice in choices if choice.group is group]
+    return next((choice for choice in best if choice.entry.key in own), best[0])
+
+
+def _most_urgent(entries: Iterable[Entry], pool: Pool, policy: Policy, now: float, least: float) -> Entry | None:
+    """The urgent entry nearest to its stall, of any owner that was not served much more than the least served one."""
+    urgent = (entry for entry in entries if group_of(entry, policy, now) is Group.URGENT)
+    near = (entry for entry in urgent if _served(pool, entry.owner) <= least + URGENT_LAG_SECONDS)
+    return min(near, key=_stall_order, default=None)
 
 
 def _longest_waiting(free: Sequence[Entry], first: int, policy: Policy, now: float) -> Entry | None:
@@ -157,11 +169,9 @@ def _longest_waiting(free: Sequence[Entry], first: int, policy: Policy, now: flo
 def _of_owner(
     entries: Iterable[Entry], owner: str, policy: Policy, now: float, own: frozenset[tuple[str, Lane]]
 ) -> Choice:
-    """The next job of one owner (at least one of the entries is its)."""
+    """The next job of one owner (at least one of the entries is its, and none of its is urgent)."""
     found = [entry for entry in entries if entry.owner == owner]
     by_stall = sorted((e for e in found if e.begun and e.stalls_at is not None), key=_stall_order)
-    if urgent := next((e for e in by_stall if 0 <= e.ahead(now) < policy.urgent_seconds), None):
-        return Choice(urgent, Group.URGENT)
     oldest = min((entry for entry in found if entry.begun), key=_age_order, default=None)
     if oldest and oldest.ahead(now) <= policy.ahead_seconds:
         kept = [e for e in found if e.begun and e.key in own and e.ahead(now) <= policy.ahead_seconds]
@@ -215,6 +225,14 @@ def picked(pool: Pool, choice: Choice) -> None:
     """Note that `choice` was taken."""
     pool.clock = max(pool.clock, _served(pool, choice.entry.owner))
     pool.unaged = 0 if choice.aged else min(UNAGED_PICKS, pool.unaged + 1)
+
+
+def evened(pool: Pool) -> None:
+    """A worker found nothing free in the whole pool: nobody waits, so nobody is owed anything, and all begin again as
+    equals. Otherwise an owner that asks for little would save up while all are served, and take every worker later."""
+    pool.clock = 0.0
+    for account in pool.accounts.values():
+        account.served = 0.0
 
 
 def charge(pool: Pool, owner: str, seconds: float, share: float) -> None:
