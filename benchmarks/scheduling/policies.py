@@ -38,10 +38,10 @@ class TurnTaking:
     def __init__(self) -> None:
         self._queue = deque[SimulatedJob]()
 
-    def free(self, job: SimulatedJob, now: float) -> None:
+    def free(self, job: SimulatedJob, now: float) -> None:  # noqa: ARG002
         self._queue.append(job)
 
-    def take(self, worker: int, now: float) -> SimulatedJob | None:
+    def take(self, worker: int, now: float) -> SimulatedJob | None:  # noqa: ARG002
         return self._queue.popleft() if self._queue else None
 
     def made(self, job: SimulatedJob, worker: int, seconds: float) -> None:
@@ -54,10 +54,10 @@ class OldestFirst:
     def __init__(self) -> None:
         self._heap = list[tuple[float, str, SimulatedJob]]()
 
-    def free(self, job: SimulatedJob, now: float) -> None:
+    def free(self, job: SimulatedJob, now: float) -> None:  # noqa: ARG002
         heapq.heappush(self._heap, (job.created_at, job.id, job))
 
-    def take(self, worker: int, now: float) -> SimulatedJob | None:
+    def take(self, worker: int, now: float) -> SimulatedJob | None:  # noqa: ARG002
         return heapq.heappop(self._heap)[2] if self._heap else None
 
     def made(self, job: SimulatedJob, worker: int, seconds: float) -> None:
@@ -80,14 +80,31 @@ class Ours:
         """The job whose state a worker holds."""
         self._mean = 0.0
         self._charged = dict[str, float]()
+        self.said = dict[str, int]()
+        """The place in the queue that each job was told when it came."""
 
     def free(self, job: SimulatedJob, now: float) -> None:
         if job.id not in self._jobs:
             scheduling.joined(self.pool, job.owner)
             self._jobs[job.id] = job
             heapq.heappush(self._new.setdefault((job.owner, job.priority.number), []), (job.created_at, job.id))
+            self.said[job.id] = self._place(job)
         else:
             self._begun[job.id] = self._entry(job, now)
+
+    def _place(self, job: SimulatedJob) -> int:
+        """Of a job that has just come among the new ones, from 1: those of better classes come first, and of its own
+        class, for each of its owner's, one of every other owner."""
+        number, new = job.priority.number, {key: len(heap) for key, heap in self._new.items() if heap}
+        better = sum(count for (_, of_class), count in new.items() if of_class < number)
+        own = new[job.owner, number] - 1
+        turn = (self._served(job.owner), job.owner)
+        others = {owner: count for (owner, of_class), count in new.items() if of_class == number and owner != job.owner}
+        before = (min(count, own + ((self._served(owner), owner) < turn)) for owner, count in others.items())
+        return better + own + sum(before) + 1
+
+    def _served(self, owner: str) -> float:
+        return self.pool.accounts[owner].served
 
     def _entry(self, job: SimulatedJob, now: float) -> Entry:
         return Entry(
@@ -114,7 +131,7 @@ class Ours:
         self._held = {other: of for other, of in self._held.items() if of != job.id} | {worker: job.id}
         return job
 
-    def made(self, job: SimulatedJob, worker: int, seconds: float) -> None:
+    def made(self, job: SimulatedJob, worker: int, seconds: float) -> None:  # noqa: ARG002
         self._charge(job, seconds - self._charged.pop(job.id))
         self._mean = seconds if not self._mean else self._mean + NEWEST_PIECES * (seconds - self._mean)
         if job.has_ended:

@@ -1,8 +1,8 @@
 """Jobs of a scenario: when they come, whose they are, how long they are, and how long a worker takes for each chunk.
 
 Worker seconds come from recorded ones: `recorded` reads the samples of `benchmarks/results/cpu-2-cores-chunks.json`
-(`sprites` as shipped, two cores, first and later chunks). A chunk takes one of these samples, drawn with the job's seed,
-times the scenario's factor. So the spread is the recorded one, and the level is the scenario's.
+(`sprites` as shipped, two cores, first and later chunks). A chunk takes one of these samples, drawn with the
+scenario's seed, times the scenario's factor. So the spread is the recorded one, and the level is the scenario's.
 """
 
 from __future__ import annotations
