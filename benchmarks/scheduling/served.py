@@ -123,8 +123,7 @@ def watched(service: Service, say: Callable[[str], None]) -> list[Figure]:
 
 
 def fair(service: Service, say: Callable[[str], None]) -> list[Figure]:
-    """Jain's index of served seconds until the only job of its key has ended, or for FAIR_SECONDS; the rest is cancelled
-    then."""
+    """Jain's index of served seconds until the only job of its key has ended, or for FAIR_SECONDS; then cancels all."""
     say(FAIR.name)
     keys = {key.name: _new_key(service, key.name) for key in FAIR.keys}
     ids = _post(service, "fast", FAIR.jobs(SEED), keys)
