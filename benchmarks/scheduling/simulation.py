@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from statistics import mean
@@ -180,7 +181,4 @@ def said_and_real(jobs: Iterable[SimulatedJob], said: Mapping[str, int]) -> Sequ
     did."""
     started = sorted((job for job in jobs if job.started_at is not None), key=lambda job: (job.started_at, job.id))
     times = [job.started_at or 0.0 for job in started]
-    return [
-        (said[job.id], number + 1 - sum(1 for at in times[:number] if at < job.created_at))
-        for number, job in enumerate(started)
-    ]
+    return [(said[job.id], number + 1 - bisect_left(times, job.created_at)) for number, job in enumerate(started)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ import pytest
 
 from benchmarks.scheduling import scenarios
 from benchmarks.scheduling.measures import fairness, jain, percentile, stalls
+from benchmarks.scheduling.page import PAGE, RESULTS, page
 from benchmarks.scheduling.picture import PICTURE, svg
 from benchmarks.scheduling.policies import Ours, Scheduler
 from benchmarks.scheduling.scenarios import Burst, Key, Stream
@@ -141,3 +143,8 @@ def test_a_quick_run_has_figures_of_every_scenario() -> None:
 
 def test_the_picture_is_what_the_code_draws() -> None:
     assert PICTURE.read_text() == svg(), "run: python -m benchmarks.scheduling.picture"
+
+
+def test_the_tables_of_the_page_are_those_of_the_results() -> None:
+    text = PAGE.read_text()
+    assert text == page(text, json.loads(RESULTS.read_text())), "run: python -m benchmarks.scheduling.page"
