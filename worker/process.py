@@ -3,8 +3,8 @@
     python -m worker.process --kind both --model sprites
     python -m worker.process --kind cpu
 
-Kind `both` makes chunks and refines them on one device, in turn; `generate` and `refine` do one of these. Kind `cpu`
-prepares input media, finalizes videos, sends webhooks and runs the janitor.
+Kind `both` makes chunks and refines them on one device, whichever is next; `generate` and `refine` do one of these.
+Kind `cpu` prepares input media, finalizes videos, sends webhooks and runs the janitor.
 """
 
 from __future__ import annotations

@@ -10,12 +10,13 @@ from api.access.owner_limits import OwnerLimits
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.http.openapi import CHANGE_BODY, may_fail
 from api.http.responses import JsonBody
+from api.routes.answers import progress_now
 from api.routes.jobs import JobId
 from core.service.admission.request_body import parse_change
 from core.service.admission.steering import admit_change
 from core.service.domain.ports import Steered
 from core.service.domain.schema import ChangedJob, EventType, JobWarning
-from core.service.domain.views import PublicUrls, changed_job, progress_of
+from core.service.domain.views import PublicUrls, changed_job
 from core.service.records.manifest_writer import write_manifest
 from core.service.records.wake import wake_workers
 
@@ -53,5 +54,5 @@ def change_job(
 
 def _view(ports: Ports, steered: Steered, warnings: tuple[JobWarning, ...], base_url: PublicUrls) -> ChangedJob:
     (live,) = ports.store.live_statuses([steered.record])
-    progress = progress_of(steered.record, live.steps, live.queue_position)
+    progress = progress_now(ports.speeds.of, steered.record, live)
     return changed_job(steered.record, progress, base_url, steered.acts_from_frame, warnings)

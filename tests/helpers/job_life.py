@@ -68,6 +68,7 @@ from worker.runtime.services import Services
 SIDE = 32
 """Pixels: few, for thousands of chunks are made."""
 MODEL = job_spec().model
+CHUNK_LANES = (Lane.GENERATE, Lane.REFINE)
 LONG_SECONDS = 3600.0
 """Leases never run out by themselves here: the test removes them."""
 HANG_SECONDS = 120.0
@@ -350,7 +351,7 @@ class Worker:
         self._preparer = MediaPreparer(self.services, InputMediaReader(self.services, decode=decode_media))
         ahead = AtOnce if self._generation % 2 else Late
         self._maker = ChunkMaker(
-            self.services, FaultyEngine(self), MODEL, keep_seconds=KEEP_SECONDS, refines_too=True, in_background=ahead
+            self.services, FaultyEngine(self), MODEL, keep_seconds=KEEP_SECONDS, lanes=CHUNK_LANES, in_background=ahead
         )
         self._refiner = ChunkRefiner(self.services, lambda: FaultyRefineEngine(self), MODEL)
 

@@ -135,7 +135,7 @@ class Twins:
         real, fake = self.real.live_statuses(jobs), self.fake.live_statuses(jobs)
         assert [status.queue_position for status in real] == [status.queue_position for status in fake]
         for one, other in zip(real, fake, strict=True):
-            assert one.work_before == pytest.approx(other.work_before, abs=0.01)
+            assert one.wait_seconds == pytest.approx(other.wait_seconds, abs=0.01)
 
 
 @pytest.mark.parametrize("seed", range(12))

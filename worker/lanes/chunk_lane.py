@@ -20,7 +20,16 @@ from core.service.domain.errors import Interrupted, StorageError
 from core.service.domain.frame_plan import ChunkSpan
 from core.service.domain.ports import Lease
 from core.service.domain.refine_plan import spans_of
-from core.service.domain.schema import ChunkRecord, JobRecord, JobSpec, Lane, StepProgress, Variant, WebhookEvent
+from core.service.domain.schema import (
+    ChunkRecord,
+    JobRecord,
+    JobSpec,
+    Lane,
+    Profile,
+    StepProgress,
+    Variant,
+    WebhookEvent,
+)
 from core.service.tracing import record_work
 from core.service.video.segments import EncodedChunk, encode_chunk
 from worker import metrics
@@ -40,11 +49,13 @@ State = TypeVar("State")
 
 @dataclass(frozen=True)
 class CachedState(Generic[State]):
-    """The state after the piece that this process committed last for a job, and the fencing token it held."""
+    """The state after the piece that this process committed last for a job, the fencing token it held, and the profile
+    of the job."""
 
     token: int
     state: State
     commit_seconds: float
+    profile: Profile | None
 
 
 class ChunkLane(LaneWorker, ABC, Generic[State]):
@@ -58,6 +69,12 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
     def __init__(self, services: Services, model: str, activity: Activity | None = None) -> None:
         super().__init__(services, model, activity)
         self._cache: OrderedDict[str, CachedState[State]] = OrderedDict()
+
+    def own(self) -> frozenset[tuple[str, Lane]]:
+        """Jobs whose state is cached and that sample as the one worked on last: its weights are loaded. All states are
+        of the engine of this process, so of its fingerprint."""
+        loaded = next((cached.profile for cached in reversed(self._cache.values())), None)
+        return frozenset((job_id, self.lane) for job_id, cached in self._cache.items() if cached.profile == loaded)
 
     def _forget(self, job_id: str) -> None:
         self._cache.pop(job_id, None)
@@ -159,7 +176,7 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
         attributes = {"longtake.job": lease.job_id, "longtake.model": self._model, "longtake.piece": piece}
         name = f"{self.lane} {'chunk' if self.lane == Lane.GENERATE else 'piece'}"
         record_work(name, committed.trace, [*made.intervals, *watch.intervals], attributes)
-        self._cache[lease.job_id] = CachedState(lease.token, state, watch.seconds["commit"])
+        self._cache[lease.job_id] = CachedState(lease.token, state, watch.seconds["commit"], committed.spec.profile)
         self._cache.move_to_end(lease.job_id)
         if len(self._cache) > self.cached_states:
             self._cache.popitem(last=False)

@@ -34,16 +34,18 @@ def wake(services: Services, record: JobRecord, lanes: Iterable[Lane] = Lane) ->
     wake_workers(services.queue, record, lanes)
 
 
-def wake_another(services: Services, lane: Lane, model: str) -> None:
-    """A message wakes one worker, so each wakes the next while jobs wait. If the store fails the janitor does it: the
-    job that was just claimed must not fail over this."""
-    try:
-        job_id = services.store.next_ready(lane, model)
-    except StoreError as error:
-        logger.warning("no other worker was woken: %s", error.message)
-        return
-    if job_id is not None:
-        services.queue.wake(lane, model, job_id)
+def wake_another(services: Services, lanes: Iterable[Lane], model: str) -> None:
+    """A message wakes one worker, so each wakes the next while jobs wait on one of its lanes: not only on that of its
+    own message, because it may have claimed a piece of another. If the store fails the janitor does it: the job that
+    was just claimed must not fail over this."""
+    for lane in lanes:
+        try:
+            job_id = services.store.next_ready(lane, model)
+        except StoreError as error:
+            logger.warning("no other worker was woken: %s", error.message)
+            return
+        if job_id is not None:
+            services.queue.wake(lane, model, job_id)
 
 
 def start_finalizing(services: Services, job_id: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
@@ -38,10 +39,10 @@ logger = logging.getLogger(__name__)
 
 
 class ChunkMaker(ChunkInputs):
-    """Makes chunks on one engine, one call of `work` per task.
+    """Makes chunks on one engine.
 
     A task makes the next chunk while the one before is encoded, stored and committed, as long as the worker would be
-    given the same job again; `keep_seconds` (0: one chunk per task) and `refines_too` are those of KeepingRule.
+    given the same job again; `keep_seconds` (0: one chunk per task) and `lanes` are those of KeepingRule.
     """
 
     lane = Lane.GENERATE
@@ -56,19 +57,19 @@ class ChunkMaker(ChunkInputs):
         activity: Activity | None = None,
         *,
         keep_seconds: float = 0.0,
-        refines_too: bool = False,
+        lanes: Sequence[Lane] = (Lane.GENERATE,),
         in_background: InBackground = ServerCall,
     ) -> None:
         super().__init__(services, model, activity)
         self._engine = engine
-        self._rule = KeepingRule(services, model, keep_seconds, refines_too=refines_too)
+        self._rule = KeepingRule(services, model, keep_seconds, lanes)
         self._in_background = in_background
         self._ahead: Ahead | None = None
         self._fault: Exception | None = None
 
-    def work(self) -> Outcome:
+    def do(self, lease: Lease) -> Outcome:
         try:
-            return super().work()
+            return super().do(lease)
         finally:
             fault, self._fault = self._fault, None
             if fault is not None:  # whatever became of the task: the process cannot go on with this device

@@ -1,5 +1,5 @@
-"""One task does one piece of work on one lane: claim the next job, keep the lease, make the piece, commit it. A task of
-the generate lane may keep the lane for further pieces of the job.
+"""One task does one piece of work: claim the best piece over the lanes of the process, keep the lease, make the piece,
+commit it. A task may keep the generate lane for further pieces of the job.
 
 A piece is what one lane commits at a time: a chunk (generate.py), a refinement piece (refine.py), the input media
 (prepare.py), the final video (finalize.py). LaneWorker holds what they share: the claim and every outcome. A crash
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from enum import StrEnum
 from typing import ClassVar
 
 from core.service.domain.errors import (
@@ -43,9 +43,10 @@ from worker.lanes.completion import (
     write_manifest,
 )
 from worker.lanes.lease_keeper import LeaseKeeper
+from worker.lanes.outcomes import Damaged, Outcome
 from worker.lanes.server_access import ServerAccess, ignore_store_errors
 from worker.runtime.disk_errors import is_disk_error
-from worker.runtime.services import Activity, Services
+from worker.runtime.services import Activity, NoActivity, Services
 
 PAUSED_SECONDS = 1.0
 """A paused worker lets a message wait so long for another worker."""
@@ -53,32 +54,8 @@ PAUSED_SECONDS = 1.0
 logger = logging.getLogger(__name__)
 
 
-class Outcome(StrEnum):
-    """How a task ended."""
-
-    COMMITTED = "committed"
-    DROPPED = "dropped"
-    """Nothing was there to do, or another worker did it."""
-    INTERRUPTED = "interrupted"
-    """The job is released for a later try, which is not counted as an attempt."""
-    FAILED = "failed"
-
-
-class Damaged(Exception):
-    """Stored objects are missing or differ from their checksums and must be made again.
-
-    `chunks`: indices of chunks. `refine_from`: refinement restarts at this piece. `media`: the prepared input media.
-    """
-
-    def __init__(self, chunks: tuple[int, ...] = (), refine_from: int | None = None, *, media: bool = False) -> None:
-        super().__init__(f"damaged: chunks {list(chunks)}, refinement from piece {refine_from}, media {media}")
-        self.chunks = chunks
-        self.refine_from = refine_from
-        self.media = media
-
-
 class LaneWorker(ServerAccess, ABC):
-    """Works on one lane of one model's jobs ("" for lanes without a model), one call of `work` per task."""
+    """Works on one lane of one model's jobs ("" for lanes without a model)."""
 
     lane: ClassVar[Lane]
     has_phases: ClassVar[bool] = False
@@ -113,37 +90,13 @@ class LaneWorker(ServerAccess, ABC):
         """Drop what is cached for a job, because its next piece may start from something else."""
         del job_id
 
-    def work(self) -> Outcome:
-        """Make one piece of the next job. Raises what the work raised, after the attempt is recorded."""
-        services = self._services
-        try:
-            if services.drain.is_set():
-                wake_another(services, self.lane, self._model)
-                return Outcome.INTERRUPTED
-            paused = services.pauses.of(self._model, services.worker)
-            if paused is not None:
-                return self._leave_paused(paused)
-            ttl = services.settings.lease_ttl_seconds
-            lease = services.store.claim_next([self.lane], self._model, services.worker, ttl)
-            if lease is None:
-                return Outcome.DROPPED
-            self._activity.busy(lease.job_id)
-            wake_another(services, self.lane, self._model)
-            return self.do(lease)
-        except StoreError as error:
-            logger.warning("the store fails; the janitor wakes a worker later: %s", error.message)
-            return Outcome.DROPPED
-        finally:
-            self._activity.idle()
+    def own(self) -> frozenset[tuple[str, Lane]]:
+        """Jobs, with the lane, that this process can go on with at no cost: it has their state."""
+        return frozenset()
 
-    def _leave_paused(self, paused: PauseTarget) -> Outcome:
-        """The message is used up. Workers are woken again when the pause ends; if it holds this worker only, another
-        one is to have the message, and is given the time to take it."""
-        services = self._services
-        if paused.worker is not None:
-            services.drain.wait(PAUSED_SECONDS)
-            wake_another(services, self.lane, self._model)
-        return Outcome.DROPPED
+    def work(self) -> Outcome:
+        """`LaneWorkers.work` of this lane alone."""
+        return LaneWorkers([self], self._services, self._model, self._activity).work()
 
     def do(self, lease: Lease) -> Outcome:
         """Make the piece that `lease` was claimed for, and those for which the worker keeps the lane.
@@ -297,3 +250,50 @@ class LaneWorker(ServerAccess, ABC):
         reason = poison_error(f"{deaths} workers in a row died while making {piece}")
         fail_job(self._services, record.id, reason, self.lane)
         return Outcome.FAILED
+
+
+class LaneWorkers:
+    """All that one process can do for one model, one call of `work` per task."""
+
+    def __init__(
+        self, workers: Sequence[LaneWorker], services: Services, model: str, activity: Activity | None = None
+    ) -> None:
+        """`workers`: one for each lane that the process serves."""
+        self._workers = {worker.lane: worker for worker in workers}
+        self._services = services
+        self._model = model
+        self._activity = activity or NoActivity()
+
+    def work(self) -> Outcome:
+        """Make the piece that is most urgent over all lanes, whatever message woke the process. Raises what the work
+        raised, after the attempt is recorded."""
+        services, lanes = self._services, tuple(self._workers)
+        try:
+            if services.drain.is_set():
+                wake_another(services, lanes, self._model)
+                return Outcome.INTERRUPTED
+            paused = services.pauses.of(self._model, services.worker)
+            if paused is not None:
+                return self._leave_paused(paused)
+            own = frozenset[tuple[str, Lane]]().union(*(worker.own() for worker in self._workers.values()))
+            ttl = services.settings.lease_ttl_seconds
+            lease = services.store.claim_next(lanes, self._model, services.worker, ttl, own)
+            if lease is None:
+                return Outcome.DROPPED
+            self._activity.busy(lease.job_id)
+            wake_another(services, lanes, self._model)
+            return self._workers[lease.lane].do(lease)
+        except StoreError as error:
+            logger.warning("the store fails; the janitor wakes a worker later: %s", error.message)
+            return Outcome.DROPPED
+        finally:
+            self._activity.idle()
+
+    def _leave_paused(self, paused: PauseTarget) -> Outcome:
+        """The message is used up. Workers are woken again when the pause ends; if it holds this worker only, another
+        one is to have the message, and is given the time to take it."""
+        services = self._services
+        if paused.worker is not None:
+            services.drain.wait(PAUSED_SECONDS)
+            wake_another(services, tuple(self._workers), self._model)
+        return Outcome.DROPPED

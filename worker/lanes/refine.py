@@ -43,7 +43,7 @@ NO_FRAMES: FramesTHWC = np.empty((0, 0, 0, 3), dtype=np.uint8)
 
 
 class ChunkRefiner(ChunkLane[RefineState]):
-    """Refines on one engine, one call of `work` per task. The engine is loaded when the first task needs it."""
+    """Refines on one engine, which is loaded when the first piece needs it."""
 
     lane = Lane.REFINE
     commit_event = "chunk.refined"

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from math import inf
 
 from core.service.domain.schema import Lane
 
@@ -231,7 +232,7 @@ def _longest_waiting(free: Sequence[Entry], first: int, policy: Policy, now: flo
 def _of_owner(entries: Iterable[Entry], owner: str, policy: Policy, now: float) -> Choice:
     """The next job of one owner (at least one of the entries is its)."""
     found = [entry for entry in entries if entry.owner == owner]
-    by_stall = sorted((each for each in found if each.begun and each.stalls_at is not None), key=_stall_order)
+    by_stall = sorted((each for each in found if each.begun), key=_stall_order)
     oldest = min((entry for entry in found if entry.begun), key=_age_order, default=None)
     if oldest and not oldest.is_ahead(now, policy.ahead_seconds):
         return Choice(oldest, Group.BEGUN)
@@ -248,8 +249,8 @@ def _age_order(entry: Entry) -> tuple[float, str, bool]:
 
 
 def _stall_order(entry: Entry) -> tuple[float, str, bool]:
-    assert entry.stalls_at is not None
-    return entry.stalls_at, entry.job_id, entry.lane is not Lane.REFINE
+    """What nobody can watch yet comes first."""
+    return -inf if entry.stalls_at is None else entry.stalls_at, entry.job_id, entry.lane is not Lane.REFINE
 
 
 def position(entry: Entry, entries: Iterable[Entry], pool: Pool) -> int:
@@ -266,13 +267,14 @@ def position(entry: Entry, entries: Iterable[Entry], pool: Pool) -> int:
     return 1 + before + own
 
 
-def work_before(place: int, entries: Iterable[Entry], mean_seconds: float | None) -> float | None:
-    """Worker seconds of the work before the new job at `place`: of the begun jobs, and of as many new ones as come
-    before it, each taken as the mean of them. `entries`: of its lane, claimed ones too. None if no piece was ever
-    measured."""
+def wait_seconds(place: int, entries: Iterable[Entry], pool: Pool) -> float | None:
+    """Seconds until the new job at `place` starts: that the workers which are busy now take for the begun jobs, and for
+    as many new ones as come before it, each taken as the mean of them. `entries`: of the generate lane, claimed ones
+    too. None if no piece was ever measured."""
+    mean_seconds = pool.mean_seconds.get(Lane.GENERATE)
     if mean_seconds is None:
         return None
     listed = list(entries)
     new = [each.pieces for each in listed if not each.begun]
     begun = sum(each.pieces for each in listed if each.begun)
-    return mean_seconds * (begun + (place - 1) * sum(new) / max(1, len(new)))
+    return mean_seconds * (begun + (place - 1) * sum(new) / max(1, len(new))) / max(1, len(pool.charges))

@@ -169,7 +169,7 @@ def _newest_progress(entries: Sequence[StreamEntry]) -> StepProgress | None:
 
 
 def _live_status(record: JobRecord, steps: Mapping[tuple[str, Lane], StepProgress | None], place: str) -> LiveStatus:
-    """`place`: position and worker seconds of the work before it, or "" once started."""
+    """`place`: position and expected wait in seconds, or "" once started."""
     reported = {lane: step for lane in Lane if (step := steps.get((record.id, lane))) is not None}
     if not place:
         return LiveStatus(reported)

@@ -36,8 +36,8 @@ redis.call('ZREM', KEYS[1], ARGV[1])
 return 0
 """
 
-# What answers about jobs depend on. Of each job: digest of the record; place in the queue and worker seconds of the
-# work before it, or ""; the field ARGV[1]; newest progress of each of its ARGV[2] lanes. KEYS: of each job its own key,
+# What answers about jobs depend on. Of each job: digest of the record; place in the queue and expected wait in
+# seconds, or ""; the field ARGV[1]; newest progress of each of its ARGV[2] lanes. KEYS: of each job its own key,
 # then those of its lanes.
 LOOK = (
     schedule_scripts.POSITION

@@ -1,7 +1,7 @@
 """Lua scripts of the queues: core.service.domain.scheduling with indexes, each script one step.
 
 Keys of a queue (keys.queue_key), by class 0 to 2: `owners`, those with free entries, by served seconds; `waiting`, the
-free entries by the time since which they wait; `stalls`, the begun ones among them by the time of the stall. By class
+free entries by the time since which they wait; `stalls`, the begun ones among them by the time of the stall (-inf: nothing to see). By class
 and owner the free entries again: `new` and `begun` by order, and `stalls`. Of the whole queue: `entries` (hash, JSON),
 also of claimed jobs; `held`, those that cannot be claimed, by the time when they may be again. Keys of a pool
 (keys.pool_key): `served`, `waiting`, `charges`, `state`; see scheduling.Pool.
@@ -41,9 +41,10 @@ end
 local function add_free(pool, queue, entry)
   local class, owner = entry.priority, entry.owner
   redis.call('ZADD', of_owner(queue, class, owner, entry.begun and 'begun' or 'new'), exact(entry.order), entry.job)
-  if entry.begun and entry.stalls_at ~= cjson.null then
-    redis.call('ZADD', of_owner(queue, class, owner, 'stalls'), exact(entry.stalls_at), entry.job)
-    redis.call('ZADD', of_class(queue, class, 'stalls'), exact(entry.stalls_at), entry.job)
+  if entry.begun then
+    local stalls = entry.stalls_at == cjson.null and '-inf' or exact(entry.stalls_at)
+    redis.call('ZADD', of_owner(queue, class, owner, 'stalls'), stalls, entry.job)
+    redis.call('ZADD', of_class(queue, class, 'stalls'), stalls, entry.job)
   end
   redis.call('ZADD', of_class(queue, class, 'waiting'), exact(entry.waits_since), entry.job)
   redis.call('ZADD', of_class(queue, class, 'owners'), exact(served_of(pool, owner)), owner)
@@ -100,7 +101,7 @@ local function first_of(queues, read_one)
   for _, queue in ipairs(queues) do
     local found = read_one(queue)
     if found[1] then
-      local one = {job = found[1], score = tonumber(found[2]), queue = queue}
+      local one = {job = found[1], score = found[2] == '-inf' and -math.huge or tonumber(found[2]), queue = queue}
       if comes_before(one, best) then best = one end
     end
   end
@@ -118,7 +119,7 @@ local function next_of_owner(ask, class, owner)
   local oldest = first('begun')
   if oldest then
     local stalls = redis.call('ZSCORE', of_owner(oldest.queue, class, owner, 'stalls'), oldest.job)
-    if not stalls or tonumber(stalls) <= ask.now + ask.ahead then return oldest, BEGUN end
+    if stalls == '-inf' or tonumber(stalls) <= ask.now + ask.ahead then return oldest, BEGUN end
   end
   local nearest = first('stalls')
   if nearest and nearest.score <= ask.now + ask.ahead then return nearest, BEGUN end
@@ -371,19 +372,20 @@ local function position(place)
   return before + own + 1
 end
 
-local function work_before(place, position)
+local function wait_seconds(place, position)
   local state = redis.call('HMGET', place.pool .. ':state', 'mean generate', 'begun pieces', 'new pieces', 'new jobs')
   if not state[1] then return '' end
   local jobs = math.max(1, tonumber(state[4] or '1'))
   local pieces = tonumber(state[2] or '0') + (position - 1) * tonumber(state[3] or '0') / jobs
-  return string.format('%.3f', tonumber(state[1]) * math.max(0, pieces))
+  local workers = math.max(1, redis.call('HLEN', place.pool .. ':charges'))
+  return string.format('%.3f', tonumber(state[1]) * math.max(0, pieces) / workers)
 end
 
 local function place_of(text)
   local known, place = pcall(cjson.decode, text or '')
   if not known then return '' end
   local at = position(place)
-  return at .. ' ' .. work_before(place, at)
+  return at .. ' ' .. wait_seconds(place, at)
 end
 """
 

@@ -11,7 +11,7 @@ from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import JobNotFound, JobStateConflict
 from core.service.domain.manifest import ChunkPage
 from core.service.domain.ports import JobCounts, JobPage, LiveStatus, Look, QueuedJobs
-from core.service.domain.scheduling import position, work_before
+from core.service.domain.scheduling import position, wait_seconds
 from core.service.domain.schema import (
     LANES_OF_ANY_MODEL,
     ChunkLists,
@@ -210,8 +210,7 @@ class FakeJobStore(FakeLaneClaims):
                 return LiveStatus(steps)
             model, pool = record.spec.model, self._pool(Lane.GENERATE, record.spec.model)
             place = position(place_of(record), self._free_entries([Lane.GENERATE], model), pool)
-            work = work_before(place, self._entries([Lane.GENERATE], model), pool.mean_seconds.get(Lane.GENERATE))
-            return LiveStatus(steps, place, work)
+            return LiveStatus(steps, place, wait_seconds(place, self._entries([Lane.GENERATE], model), pool))
 
     def count_active(self) -> int:
         return sum(not record.status.is_terminal for record in self._sorted())

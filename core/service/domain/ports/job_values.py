@@ -36,8 +36,8 @@ class LiveStatus:
     steps: Mapping[Lane, StepProgress] = field(default_factory=dict[Lane, StepProgress])
     queue_position: int | None = None
     """1 = next of its model's queued jobs; None once started."""
-    work_before: float | None = None
-    """Worker seconds of the work before it, of begun jobs and of queued ones; None once started, or if unknown."""
+    wait_seconds: float | None = None
+    """Expected seconds until a queued job starts; None once started, or if unknown."""
 
 
 @dataclass(frozen=True)

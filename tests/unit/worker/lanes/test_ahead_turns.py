@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from core.service.domain.schema import JobStatus, Lane
+from core.service.domain.schema import Lane
 from core.service.testing.engines import FakeEngine
 from tests.helpers.background import AtOnce, Late
-from tests.helpers.fake_world import JOB, KEEP_SECONDS, MODEL, World
+from tests.helpers.fake_world import JOB, MODEL, World
 from tests.helpers.generating import NotingEngine
-from tests.helpers.jobs import refine_spec
 from worker.lanes.generate import ChunkMaker
 from worker.lanes.lane import Outcome
 
@@ -34,7 +33,8 @@ def test_a_job_without_an_end_gives_the_worker_to_one_that_waits(world: World) -
     assert (len(world.chunks()), len(world.chunks("job_b"))) == (3, 2), "one that has an end and has begun is finished"
 
 
-def test_a_job_gives_the_worker_to_an_older_one_that_has_begun_and_not_to_a_new_one(world: World) -> None:
+def test_a_job_that_has_begun_keeps_the_worker_which_holds_its_state(world: World) -> None:
+    """Neither an older one, whose state another worker held, nor a new one is more urgent."""
     world.submit("job_old", num_frames=32)
     world.clock.advance(1)
     world.submit(num_frames=48)
@@ -50,9 +50,9 @@ def test_a_job_gives_the_worker_to_an_older_one_that_has_begun_and_not_to_a_new_
 
     maker = world.maker(NotingEngine(let_go), ahead=AtOnce)
     maker.work()
-    assert [len(world.chunks(job)) for job in (JOB, "job_old", "job_new")] == [2, 0, 0]
+    assert [len(world.chunks(job)) for job in (JOB, "job_old", "job_new")] == [3, 0, 0]
     maker.work()
-    assert [len(world.chunks(job)) for job in (JOB, "job_old", "job_new")] == [2, 2, 0]
+    assert [len(world.chunks(job)) for job in (JOB, "job_old", "job_new")] == [3, 2, 0]
 
 
 def test_a_worker_that_refines_too_keeps_no_job_whose_refinement_comes_first(world: World) -> None:
@@ -61,12 +61,29 @@ def test_a_worker_that_refines_too_keeps_no_job_whose_refinement_comes_first(wor
     world.submit(num_frames=48)
     engine = NotingEngine(lambda _index, _step: world.clock.advance(10))  # whoever watches has stalled
     maker = ChunkMaker(
-        world.services(), engine, MODEL, keep_seconds=KEEP_SECONDS, refines_too=True, in_background=AtOnce
+        world.services(),
+        engine,
+        MODEL,
+        keep_seconds=KEEP_SECONDS,
+        lanes=(Lane.GENERATE, Lane.REFINE),
+        in_background=AtOnce,
     )
     maker.work()
     assert len(world.chunks("job_refined")) == 3, "since chunk 1 there is work for its refiner"
     world.work(maker)
     assert world.store.get(JOB).status is world.store.get("job_refined").status is JobStatus.SUCCEEDED
+
+
+def test_a_job_whose_viewers_are_well_ahead_gives_the_worker_to_a_new_one(world: World) -> None:
+    """Each chunk is 16 s of video, made in no time; 20 s are enough."""
+    world.submit(num_frames=80, fps=1)
+    world.clock.advance(1)
+    world.submit("job_new", num_frames=80, fps=1)
+    maker = world.maker(ahead=AtOnce)
+    maker.work()
+    assert [len(world.chunks(job)) for job in (JOB, "job_new")] == [2, 0]
+    maker.work()
+    assert [len(world.chunks(job)) for job in (JOB, "job_new")] == [2, 2]
 
 
 def test_after_a_death_a_chunk_is_committed_before_the_next_begins(world: World) -> None:

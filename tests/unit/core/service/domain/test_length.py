@@ -8,7 +8,7 @@ import pytest
 
 from core.service.domain import transitions
 from core.service.domain.errors import InvalidField, JobStateConflict, StaleLease
-from core.service.domain.ports import Lease
+from core.service.domain.ports import Lease, LiveStatus
 from core.service.domain.schema import ChunkRecord, JobChange, JobRecord, JobStatus, Lane, WarningCode
 from core.service.domain.views import progress_of
 from tests.helpers.jobs import DAY_ONE, chunk_of, job_spec, queued_job, refine_spec, with_chunks
@@ -39,7 +39,7 @@ def commit(job: JobRecord, chunk: ChunkRecord) -> JobRecord:
 
 
 def test_the_progress_of_a_job_without_an_end_has_no_totals() -> None:
-    progress = progress_of(running(3, **ENDLESS), {}, None)
+    progress = progress_of(running(3, **ENDLESS), LiveStatus())
     assert (progress.frames_done, progress.chunks_done) == (48, 3)
     assert (progress.frames_total, progress.chunks_total, progress.eta_seconds) == (None, None, None)
 
