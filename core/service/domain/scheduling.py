@@ -171,7 +171,7 @@ def _of_owner(
 ) -> Choice:
     """The next job of one owner (at least one of the entries is its, and none of its is urgent)."""
     found = [entry for entry in entries if entry.owner == owner]
-    by_stall = sorted((e for e in found if e.begun and e.stalls_at is not None), key=_stall_order)
+    by_stall = sorted((e for e in found if e.begun), key=lambda e: (e.ahead(now), e.job_id, e.lane))
     oldest = min((entry for entry in found if entry.begun), key=_age_order, default=None)
     if oldest and oldest.ahead(now) <= policy.ahead_seconds:
         kept = [e for e in found if e.begun and e.key in own and e.ahead(now) <= policy.ahead_seconds]
