@@ -16,8 +16,8 @@ from enum import IntEnum, StrEnum
 from core.service.domain.schema import Lane
 
 QUANTUM_SECONDS = 5.0
-"""Owners whose served seconds differ by no more than this count as equal: the one whose next job matters most goes first,
-among those a job that the worker holds."""
+"""Owners whose served seconds differ by no more than this count as equal: the one whose next job matters most goes
+first, among those a job that the worker holds."""
 URGENT_LAG_SECONDS = 300.0
 """An urgent job goes before those of other owners while its owner was served at most this much more than the least
 served one: a stall that one chunk prevents is worse than an imbalance that the next minutes even out."""
@@ -107,7 +107,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Policy:
-    """The settings of the policy. `ahead_seconds`: LONGTAKE_AHEAD_SECONDS; `ageing_seconds`: LONGTAKE_AGEING_SECONDS."""
+    """The settings of the policy: LONGTAKE_AHEAD_SECONDS and LONGTAKE_AGEING_SECONDS."""
 
     ahead_seconds: float = 20.0
     ageing_seconds: float = 300.0
