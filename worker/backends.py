@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import redis
 
 from core.service.clock import SystemClock
+from core.service.domain.scheduling import Policy
 from core.service.records.rebuild import RecordRebuilder
 from core.service.redis.client import REQUEST, WORKER, connect
 from core.service.redis.job_store import RedisJobStore
@@ -38,7 +39,11 @@ def connect_backends(settings: Settings, worker: str, drain: threading.Event) ->
     clock, storage = SystemClock(), S3Storage(settings)
     services = Services(
         store=RedisJobStore(
-            records, clock, retention_seconds=settings.retention_seconds, rebuild=RecordRebuilder(storage)
+            records,
+            clock,
+            retention_seconds=settings.retention_seconds,
+            policy=Policy(settings.ahead_seconds, settings.ageing_seconds),
+            rebuild=RecordRebuilder(storage),
         ),
         storage=storage,
         uploads=RedisUploadStore(records),

@@ -55,7 +55,7 @@ class Served:
 
 
 def measure(say: Callable[[str], None]) -> list[Figure]:
-    """About three minutes on an idle machine."""
+    """About five minutes on an idle machine."""
     with tempfile.TemporaryDirectory(prefix="longtake-bench-") as name:
         presets = Path(name) / "presets"
         write_fake_preset(presets, "slow", steps=STEPS, step_seconds=SLOW_SECONDS / STEPS)

@@ -263,6 +263,13 @@ class Settings(BaseSettings):
     max_name_lookups_per_client: Annotated[int, Field(ge=1)] = Field(
         default=32, description="The same for one client address (IPv6: /64), in the API."
     )
+    ahead_seconds: Annotated[float, Field(ge=0)] = Field(
+        default=20.0,
+        description="A job whose viewers can watch longer than this gives its worker to others; see scheduling.md.",
+    )
+    ageing_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=300.0, description="A job that has waited longer than this goes before some of a better class."
+    )
     lease_ttl_seconds: Annotated[float, Field(gt=0)] = Field(
         default=15.0, description="A worker that does not renew its lease for this long loses its chunk."
     )

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import redis
@@ -46,7 +46,7 @@ class Twins:
     def create(self) -> None:
         self.made += 1
         owner = self.rng.choice(OWNERS)
-        changes = {"refine": refine_spec()} if self.rng.random() < 0.3 else {}
+        changes: dict[str, Any] = {"refine": refine_spec()} if self.rng.random() < 0.3 else {}
         if self.rng.random() < 0.1:
             changes |= {"num_frames": None, "endless_limit": 320}
         else:

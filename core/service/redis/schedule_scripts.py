@@ -1,10 +1,10 @@
 """Lua scripts of the queues: core.service.domain.scheduling with indexes, each script one step.
 
 Keys of a queue (keys.queue_key), by class 0 to 2: `owners`, those with free entries, by served seconds; `waiting`, the
-free entries by the time since which they wait; `stalls`, the begun ones among them by the time of the stall (-inf: nothing to see). By class
-and owner the free entries again: `new` and `begun` by order, and `stalls`. Of the whole queue: `entries` (hash, JSON),
-also of claimed jobs; `held`, those that cannot be claimed, by the time when they may be again. Keys of a pool
-(keys.pool_key): `served`, `waiting`, `charges`, `state`; see scheduling.Pool.
+free entries by the time since which they wait; `stalls`, the begun ones among them by the time of the stall (-inf:
+nothing to see). By class and owner the free entries again: `new` and `begun` by order, and `stalls`. Of the whole
+queue: `entries` (hash, JSON), also of claimed jobs; `held`, those that cannot be claimed, by the time when they may be
+again. Keys of a pool (keys.pool_key): `served`, `waiting`, `charges`, `state`; see scheduling.Pool.
 
 Scores and sums are written with 17 digits, so that they are the same numbers as in Python.
 """

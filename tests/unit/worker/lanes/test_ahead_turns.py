@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from core.service.domain.schema import Lane
+from core.service.domain.schema import JobStatus, Lane
 from core.service.testing.engines import FakeEngine
 from tests.helpers.background import AtOnce, Late
-from tests.helpers.fake_world import JOB, MODEL, World
+from tests.helpers.fake_world import JOB, KEEP_SECONDS, MODEL, World
 from tests.helpers.generating import NotingEngine
+from tests.helpers.jobs import refine_spec
 from worker.lanes.generate import ChunkMaker
 from worker.lanes.lane import Outcome
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from core.service.domain.ports import Lease
+from core.service.domain.scheduling import Key
 from core.service.domain.schema import Lane
 from core.service.redis import queue
 from core.service.testing.engines import FakeEngine
@@ -91,9 +92,9 @@ def test_a_worker_names_the_jobs_whose_state_it_holds_at_the_profile_that_is_loa
 
     class Noting(FakeJobStore):
         def claim_next(
-            self, lanes: Sequence[Lane], model: str, worker: str, ttl_seconds: float, own: Own = frozenset()
+            self, lanes: Sequence[Lane], model: str, worker: str, ttl_seconds: float, own: Collection[Key] = ()
         ) -> Lease | None:
-            asked.append(own)
+            asked.append(frozenset(own))
             return super().claim_next(lanes, model, worker, ttl_seconds, own)
 
     world.store = Noting(world.clock)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from core.service.admission.estimate import estimate_of, measured, seconds_left
@@ -52,7 +54,7 @@ def test_of_a_job_that_goes_on_only_what_is_left_counts() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"num_frames": None, "endless_limit": 160}, {"height": 32, "width": 128}])
-def test_what_is_left_of_a_job_without_an_end_or_of_another_size_is_not_known(changes: dict[str, object]) -> None:
+def test_what_is_left_of_a_job_without_an_end_or_of_another_size_is_not_known(changes: dict[str, Any]) -> None:
     assert seconds_left(queued_job(**changes), SPEEDS) is None
 
 

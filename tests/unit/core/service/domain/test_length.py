@@ -9,6 +9,7 @@ import pytest
 from core.service.domain import transitions
 from core.service.domain.errors import InvalidField, JobStateConflict, StaleLease
 from core.service.domain.ports import Lease, LiveStatus
+from core.service.domain.scheduling import Entry
 from core.service.domain.schema import ChunkRecord, JobChange, JobRecord, JobStatus, Lane, WarningCode
 from core.service.domain.views import progress_of
 from tests.helpers.jobs import DAY_ONE, chunk_of, job_spec, queued_job, refine_spec, with_chunks
@@ -141,5 +142,9 @@ def test_jobs_without_an_end_take_turns_with_new_ones() -> None:
     begun, endless = running(3, num_frames=80), running(3, **ENDLESS)
     older, newer = queued_job(2, age_seconds=5), queued_job(3, age_seconds=-5)
     entries = [transitions.entry_of(each, Lane.GENERATE) for each in (newer, endless, older, begun)]
-    in_turn = sorted((each for each in entries if each), key=lambda entry: (not entry.begun, entry.order))
+
+    def order(entry: Entry) -> tuple[bool, float]:
+        return not entry.begun, entry.order
+
+    in_turn = sorted((each for each in entries if each), key=order)
     assert [entry.job_id for entry in in_turn] == [job.id for job in (begun, older, endless, newer)]

@@ -176,3 +176,11 @@ def test_where_nobody_waits_all_begin_again_as_equals() -> None:
     pool.pick(None)
     assert [pool.served_of(owner) for owner in ("a", "b", "c")] == [0.0, 0.0, 0.0]
     assert pool.waiting["b"] == 1
+
+
+def test_a_begun_job_without_a_chunk_goes_before_new_ones_and_those_well_ahead() -> None:
+    """Its worker died with the first chunk; an older job of its owner is well ahead."""
+    older = Entry("older", Lane.GENERATE, "a", 1, True, 0.0, NOW, NOW + 100)
+    begun = Entry("begun", Lane.GENERATE, "a", 1, True, 1.0, NOW)
+    new = Entry("new", Lane.GENERATE, "a", 1, False, 2.0, NOW)
+    assert choose([older, begun, new], Pool(), POLICY, NOW) == Choice(begun, Group.BEGUN)
