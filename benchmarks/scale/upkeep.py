@@ -11,6 +11,7 @@ from benchmarks.scale.costs import redis_use
 from benchmarks.scale.jobs import store_of
 from core.service.clock import SystemClock
 from core.service.redis.client import connect
+from core.service.redis.pauses import RedisPauses
 from core.service.redis.queue import CeleryTaskQueue, make_celery_app
 from core.service.redis.speed import RedisSpeeds
 from core.service.redis.upload_store import RedisUploadStore
@@ -31,7 +32,7 @@ class Upkeep:
         storage = S3Storage(settings)
         storage.ensure_bucket()
         ports = (self._store, storage, RedisUploadStore(client), queue, SystemClock(), settings, "benchmark")
-        self._janitor = Janitor(Services(*ports, RedisSpeeds(client)), RedisJanitorLock(client))
+        self._janitor = Janitor(Services(*ports, RedisSpeeds(client), RedisPauses(client)), RedisJanitorLock(client))
 
     def settle(self) -> None:
         """Whatever is to do now: twice, as some of it leaves other things to do."""

@@ -49,7 +49,7 @@ def set_up_traces(service: str, instance: str | None = None) -> Callable[[], Non
     if not _is_wanted(os.environ):
         return _nothing
     try:
-        return _start(service, instance)
+        return _start(service, instance, os.environ)
     except ImportError as error:
         logger.error("traces are off: %s; install the extra: pip install 'longtake[traces]'", error)
     except Exception as error:  # of a library that reads the environment: traces must not stop a process
@@ -63,13 +63,13 @@ def _is_wanted(environment: Mapping[str, str]) -> bool:
     return any(environment.get(name) for name in ENDPOINTS) and not off and not none
 
 
-def _start(service: str, instance: str | None) -> Callable[[], None]:
+def _start(service: str, instance: str | None, environment: Mapping[str, str]) -> Callable[[], None]:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    named = "OTEL_SERVICE_NAME" in environment or "service.name=" in environment.get("OTEL_RESOURCE_ATTRIBUTES", "")
     own = {} if named else {"service.name": service}
     if instance is not None:
         own["service.instance.id"] = instance

@@ -1,4 +1,4 @@
-"""How tasks end."""
+"""How tasks end: their outcomes, and damage that is found."""
 
 from __future__ import annotations
 

@@ -83,6 +83,7 @@ def full_record() -> JobRecord:
             "error": JobError(code="boom", message="it broke", retryable=True),
             "warnings": (JobWarning(code="odd", message="it is odd", field="prompt"),),
             "request_id": "trace-7",
+            "trace": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             "share": 2.5,
             "first_chunk_at": DAY_ONE,
             "finished_at": DAY_ONE,
