@@ -70,7 +70,9 @@ class OwnerLimits:
             check_priority(priority, self.max_priority)
 
     def check_longer(self, spec: JobSpec, length: int, known_frames: int) -> None:
-        """Raises LimitExceeded."""
+        """Raises LimitExceeded, also for frames that are added at a priority which the key may not have any more."""
+        if length > known_frames:
+            check_priority(spec.priority, self.max_priority, "PATCH its priority before it ends, or branch the job")
         if self.limits is not None:
             check_longer(spec, length, known_frames, self.limits)
 

@@ -86,7 +86,7 @@ async def read_job(
     seen, work, mark = own or await looks.look(job_id), None, ""
     if seen.record.status is JobStatus.QUEUED:
         work = await run_in_threadpool(work_seconds, ports.speeds.of, seen.record, seen.live)
-        mark = "" if work is None else f" {work}"  # the mark of the store does not change with the speed of chunks
+        mark = "" if work is None else f" {work:.2g}"  # the mark of the store does not change with the speed of chunks
     headers = {"Cache-Control": "no-cache", "ETag": job_etag(caller, base_url, include, seen.mark + mark)}
     if has_etag(request, headers["ETag"]):
         return not_modified(headers["ETag"])

@@ -40,8 +40,9 @@ def change_job(
     limits, before = OwnerLimits.of(caller, record.owner, ports), record.spec.length
     admitted = admit_change(wanted, record.spec, ports.catalog, limits.settings(settings, limits.most_frames(before)))
     after = wanted.num_frames or admitted.endless_limit or before
-    limits.check_longer(record.spec, after, before)
     limits.check_raised(record.spec, wanted.priority)
+    priority = wanted.priority or record.spec.priority
+    limits.check_longer(record.spec.model_copy(update={"priority": priority}), after, before)
     steered = ports.store.steer(job_id, admitted.change, admitted.endless_limit, limits.limits)
     write_manifest(ports.store, ports.storage, steered.record)
     if EventType.JOB_PROMPT_CHANGED.value in steered.record.spec.webhook_events:

@@ -118,14 +118,14 @@ class Ours:
         own = frozenset({(held, Lane.GENERATE)} if held else ())
         choice = scheduling.choose(entries, self.pool, self._policy, now, own)
         if choice is None:
-            self.pool.pick(None)
+            self.pool.pick(None, now)
             return None
         job = self._jobs[choice.entry.job_id]
         if choice.entry.begun:
             del self._begun[job.id]
         else:
             heapq.heappop(self._new[job.owner, job.priority.number])
-        self.pool.pick(choice)
+        self.pool.pick(choice, now)
         self.pool.claim(choice.entry, now)
         self._held = {other: of for other, of in self._held.items() if of != job.id} | {worker: job.id}
         return job

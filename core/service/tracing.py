@@ -115,13 +115,14 @@ def span(
 ) -> Generator[Span | None]:
     """A span around the block, current in it. `parent`: a traceparent; without a valid one it begins a trace.
     An exception that leaves the block is named in it. `is_request`: a request that this process answers."""
-    if _tracer is None:
+    tracer = _tracer
+    if tracer is None:
         yield None
         return
     from opentelemetry.trace import SpanKind
 
     kind = SpanKind.SERVER if is_request else SpanKind.INTERNAL
-    started = _tracer.start_as_current_span(
+    started = tracer.start_as_current_span(
         name, _context(parent), kind, attributes, record_exception=False, set_status_on_exception=False
     )
     with started as current:
@@ -143,14 +144,15 @@ def fail(current: Span | None, reason: str) -> None:
 def record_work(name: str, parent: str | None, parts: Sequence[Interval], attributes: Attributes) -> None:
     """A span of work that is done, from the first of its `parts` to now, and one of each part in it. Nothing where the
     job has no trace."""
-    if _tracer is None or parent is None or not parts:
+    tracer = _tracer
+    if tracer is None or parent is None or not parts:
         return
     from opentelemetry.trace import set_span_in_context
 
-    whole = _tracer.start_span(name, _context(parent), attributes=attributes, start_time=min(p.start for p in parts))
+    whole = tracer.start_span(name, _context(parent), attributes=attributes, start_time=min(p.start for p in parts))
     inside = set_span_in_context(whole)
     for part in parts:
-        _tracer.start_span(part.name, inside, start_time=part.start).end(part.end)
+        tracer.start_span(part.name, inside, start_time=part.start).end(part.end)
     whole.end(time.time_ns())
 
 

@@ -173,13 +173,13 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
         with watch.phase("commit"):
             committed = self._with_retries(lambda: keeper.committing(commit), keeper)
             write_manifest(self._services, committed)
-        attributes = {"longtake.job": lease.job_id, "longtake.model": self._model, "longtake.piece": piece}
-        name = f"{self.lane} {'chunk' if self.lane == Lane.GENERATE else 'piece'}"
-        record_work(name, committed.trace, [*made.intervals, *watch.intervals], attributes)
         self._cache[lease.job_id] = CachedState(lease.token, state, watch.seconds["commit"], committed.spec.profile)
         self._cache.move_to_end(lease.job_id)
         if len(self._cache) > self.cached_states:
             self._cache.popitem(last=False)
+        attributes = {"longtake.job": lease.job_id, "longtake.model": self._model, "longtake.piece": piece}
+        name = f"{self.lane} {'chunk' if self.lane == Lane.GENERATE else 'piece'}"
+        record_work(name, committed.trace, [*made.intervals, *watch.intervals], attributes)
         return committed
 
     def _delete_prefix(self, prefix: str) -> None:

@@ -41,12 +41,12 @@ def check_spec(spec: JobSpec, limits: KeyLimits, known_frames: int = 0) -> None:
         _check(field, steps, limits.inference_steps)
 
 
-def check_priority(priority: Priority, most: Priority) -> None:
-    """Raises LimitExceeded for a priority above the highest that a key may have."""
+def check_priority(priority: Priority, most: Priority, fix: str | None = None) -> None:
+    """Raises LimitExceeded for a priority above the highest that a key may have. `fix`: instead of another priority."""
     if priority.is_above(most):
         message = f"priority is {priority}; the most is {most}, set by the limits of the API key"
         allowed = " or ".join(each for each in Priority if not each.is_above(most))
-        raise LimitExceeded(message, field="priority", fix=f"give {allowed}")
+        raise LimitExceeded(message, field="priority", fix=fix or f"give {allowed}")
 
 
 def check_length(length: int, new_frames: int, limits: KeyLimits) -> None:

@@ -10,7 +10,7 @@ workers. An owner is an API key ("" for jobs without one).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from math import inf
 
@@ -152,25 +152,28 @@ class Pool:
             if self.served_of(owner) <= self.clock:  # where it would begin again anyway
                 self.served.pop(owner, None)
 
-    def pick(self, choice: Choice | None) -> None:
-        """`choice` was taken. A pick by age moves no clock: its owner may have been served much more than those whose
-        turn it was. None: nothing was free in the whole pool. So nobody is owed anything, and all begin again as
-        equals; otherwise one that asks for little would save up, and take every worker later."""
+    def pick(self, choice: Choice | None, now: float) -> None:
+        """`choice` was taken. Picks by age and urgent ones move no clock: their owners may have been served much more
+        than those whose turn it was. None: nothing was free in the whole pool. So nobody is owed anything, and all
+        begin again as equals; otherwise one that asks for little would save up, and take every worker later."""
         if choice is None:
             self.served.clear()
             self.clock = 0.0
+            # What the pieces in work were charged for is forgotten with the rest; they pay from now on.
+            self.charges = {key: replace(charge, expected=0.0, since=now) for key, charge in self.charges.items()}
         elif choice.aged:
             self.unaged = 0
         else:
-            self.clock = max(self.clock, self.served_of(choice.entry.owner))
             self.unaged = min(UNAGED_PICKS, self.unaged + 1)
+            if choice.group is not Group.URGENT:
+                self.clock = max(self.clock, self.served_of(choice.entry.owner))
 
     def claim(self, entry: Entry, now: float) -> None:
-        """A worker begins a piece: its owner is charged what a piece takes. One that goes on with the job that it holds
-        has not picked it."""
+        """A worker begins a piece: its owner is charged what a piece takes. Going on with the job that it holds counts
+        as a pick by class."""
         if entry.key in self.charges:
             self.settle(entry.key, now)
-            self.clock = max(self.clock, self.served_of(entry.owner))
+            self.unaged = min(UNAGED_PICKS, self.unaged + 1)
         expected = self.mean_seconds.get(entry.lane, 0.0)
         self.charges[entry.key] = Charge(entry.owner, entry.share, expected, now)
         self._charge(entry.owner, expected / entry.share)

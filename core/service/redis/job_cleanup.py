@@ -54,12 +54,15 @@ class JobCleanup(JobRecords):
             for index in (keys.SCHEDULED_JOBS, *map(keys.status_index, statuses)):
                 pipe.zcard(index)
             listed, *active = cast("list[int]", pipe.execute())
-        return self._index_all(statuses) if listed < sum(active) else 0
+        return self._index_all(statuses) if listed != sum(active) else 0
 
     def _index_all(self, statuses: Sequence[JobStatus]) -> int:
         listed = set(cast("list[str]", self._redis.zrange(keys.SCHEDULED_JOBS, 0, -1)))
-        active = [m for s in statuses for m in cast("list[str]", self._redis.zrange(keys.status_index(s), 0, -1))]
-        missing = self._records([member for member in active if member not in listed])
+        active = {m for s in statuses for m in cast("list[str]", self._redis.zrange(keys.status_index(s), 0, -1))}
+        # An older version ends jobs without taking them out.
+        if ended := listed - active:
+            self._redis.zrem(keys.SCHEDULED_JOBS, *ended)
+        missing = self._records(sorted(active - listed))
         for record in missing:
             with suppress(JobNotFound):
                 self._transact(record.id, lambda _pipe, now: Transition(now), also_write=self._add_to_queues)

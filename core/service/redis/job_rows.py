@@ -174,6 +174,8 @@ def correct_queue_entries(pipe: Pipeline, record: JobRecord, now: float) -> None
     schedule.write_again(pipe, record, now)
     if any(transitions.wants(record, lane) for lane in Lane):
         pipe.zadd(keys.SCHEDULED_JOBS, {index_member(record): 0})
+    else:
+        pipe.zrem(keys.SCHEDULED_JOBS, index_member(record))
 
 
 def _indexes(record: JobRecord | None) -> dict[str, int]:
@@ -214,7 +216,7 @@ def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: It
 def _indexes_of_any_version(record: JobRecord) -> Iterator[str]:
     """Where a record may be listed: an older version, which knows no owners, may have changed it without updating
     these."""
-    yield from (keys.EXPIRY, keys.prepared_index(record.spec.model))
+    yield from (keys.EXPIRY, keys.SCHEDULED_JOBS, keys.prepared_index(record.spec.model))
     if record.owner is not None:
         yield from (keys.jobs_index(record.owner, status) for status in (None, *JobStatus))
 

@@ -86,6 +86,7 @@ class LaneClaims(JobRecords):
                 continue
             except StoreDamaged as error:
                 log.warning("%s stays in its queue: %s", job_id, error)
+                self._schedule.put_off(Queue.of(lane, model), job_id, self._now())
                 continue
             if lease is not None:
                 return lease

@@ -20,6 +20,9 @@ from core.service.redis import schedule_scripts as scripts
 RESERVED_SECONDS = 5.0
 """How long a job that was picked is kept for its worker, which claims it at once unless it dies or cannot read it."""
 
+UNREADABLE_SECONDS = 60.0
+"""When a job that no worker could read is tried again."""
+
 _State = Literal["free", "claim", "rest", "same"]
 
 
@@ -59,7 +62,7 @@ class Schedule:
     """What the job store asks about the queues. `now` is in seconds since 1970."""
 
     def __init__(self, client: redis.Redis, policy: Policy) -> None:
-        self._policy = policy
+        self._client, self._policy = client, policy
         self._pick = client.register_script(scripts.PICK)
         self._peek = client.register_script(scripts.PEEK)
         self._is_next = client.register_script(scripts.IS_NEXT)
@@ -81,6 +84,10 @@ class Schedule:
         first = sorted(queues, key=lambda queue: queue.lane is not entry.lane)
         ask = self._ask(first, now, [entry.key]) | {"entry": entry_text(entry), "job": entry.job_id}
         return bool(self._is_next(args=[json.dumps(ask)]))
+
+    def put_off(self, queue: Queue, job_id: str, now: float) -> None:
+        """Keep a picked job that cannot be read from workers for a while."""
+        self._client.zadd(f"{keys.queue_key(queue.name)}:held", {job_id: now + UNREADABLE_SECONDS}, xx=True)
 
     def forget(self, queue: Queue, job_id: str, now: float) -> None:
         """Take a job out of a queue: it is gone."""
@@ -108,7 +115,8 @@ def write(pipe: Pipeline, before: JobRecord | None, transition: Transition, now:
         old = None if before is None else entry_of(before, lane)
         new = entry_of(after, lane)
         state, until = _state(before, transition, lane, now)
-        if old == new and (new is None or state == "same"):
+        # At a commit also what seems unchanged: a process of another version may not have written it.
+        if old == new and (new is None or (state == "same" and not transition.is_commit)):
             continue
         pipe.eval(scripts.PUT, 0, _put(Queue.of(lane, after.spec.model), after.id, new, state, until, now))
 

@@ -47,6 +47,7 @@ local function add_free(pool, queue, entry)
     redis.call('ZADD', of_class(queue, class, 'stalls'), stalls, entry.job)
   end
   redis.call('ZADD', of_class(queue, class, 'waiting'), exact(entry.waits_since), entry.job)
+  redis.call('HSETNX', pool .. ':served', owner, exact(clock_of(pool)))
   redis.call('ZADD', of_class(queue, class, 'owners'), exact(served_of(pool, owner)), owner)
 end
 local function remove_free(queue, entry)
@@ -174,9 +175,11 @@ local function of_equal(ask, class, near)
   for at = 1, math.min(#near, $LOOKED) do
     if near[at].served > near[1].served + $QUANTUM then break end
     local choice, of_group = next_of_owner(ask, class, near[at].owner)
-    choice.owner, choice.group = near[at].owner, of_group
-    group = math.min(group, of_group)
-    table.insert(choices, choice)
+    if choice then
+      choice.owner, choice.group = near[at].owner, of_group
+      group = math.min(group, of_group)
+      table.insert(choices, choice)
+    end
   end
   local best
   for _, choice in ipairs(choices) do
@@ -282,8 +285,8 @@ if put.state == 'free' then
 else
   if put.state == 'claim' then
     if was_charged then
-      local clock = math.max(clock_of(pool), served_of(pool, entry.owner))
-      redis.call('HSET', pool .. ':state', 'clock', exact(clock))
+      local unaged = tonumber(redis.call('HGET', pool .. ':state', 'unaged') or '0')
+      redis.call('HSET', pool .. ':state', 'unaged', math.min($UNAGED, unaged + 1))
     end
     charge(entry)
   end
@@ -307,14 +310,20 @@ if not choice then
   end
   redis.call('DEL', ask.pool .. ':served')
   redis.call('HDEL', state, 'clock')
+  local charges = redis.call('HGETALL', ask.pool .. ':charges')
+  for at = 1, #charges, 2 do
+    local rest = string.match(charges[at + 1], '^%S+ %S+ (.*)$')
+    redis.call('HSET', ask.pool .. ':charges', charges[at], '0 ' .. exact(ask.now) .. ' ' .. rest)
+  end
   return false
 end
 if choice.aged then
   redis.call('HSET', state, 'unaged', 0)
 else
-  local unaged = math.min($UNAGED, tonumber(redis.call('HGET', state, 'unaged') or '0') + 1)
-  local clock = math.max(clock_of(ask.pool), served_of(ask.pool, choice.owner))
-  redis.call('HSET', state, 'clock', exact(clock), 'unaged', unaged)
+  redis.call('HSET', state, 'unaged', math.min($UNAGED, tonumber(redis.call('HGET', state, 'unaged') or '0') + 1))
+  if choice.group then
+    redis.call('HSET', state, 'clock', exact(math.max(clock_of(ask.pool), served_of(ask.pool, choice.owner))))
+  end
 end
 remove_free(choice.queue, read(choice.queue, choice.job))
 redis.call('ZADD', choice.queue.key .. ':held', exact(ask.reserved_until), choice.job)
@@ -339,34 +348,47 @@ return answer
 
 # Whether `entry` would be chosen if it were free in the first of the queues.
 _IS_NEXT = """
-local entry = cjson.decode(ask.entry)
+local entry, queue = cjson.decode(ask.entry), ask.queues[1]
 entry.job = ask.job
-add_free(ask.pool, ask.queues[1], entry)
+-- Free already if its lease has run out meanwhile.
+local free = not redis.call('ZSCORE', queue.key .. ':held', ask.job) and read(queue, ask.job)
+if free then remove_free(queue, free) end
+add_free(ask.pool, queue, entry)
 local choice = choose(ask)
-remove_free(ask.queues[1], entry)
-return choice.job == ask.job and choice.queue.lane == ask.queues[1].lane and 1 or 0
+remove_free(queue, entry)
+if free then add_free(ask.pool, queue, free) end
+return choice.job == ask.job and choice.queue.lane == queue.lane and 1 or 0
 """
 
 _POSITION = """
+local known = {}
+local function owners_of(queue, class)
+  local name = of_class(queue, class, 'owners')
+  if not known[name] then
+    local found = redis.call('ZRANGE', name, 0, -1, 'WITHSCORES')
+    local owners, sum = {}, 0
+    for at = 1, #found, 2 do
+      local new = redis.call('ZCARD', of_owner(queue, class, found[at], 'new'))
+      table.insert(owners, {name = found[at], served = tonumber(found[at + 1]), new = new})
+      sum = sum + new
+    end
+    known[name] = {owners = owners, new = sum}
+  end
+  return known[name]
+end
+
 local function position(place)
   local queue, pool, entry = place.queue, place.pool, place.entry
-  local function new_of(class, owner) return redis.call('ZCARD', of_owner(queue, class, owner, 'new')) end
   local before = 0
-  for class = 0, entry.priority - 1 do
-    for _, owner in ipairs(redis.call('ZRANGE', of_class(queue, class, 'owners'), 0, -1)) do
-      before = before + new_of(class, owner)
-    end
-  end
+  for class = 0, entry.priority - 1 do before = before + owners_of(queue, class).new end
   local own_new = of_owner(queue, entry.priority, entry.owner, 'new')
   local own = redis.call('ZRANK', own_new, place.job)
     or redis.call('ZCOUNT', own_new, '-inf', '(' .. exact(entry.order))
   local served = served_of(pool, entry.owner)
-  local others = redis.call('ZRANGE', of_class(queue, entry.priority, 'owners'), 0, -1, 'WITHSCORES')
-  for at = 1, #others, 2 do
-    local owner, other = others[at], tonumber(others[at + 1])
-    if owner ~= entry.owner then
-      local first = (other < served or (other == served and owner < entry.owner)) and 1 or 0
-      before = before + math.min(new_of(entry.priority, owner), own + first)
+  for _, other in ipairs(owners_of(queue, entry.priority).owners) do
+    if other.name ~= entry.owner then
+      local first = other.served < served or (other.served == served and other.name < entry.owner)
+      before = before + math.min(other.new, own + (first and 1 or 0))
     end
   end
   return before + own + 1
@@ -378,7 +400,7 @@ local function wait_seconds(place, position)
   local jobs = math.max(1, tonumber(state[4] or '1'))
   local pieces = tonumber(state[2] or '0') + (position - 1) * tonumber(state[3] or '0') / jobs
   local workers = math.max(1, redis.call('HLEN', place.pool .. ':charges'))
-  return string.format('%.3f', tonumber(state[1]) * math.max(0, pieces) / workers)
+  return string.format('%.2g', tonumber(state[1]) * math.max(0, pieces) / workers)
 end
 
 local function place_of(text)

@@ -37,12 +37,12 @@ class FakeLaneClaims(MemoryStore):
         with self.memory.changed:
             free, pool = self._free_entries(lanes, model), self._pool(lanes[0], model)
             while choice := choose(free, pool, self._policy, self._now(), own):
-                pool.pick(choice)
+                pool.pick(choice, self._now())
                 if lease := self.claim(choice.entry.job_id, choice.entry.lane, worker, ttl_seconds):
                     return lease
                 free.remove(choice.entry)
             if not self._free_entries([lane for lane in Lane if self._pool(lane, model) is pool], model):
-                pool.pick(None)
+                pool.pick(None, self._now())
             return None
 
     def is_next(self, entry: Entry, lanes: Sequence[Lane], model: str) -> bool:
@@ -127,6 +127,7 @@ class FakeLaneClaims(MemoryStore):
         free = [entry for entry in free if not self._rests(*entry.key)]
         for entry in free:
             pool.settle(entry.key, self._now())
+            pool.served.setdefault(entry.owner, pool.clock)
         return [entry for entry in free if entry.lane in lanes]
 
     def _entries(self, lanes: Sequence[Lane], model: str) -> list[Entry]:

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from core.service.domain.api_keys import NewKey, Scope
+from core.service.domain.api_keys import KeyLimits, NewKey, Scope
 from core.service.domain.manifest import manifest_key
 from core.service.domain.priority import Priority
 from core.service.settings import Settings
@@ -186,3 +186,16 @@ def test_the_holder_of_a_key_reads_both(world: World, api: TestClient) -> None:
 def test_a_wrong_limit_is_refused_with_its_field(api: TestClient, limits: object, field: str, fix: str) -> None:
     answer = api.post("/keys", json={"name": "x", "limits": limits}, headers=bearer(ADMIN_KEY))
     assert (answer.status_code, answer.json()["field"], answer.json()["fix"]) == (422, field, fix)
+
+
+def test_a_key_whose_cap_was_lowered_adds_no_frames_at_a_higher_priority(world: World, api: TestClient) -> None:
+    key = use(world, api, max_priority=Priority.HIGH)
+    ended, running = (submit(api, num_frames=16, priority="high") for _ in range(2))
+    world.finish(ended)
+    lowered = KeyLimits(max_priority=Priority.LOW)
+    world.keys.change(key.id, lambda stored: stored.model_copy(update={"limits": lowered}))
+    world.clock.advance(2)
+    fix = "PATCH its priority before it ends, or branch the job"
+    assert_above(api.post(f"/jobs/{ended}/extend", json={"num_frames": 16}), "low", fix)
+    assert_above(api.patch(f"/jobs/{running}", json={"num_frames": 32}), "low", fix)
+    assert api.patch(f"/jobs/{running}", json={"num_frames": 32, "priority": "low"}).status_code == 200

@@ -123,7 +123,7 @@ def test_what_waits_too_long_gets_every_fourth_pick(entries: list[Entry], unaged
     for _ in range(4 * len(low)):
         choice = choose([endless, *low], pool, POLICY, NOW)
         assert choice is not None
-        pool.pick(choice)
+        pool.pick(choice, NOW)
         aged.append(choice.aged)
         low = [one for one in low if one != choice.entry]
     picks = [number for number, was_aged in enumerate(aged) if was_aged]
@@ -140,7 +140,7 @@ def test_owners_get_worker_seconds_by_their_shares(pieces: list[tuple[str, float
     for _, seconds in pieces:
         choice = choose(entries, pool, POLICY, NOW)
         assert choice is not None
-        pool.pick(choice)
+        pool.pick(choice, NOW)
         pool.claim(choice.entry, NOW)
         pool.settle(choice.entry.key, NOW + seconds)
         served = list(pool.served.values())
@@ -152,13 +152,13 @@ def test_an_owner_that_was_away_neither_saves_up_nor_pays() -> None:
     pool.join("a")
     pool.claim(job, NOW)
     pool.settle(job.key, NOW + 500)
-    pool.pick(Choice(job, Group.NEW))
+    pool.pick(Choice(job, Group.NEW), NOW)
     pool.join("b")
     assert pool.served["b"] == 500.0
     pool.leave("b")
     pool.claim(job, NOW)
     pool.settle(job.key, NOW + 100)
-    pool.pick(Choice(job, Group.NEW))
+    pool.pick(Choice(job, Group.NEW), NOW)
     pool.join("b")
     assert pool.served["b"] == 600.0
 
@@ -173,7 +173,7 @@ def test_viewers_of_another_owner_do_not_stall_for_a_job_that_is_well_ahead() ->
 
 def test_where_nobody_waits_all_begin_again_as_equals() -> None:
     pool = Pool({"a": 0.0, "b": 100.0}, {"a": 1, "b": 1}, clock=80.0)
-    pool.pick(None)
+    pool.pick(None, NOW)
     assert [pool.served_of(owner) for owner in ("a", "b", "c")] == [0.0, 0.0, 0.0]
     assert pool.waiting["b"] == 1
 
