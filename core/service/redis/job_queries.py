@@ -19,6 +19,7 @@ from core.service.domain.schema import (
     record_text,
 )
 from core.service.records.job_order import cursor_from_member, member_from_cursor
+from core.service.redis import job_scripts as scripts
 from core.service.redis import keys
 from core.service.redis.chunk_lists import parse_chunks
 from core.service.redis.errors import raises_store_errors
@@ -76,13 +77,13 @@ class JobQueries(JobRecords):
         with self._redis.pipeline(transaction=False) as pipe:
             for record, lane in lanes:
                 pipe.xrevrange(keys.progress_key(record.id, lane), count=1)
-            answers = pipe.execute()
+            if queued:
+                pipe.eval(scripts.PLACES, len(queued), *(keys.job_key(record.id) for record in queued))
+            *answers, found = pipe.execute() if queued else [*pipe.execute(), []]
         steps = {
             (record.id, lane): _newest_progress(entries) for (record, lane), entries in zip(lanes, answers, strict=True)
         }
-        job_keys = [keys.job_key(record.id) for record in queued]
-        found = cast("list[str]", self._places(keys=job_keys)) if job_keys else []
-        places = {record.id: place for record, place in zip(queued, found, strict=True)}
+        places = {record.id: place for record, place in zip(queued, cast("list[str]", found), strict=True)}
         return [_live_status(record, steps, places.get(record.id, "")) for record in records]
 
     @raises_store_errors

@@ -52,7 +52,6 @@ class JobRecords(TransitionStore):
         self._renew = redis.register_script(scripts.RENEW)
         self._manifest_stored = redis.register_script(scripts.MANIFEST_STORED)
         self._look = redis.register_script(scripts.LOOK)
-        self._places = redis.register_script(scripts.PLACES)
         self._report_progress = redis.register_script(scripts.REPORT_PROGRESS)
 
     @raises_store_errors

@@ -23,7 +23,7 @@ from core.service.redis.errors import raises_store_errors
 from core.service.redis.job_records import Decide, JobRecords
 from core.service.redis.schedule import Queue, queues_of
 
-HEADS = 8
+HEADS = 1
 """Jobs of a queue that are read at first for one that can be read."""
 WORKER_LEASE_SECONDS = 86_400
 """How long a worker's last claim is stored; it is read right after the worker's death."""
@@ -48,7 +48,7 @@ class LaneClaims(JobRecords):
             listed = self._schedule.peek(queue, self._now(), limit)
             if (readable := self._records_of(listed)) or len(listed) < limit:
                 return readable[:1]
-            limit *= 2
+            limit = 2 * limit + 8
 
     @raises_store_errors
     def next_ready(self, lane: Lane, model: str) -> str | None:
