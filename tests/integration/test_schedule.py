@@ -20,12 +20,13 @@ from core.service.domain.scheduling import Policy
 from core.service.domain.schema import ChunkRecord, JobRecord, JobStatus, Lane
 from core.service.domain.transitions import entry_of
 from core.service.records.job_order import index_member
-from core.service.redis import keys
+from core.service.redis import keys, schedule
 from core.service.redis.job_store import RedisJobStore
-from core.service.redis.schedule import RESERVED_SECONDS, Queue, Schedule, write_again
+from core.service.redis.schedule import RESERVED_SECONDS, Schedule, write_again
 from core.service.testing.clock import FakeClock
 from core.service.testing.job_store import FakeJobStore
 from tests.helpers.jobs import chunk_of, queued_job, refine_spec
+from tests.helpers.schedule_contract import Queue, ScheduleContract
 from tests.helpers.store_contract import ERROR
 
 LANES = [Lane.GENERATE, Lane.REFINE]
@@ -142,6 +143,16 @@ class Twins:
             assert (one.wait_seconds or 0) == pytest.approx(other.wait_seconds or 0, rel=0.06)
 
 
+@pytest.fixture
+def queue(client: redis.Redis) -> Queue:
+    clock = FakeClock()
+    return Queue(RedisJobStore(client, clock, retention_seconds=RETENTION), clock)
+
+
+class TestRedisSchedule(ScheduleContract):
+    """Who is next, in Redis."""
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_redis_picks_what_the_definition_picks(client: redis.Redis, seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311 - a repeatable sequence
@@ -215,7 +226,7 @@ def test_what_an_older_version_left_in_the_index_hides_no_job_that_it_did_not_ad
         write_again(pipe, ended, 0.0)
         pipe.zadd(keys.SCHEDULED_JOBS, {index_member(ended): 0})
         pipe.execute()
-    Schedule(client, Policy()).forget(Queue.of(Lane.GENERATE, MODEL), job.id, 0.0)
+    Schedule(client, Policy()).forget(schedule.Queue.of(Lane.GENERATE, MODEL), job.id, 0.0)
     client.zrem(keys.SCHEDULED_JOBS, index_member(job))
     assert store.claim_next([Lane.GENERATE], MODEL, "w1", LONG) is None
     assert store.reindex() == 1
@@ -230,5 +241,5 @@ def test_a_commit_puts_a_job_into_queues_that_an_older_version_did_not_write(cli
         assert lease
         store.commit_chunk(lease, chunk_of(store.get(job.id), index), "f1")
         if index == 2:
-            Schedule(client, Policy()).forget(Queue.of(Lane.REFINE, MODEL), job.id, 0.0)
+            Schedule(client, Policy()).forget(schedule.Queue.of(Lane.REFINE, MODEL), job.id, 0.0)
     assert store.next_ready(Lane.REFINE, MODEL) == job.id

@@ -22,6 +22,7 @@ from core.service.testing.registries import FakeUploadStore, FakeWorkerRegistry
 from core.service.testing.storage import FakeStorage
 from tests.helpers.delivery_contract import DeliveryContract
 from tests.helpers.jobs import job_spec
+from tests.helpers.schedule_contract import Queue, ScheduleContract
 from tests.helpers.store_contract import SHORT, StoreContract, StorePorts, worker
 
 
@@ -181,3 +182,13 @@ def test_objects_are_given_in_pieces_and_looked_up() -> None:
     assert storage.look_up("uploads/a") == StoredObject(2500, "video/mp4")
     with pytest.raises(ObjectNotFound):
         storage.look_up("uploads/b")
+
+
+@pytest.fixture
+def queue() -> Queue:
+    clock = FakeClock()
+    return Queue(FakeJobStore(clock), clock)
+
+
+class TestFakeSchedule(ScheduleContract):
+    """Who is next, in memory."""
