@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from types import FrameType
 from typing import cast
 
@@ -23,8 +24,8 @@ from api.access.request_limits import LimitedRequests, RequestLimits
 from api.access.scopes import enough_scope
 from api.access.unchanged import UnchangedJobs
 from api.backends.looks import Looks
-from api.backends.ports import Ports, real_ports
-from api.backends.readiness import Probes, health_of
+from api.backends.ports import Ports, counts_of, real_ports
+from api.backends.readiness import Probe, Probes, health_of
 from api.events.sse import Streams, StreamTiming, event_stream_limit
 from api.http import openapi, problems
 from api.http.client_limits import raise_open_file_limit, reserved_open_files
@@ -32,15 +33,18 @@ from api.http.control_characters import NoControlCharacters
 from api.http.cross_origin import CrossOrigin
 from api.http.hosts import AllowedHosts
 from api.http.long_responses import LongResponses
+from api.http.measured import Measured
 from api.http.methods import HeadAndOptions
 from api.http.parameters import known_parameters
 from api.http.proxies import TrustedProxies
 from api.http.request_errors import ErrorBoundary
 from api.http.request_ids import RequestIds
+from api.http.traced import Traced
 from api.media.delivery import MediaStreams
 from api.media.playlist_waits import PlaylistWaits
 from api.media.spritesheets import Spritesheets
 from api.media.thumbnails import Thumbnails
+from api.metrics import ApiMetrics
 from api.openai import documents
 from api.openai.bodies import LargeBodies
 from api.openai.errors import OpenAiErrors
@@ -57,6 +61,7 @@ from api.routes import (
     keys,
     links,
     media,
+    metrics,
     models,
     openai_models,
     openai_videos,
@@ -75,7 +80,7 @@ def _all_routes() -> APIRouter:
     routes = APIRouter(dependencies=checks, generate_unique_id_function=openapi.operation_id)
     of_jobs = (create, batch, jobs, steering, continuing, branch, links, webhooks)
     others = (uploads, media, events, models, keys, openai_videos, openai_models)
-    for module in (*of_jobs, *others, health, home, docs, problems_page):
+    for module in (*of_jobs, *others, health, metrics, home, docs, problems_page):
         routes.include_router(module.router)
     return routes
 
@@ -113,11 +118,18 @@ def create_app(
     app.state.thumbnails = Thumbnails(ports.storage)
     app.state.large_bodies = LargeBodies()
     app.state.playlist_waits = PlaylistWaits(settings)
+    app.state.service_counts = Probe(partial(counts_of, ports))
+    app.state.metrics = _metrics_of(app)
     app.router.routes.extend(ROUTES.routes)
     problems.install(app)
     openapi.install(app, documents.complete)
     _add_middleware(app, settings)
     return app
+
+
+def _metrics_of(app: FastAPI) -> ApiMetrics:
+    streams, media_streams = cast(Streams, app.state.streams), cast(MediaStreams, app.state.media_streams)
+    return ApiMetrics(lambda: streams.limit.in_use, lambda: media_streams.in_use)
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
@@ -134,6 +146,8 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(OpenAiErrors)
     app.add_middleware(TrustedProxies, networks=networks_of(settings.trusted_proxies))
     app.add_middleware(RequestIds)
+    app.add_middleware(Traced)
+    app.add_middleware(Measured, metrics=app.state.metrics)
     app.add_middleware(LongResponses)
 
 

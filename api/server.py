@@ -27,12 +27,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from api.app import create_app, settings_of_environment
 from api.binding import check_binding
-from api.http.access_log import WithoutTokens
+from api.http.access_log import WithoutQueries
 from api.http.problems import HeadersTooLarge, MalformedHttp, RequestTooSlow, response_of
 from api.http.request_ids import HEADER, request_id_of
 from core.service.domain.errors import LongtakeError, SetupError
-from core.service.request_ids import LOG_SUFFIX, accepted_request_id, put_request_ids_into_log_records
+from core.service.logs import JsonLines, set_up_logs
+from core.service.request_ids import LOG_SUFFIX, accepted_request_id
 from core.service.settings import Settings
+from core.service.tracing import set_up_traces
 
 MAX_HEADER_BYTES = 32 * 1024
 """Request line and headers together; more is answered 431."""
@@ -242,20 +244,21 @@ def config_of(args: argparse.Namespace, settings: Settings) -> uvicorn.Config:
         ws="none",
         proxy_headers=False,
         log_level=settings.log_level.lower(),
-        log_config=_log_config(),
+        log_config=_log_config(settings),
         access_log=args.access_log,
         timeout_keep_alive=round(settings.keep_alive_seconds),
         timeout_graceful_shutdown=args.grace_seconds,
     )
 
 
-def _log_config() -> dict[str, Any]:
-    """uvicorn's own, with request ids, and without tokens of links."""
+def _log_config(settings: Settings) -> dict[str, Any]:
+    """uvicorn's own, with request ids or as JSON, and without queries."""
     config = deepcopy(LOGGING_CONFIG)
-    config["filters"] = {"tokens": {"()": WithoutTokens}}
-    config["handlers"]["access"]["filters"] = ["tokens"]
-    for formatter in config["formatters"].values():
-        formatter["fmt"] += LOG_SUFFIX
+    config["filters"] = {"queries": {"()": WithoutQueries}}
+    config["handlers"]["access"]["filters"] = ["queries"]
+    for name, formatter in config["formatters"].items():
+        as_text = {**formatter, "fmt": formatter["fmt"] + LOG_SUFFIX}
+        config["formatters"][name] = {"()": JsonLines} if settings.log_format == "json" else as_text
     return config
 
 
@@ -278,9 +281,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_binding(args.host, settings)
     except SetupError as error:
         raise SystemExit(error.with_fix) from error
-    put_request_ids_into_log_records()
-    logging.basicConfig(level=settings.log_level, format=f"%(levelname)s:     %(name)s: %(message)s{LOG_SUFFIX}")
-    uvicorn.Server(config_of(args, settings)).run()
+    set_up_logs(settings, f"%(levelname)s:     %(name)s: %(message)s{LOG_SUFFIX}")
+    stop_traces = set_up_traces("longtake-api")
+    try:
+        uvicorn.Server(config_of(args, settings)).run()
+    finally:
+        stop_traces()
 
 
 if __name__ == "__main__":

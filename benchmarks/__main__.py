@@ -2,10 +2,11 @@
 
 `http`: requests per second of the API, also `--against` another checkout. `media`: what it streams to players.
 `keys`: what the check of an API key costs. `streams`: the cost of 2,000 event streams.
-`endless`: a job without an end, to 3,000 frames.
+`endless`: a job without an end, to 3,000 frames. `scale`: 10,000 queued and 200 running jobs, 32 workers.
 `chunks`: chunks of `sprites` as shipped, also `--against` another checkout.
 `steps`: one guidance step of the reference, default and compiled network.
 `approximations`: speed and error of the optional ones. `refinement`: both schedules at several video lengths.
+`scheduling`: who is next, in a seeded simulator; `scheduling-served`: the same on the fake engine and `sprites`.
 `service`: jobs on an embedded stack; the overhead of a long one also `--against` another checkout.
 For GPUs: `python -m benchmarks.cuda`.
 
@@ -28,12 +29,17 @@ from rich.table import Table
 
 from benchmarks import endless, footprint, http, jobs, keys, machine, media, streams
 from benchmarks.figures import Figure, Report
+from benchmarks.scale import measure as scale
+from benchmarks.scheduling import served, simulation
 from cli.processes.stack import StackOptions, running_stack
 from cli.processes.stop_signal import Stopped, StopSignal
 from client import Longtake
 from core.service.domain.errors import LongtakeError
 
-GROUPS = ("service", "http", "keys", "media", "streams", "endless", "chunks", "steps", "approximations", "refinement")
+GROUPS = (
+    *("service", "http", "keys", "media", "streams", "endless", "scale", "scheduling", "scheduling-served"),
+    *("chunks", "steps", "approximations", "refinement"),
+)
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -96,6 +102,15 @@ def measure_all(args: argparse.Namespace, stop: StopSignal, console: Console) ->
     if "endless" in groups:
         with stop.interruptible():
             figures += endless.measure(say)
+    if "scale" in groups:
+        with stop.interruptible():
+            figures += scale.measure(say)
+    if "scheduling" in groups:
+        with stop.interruptible():
+            figures += simulation.measure(say)
+    if "scheduling-served" in groups:
+        with stop.interruptible():
+            figures += served.measure(say)
     with stop.interruptible():
         # Imported here: torch's threads would share the cores with the service while that is measured.
         if "chunks" in groups:

@@ -126,7 +126,11 @@ class Api:
 
     child: Child
     port: int
-    redis_url: str
+    settings: Settings
+
+    @property
+    def redis_url(self) -> str:
+        return self.settings.redis_url
 
     @property
     def url(self) -> str:
@@ -148,7 +152,7 @@ def api_process(folder: Path, tree: Path = REPOSITORY, admin_key: SecretStr | No
         child = Child("the API", command, environment, folder / "api.log")
         try:
             wait_for_answer(port, child)
-            yield Api(child, port, redis_server.url(0))
+            yield Api(child, port, settings)
         finally:
             stop_all([child], 10)
 

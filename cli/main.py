@@ -28,7 +28,9 @@ from cli.commands import (
     keys,
     list_jobs,
     models,
+    pause,
     pull,
+    resume,
     retry,
     steer,
     submit,
@@ -41,7 +43,7 @@ from core.service.domain.errors import ConversionError, LongtakeError
 
 COMMANDS = (
     *(demo, up, submit, watch, list_jobs, get, download, steer, extend, branch, retry, cancel, delete, keys),
-    *(models, worker, pull, convert, train, evaluate, gc, health, completion),
+    *(models, worker, pause, resume, pull, convert, train, evaluate, gc, health, completion),
 )
 DELEGATING = (train, evaluate)
 """Commands that pass all arguments on to a program of core.model, --help included."""

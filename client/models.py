@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from client.options import PriorityName
 from core.service.domain.schema import Job
 
 
@@ -85,7 +86,8 @@ KeyScope = Literal["read", "jobs", "admin"]
 
 
 class KeyLimits(TypedDict, total=False):
-    """Limits of one key. None: no limit of its own."""
+    """Limits of one key. None: no limit of its own; `max_priority`: normal, or high with the scope admin; `share`:
+    1."""
 
     requests_per_minute: int | None
     unfinished_jobs: int | None
@@ -93,6 +95,8 @@ class KeyLimits(TypedDict, total=False):
     inference_steps: int | None
     frames: int | None
     stored_bytes: int | None
+    max_priority: PriorityName | None
+    share: float | None
 
 
 class Key(Answer):
@@ -101,7 +105,7 @@ class Key(Answer):
     id: str
     name: str
     scope: KeyScope
-    limits: dict[str, int | None]
+    limits: dict[str, int | float | str | None]
     usage: dict[str, int] | None = Field(default=None, description="What it has used of its limits; of one key only.")
     created_at: datetime | None = None
     revoked_at: datetime | None = None

@@ -7,6 +7,9 @@ from typing import Any, Literal, TypedDict
 
 from core.service.domain.schema import WebhookEvent
 
+PriorityName = Literal["low", "normal", "high"]
+"""Which jobs a free worker takes first: those with high."""
+
 
 class TimedText(TypedDict):
     """One entry of `prompts`: what the video shows from a frame on."""
@@ -72,3 +75,4 @@ class JobOptions(TypedDict, total=False):
     webhook_events: Sequence[WebhookEvent]
     webhook_secret: str
     metadata: Mapping[str, str]
+    priority: PriorityName

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from celery import Celery
 
@@ -13,7 +13,7 @@ from worker.background import BackgroundThreads
 from worker.engines import Engines
 from worker.lanes.finalize import Finalizer
 from worker.lanes.generate import ChunkMaker
-from worker.lanes.lane import LaneWorker
+from worker.lanes.lane import LaneWorker, LaneWorkers
 from worker.lanes.refine import ChunkRefiner
 from worker.runtime.services import Activity, Services
 
@@ -30,16 +30,25 @@ def make_engine_app(
     on_device_broken: Callable[[], None],
 ) -> Celery:
     """The Celery app of a process that makes or refines chunks. `on_device_broken` is called after a device fault."""
-    app = queue.make_celery_app(settings)
+    app, model = queue.make_celery_app(settings), engines.model
+    workers = list[LaneWorker]()
     if engines.engine is not None:
-        refines = engines.load_refiner is not None
-        maker = ChunkMaker(
-            services, engines.engine, engines.model, activity, keep_seconds=KEEP_SECONDS, refines_too=refines
-        )
-        _register_lane(app, maker, (queue.TASK_GENERATE_CHUNK,), on_device_broken)
+        lanes = engines.lanes
+        workers.append(ChunkMaker(services, engines.engine, model, activity, keep_seconds=KEEP_SECONDS, lanes=lanes))
     if engines.load_refiner is not None:
-        refiner = ChunkRefiner(services, engines.load_refiner, engines.model, activity)
-        _register_lane(app, refiner, (queue.TASK_REFINE_WINDOW, queue.TASK_REFINE_STEP), on_device_broken)
+        workers.append(ChunkRefiner(services, engines.load_refiner, model, activity))
+    process = LaneWorkers(workers, services, model, activity)
+
+    def work(_job_id: str) -> None:
+        try:
+            process.work()
+        except Exception as error:  # the task's boundary: the job's record has the failure, Celery logs the error
+            if is_device_fault(error):
+                on_device_broken()
+            raise
+
+    for name in (queue.TASK_GENERATE_CHUNK, queue.TASK_REFINE_WINDOW, queue.TASK_REFINE_STEP):
+        app.task(name=name)(work)
     return app
 
 
@@ -65,16 +74,3 @@ def make_cpu_app(settings: Settings, services: Services, threads: BackgroundThre
     app.task(name=queue.TASK_DELIVER_WEBHOOKS)(deliver_webhooks)
     app.task(name=queue.TASK_JANITOR)(janitor)
     return app
-
-
-def _register_lane(app: Celery, worker: LaneWorker, names: Sequence[str], on_device_broken: Callable[[], None]) -> None:
-    def work(_job_id: str) -> None:
-        try:
-            worker.work()
-        except Exception as error:  # the task's boundary: the job's record has the failure, Celery logs the error
-            if is_device_fault(error):
-                on_device_broken()
-            raise
-
-    for name in names:
-        app.task(name=name)(work)

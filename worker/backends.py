@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import redis
 
 from core.service.clock import SystemClock
+from core.service.domain.scheduling import Policy
 from core.service.records.rebuild import RecordRebuilder
 from core.service.redis.client import REQUEST, WORKER, connect
 from core.service.redis.job_store import RedisJobStore
+from core.service.redis.pauses import RedisPauses
 from core.service.redis.queue import CeleryTaskQueue, make_celery_app
 from core.service.redis.speed import RedisSpeeds
 from core.service.redis.upload_store import RedisUploadStore
@@ -37,7 +39,11 @@ def connect_backends(settings: Settings, worker: str, drain: threading.Event) ->
     clock, storage = SystemClock(), S3Storage(settings)
     services = Services(
         store=RedisJobStore(
-            records, clock, retention_seconds=settings.retention_seconds, rebuild=RecordRebuilder(storage)
+            records,
+            clock,
+            retention_seconds=settings.retention_seconds,
+            policy=Policy(settings.ahead_seconds, settings.ageing_seconds),
+            rebuild=RecordRebuilder(storage),
         ),
         storage=storage,
         uploads=RedisUploadStore(records),
@@ -46,6 +52,7 @@ def connect_backends(settings: Settings, worker: str, drain: threading.Event) ->
         settings=settings,
         worker=worker,
         speeds=RedisSpeeds(records),
+        pauses=RedisPauses(records),
         drain=drain,
     )
     return Backends(services, records, connect(settings.redis_url, REQUEST), connect(settings.broker_url, REQUEST))

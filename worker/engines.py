@@ -34,10 +34,15 @@ class Engines:
     load_refiner: Callable[[], RefineEngine] | None = None
     device: str = "cpu"
 
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """The lanes that this process serves."""
+        generate = (Lane.GENERATE,) if self.engine is not None else ()
+        return generate + ((Lane.REFINE,) if self.load_refiner is not None else ())
+
     def queues(self) -> list[str]:
-        """Names of the queues whose tasks this process takes."""
-        generate = [queue_of_lane(Lane.GENERATE, self.model)] if self.engine is not None else []
-        return generate + ([queue_of_lane(Lane.REFINE, self.model)] if self.load_refiner is not None else [])
+        """Names of the queues whose messages wake this process."""
+        return [queue_of_lane(lane, self.model) for lane in self.lanes]
 
 
 def load_engines(

@@ -3,8 +3,8 @@
     python -m worker.process --kind both --model sprites
     python -m worker.process --kind cpu
 
-Kind `both` makes chunks and refines them on one device, in turn; `generate` and `refine` do one of these. Kind `cpu`
-prepares input media, finalizes videos, sends webhooks and runs the janitor.
+Kind `both` makes chunks and refines them on one device, whichever is next; `generate` and `refine` do one of these.
+Kind `cpu` prepares input media, finalizes videos, sends webhooks and runs the janitor.
 """
 
 from __future__ import annotations
@@ -30,17 +30,20 @@ from core.service.clock import SystemClock
 from core.service.domain.device_fault import is_device_fault
 from core.service.domain.errors import LongtakeError, SetupError, StoreError
 from core.service.domain.ports import WorkerStatus
+from core.service.logs import set_up_logs
 from core.service.redis.client import REQUEST
 from core.service.redis.health import check_store
 from core.service.redis.queue import CPU_QUEUE, JANITOR_QUEUE, MEDIA_QUEUE, WEBHOOKS_QUEUE, worker_options
 from core.service.redis.worker_registry import RedisWorkerRegistry
-from core.service.request_ids import LOG_SUFFIX, put_request_ids_into_log_records
+from core.service.request_ids import LOG_SUFFIX
 from core.service.settings import Settings, read_settings
+from core.service.tracing import set_up_traces
 from worker.app import make_cpu_app, make_engine_app
 from worker.backends import connect_backends
 from worker.background import BackgroundThreads
 from worker.engines import Engines, load_engines
 from worker.ensure_weights import install
+from worker.metrics import serve_metrics
 from worker.options import Options, read_options
 from worker.runtime.consumer import BrokerWatch, PatientConsumer
 from worker.runtime.self_probe import ProbeQueue, SelfProbe
@@ -67,9 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error.with_fix}\n")
         return EXIT_SETTINGS
     options = read_options(sys.argv[1:] if arguments is None else arguments, settings)
-    put_request_ids_into_log_records()
-    lines = f"%(asctime)s %(levelname)s %(name)s: %(message)s{LOG_SUFFIX}"
-    logging.basicConfig(level=settings.log_level, stream=sys.stderr, format=lines)
+    set_up_logs(settings, f"%(asctime)s %(levelname)s %(name)s: %(message)s{LOG_SUFFIX}", worker_id=options.name)
     # At level INFO httpx logs every URL in full, and clients' URLs may hold secrets.
     logging.getLogger("httpx").setLevel(max(logging.WARNING, logging.getLogger().level))
     # Celery warns about pickle; only JSON is accepted here.
@@ -108,6 +109,8 @@ class Process:
         signal.signal(signal.SIGINT, self._on_stop_signal)
         with ExitStack() as stack:
             stack.callback(self._board.leave)
+            stack.callback(set_up_traces("longtake-worker", self._options.name))
+            stack.callback(serve_metrics(self._settings, self._options.number))
             self._start_ticker(stack, "status", REPORT_SECONDS, self._supervise)
             engines = self._until_ready()
             if not self._drain.is_set():

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from core.service.domain.ports import WorkerKind
+from core.service.logs import set_up_logs
 from core.service.settings import Settings
 from worker.gpus import available_gpus, choose_gpus
 from worker.maintenance.dead_workers import DeadWorkerCleaner
@@ -39,18 +40,19 @@ STEADY_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class ChildPlan:
-    """How to start one child. `cuda_visible_devices`: None for the supervisor's own."""
+    """How to start one child, the `number`th from 0. `cuda_visible_devices`: None for the supervisor's own."""
 
     label: str
     kind: WorkerKind
     model: str
     slot: str
     cuda_visible_devices: str | None
+    number: int = 0
 
     @property
     def arguments(self) -> tuple[str, ...]:
         model = () if self.kind == "cpu" else ("--model", self.model)
-        return ("--kind", self.kind, *model, "--slot", self.slot)
+        return ("--kind", self.kind, *model, "--slot", self.slot, "--number", str(self.number))
 
     def name(self, pid: int) -> str:
         """The process's name."""
@@ -76,7 +78,8 @@ def plan_children(kind: WorkerKind, model: str, gpus: Sequence[str]) -> list[Chi
     if kind == "cpu":
         return [ChildPlan("cpu", "cpu", model, "0", "")]
     return [
-        ChildPlan(f"{kind} {model} on {f'GPU {gpu}' if gpu else 'CPU'}", kind, model, gpu or "cpu", gpu) for gpu in gpus
+        ChildPlan(f"{kind} {model} on {f'GPU {gpu}' if gpu else 'CPU'}", kind, model, gpu or "cpu", gpu, number)
+        for number, gpu in enumerate(gpus)
     ]
 
 
@@ -184,7 +187,7 @@ def run(*, kind: WorkerKind, model: str, gpus: str) -> int:
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         (supervisor.kill if supervisor.stop.is_set() else supervisor.stop).set()
 
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logs(settings, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         supervisor.run()

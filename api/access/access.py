@@ -18,7 +18,7 @@ from api.access.known_keys import KnownKeys
 from api.access.scopes import check_scope
 from api.http.paths import path_of, prefix_of
 from api.http.problems import note, response_of
-from api.http.protection import scope_of, takes_link_token, tells_operators_more
+from api.http.protection import METRICS, scope_of, takes_link_token, tells_operators_more
 from core.service.domain.api_keys import ADMIN_ID, ApiKey, Scope, digest_of, key_id_of, new_key
 from core.service.domain.errors import KeyRefused, LongtakeError
 from core.service.domain.ports import Clock
@@ -40,6 +40,7 @@ class Access:
         self._keys = keys
         self._clock = clock
         self._admin = admin_of(settings)
+        self._scraper = _scraper_of(settings)
         self._decoy = _key("", Scope.READ, new_key().text)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
@@ -63,6 +64,8 @@ class Access:
             return await self._visitor(_credentials(given), self._admin) if tells_operators_more(path) else NOBODY
         if not given and takes_link_token(method, path) and (token := _link_token(scope["query_string"])):
             return Caller(token=token)
+        if self._scraper is not None and path == METRICS and _is(self._scraper, _credentials(given)):
+            return Caller(key=self._scraper)
         caller = Caller(key=await self._key_of(_credentials(given), self._admin))
         check_scope(caller, needed)
         return caller
@@ -78,7 +81,7 @@ class Access:
 
     async def _key_of(self, text: str, admin: ApiKey) -> ApiKey:
         """The valid key with this text. The same work for every wrong text. Raises KeyRefused."""
-        if hmac.compare_digest(digest_of(text), admin.text_sha256):
+        if _is(admin, text):
             return admin
         key_id = key_id_of(text)
         found = await self._keys.get(key_id) if key_id else None
@@ -91,6 +94,16 @@ class Access:
 def admin_of(settings: Settings) -> ApiKey | None:
     """The operator's own key; None: everybody may everything."""
     return None if settings.admin_key is None else _key(ADMIN_ID, Scope.ADMIN, settings.admin_key.get_secret_value())
+
+
+def _scraper_of(settings: Settings) -> ApiKey | None:
+    """The key of Prometheus; the caller is asked for it at METRICS only."""
+    key = settings.metrics_key
+    return None if key is None else _key("metrics", Scope.ADMIN, key.get_secret_value())
+
+
+def _is(key: ApiKey, text: str) -> bool:
+    return hmac.compare_digest(digest_of(text), key.text_sha256)
 
 
 def _key(key_id: str, scope: Scope, text: str) -> ApiKey:

@@ -8,6 +8,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from core.service.domain.api_keys import ApiKey, Scope
+from core.service.domain.priority import Priority
 from core.service.domain.schema import JobRecord
 from core.service.domain.uploads import Upload
 
@@ -29,6 +30,16 @@ class Caller:
     def owner(self) -> str | None:
         """`owner` of what the caller creates."""
         return None if self.key is None else self.key.id
+
+    @property
+    def max_priority(self) -> Priority:
+        """The highest priority of what the caller creates."""
+        return Priority.HIGH if self.key is None else self.key.max_priority
+
+    @property
+    def share(self) -> float:
+        """`share` of what the caller creates."""
+        return 1.0 if self.key is None else self.key.share
 
     @property
     def sees_all(self) -> bool:

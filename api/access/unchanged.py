@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import cast
 
 from starlette.requests import Request
@@ -33,6 +34,16 @@ def job_etag(caller: Caller, base_url: PublicUrls, include: str | None, mark: st
     return etag_of(f"{api_version()} {caller.owner} {base_url} {include} {mark}")
 
 
+@dataclass(frozen=True)
+class _Route:
+    """What api/http/measured.py reads of a route."""
+
+    path: str
+
+
+_JOB = _Route("/jobs/{job_id}")
+
+
 class UnchangedJobs:
     """ASGI middleware, the innermost: what it does not answer is routed."""
 
@@ -41,6 +52,8 @@ class UnchangedJobs:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         etag = await _unchanged(scope) if scope["type"] == "http" and scope["method"] == "GET" else None
+        if etag is not None:
+            scope["route"] = _JOB
         await (self._app if etag is None else not_modified(etag))(scope, receive, send)
 
 

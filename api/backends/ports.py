@@ -12,6 +12,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from api.backends.readiness import Health
+from api.metrics import ServiceCounts
 from core.service.admission.catalog import Catalog
 from core.service.domain.ports import (
     ApiKeys,
@@ -129,6 +130,12 @@ def _enhancer(settings: Settings) -> PromptEnhancer | None:
     return ChatEndpoint(
         settings.prompt_enhancer_url, settings.prompt_enhancer_model, key.get_secret_value() if key else None
     )
+
+
+def counts_of(ports: Ports) -> ServiceCounts:
+    """For the metrics. Raises StoreError."""
+    jobs, workers = ports.store.counts(ports.catalog.names()), ports.workers.all()
+    return ServiceCounts(jobs, workers, ports.clock.now())
 
 
 def ports_of(request: Request) -> Ports:

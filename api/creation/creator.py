@@ -144,9 +144,15 @@ class Creator:
         settings = self._limits.settings(self._settings, most)
         check_configured(wanted.request, ports.enhancer)
         check = ReferenceCheck(ports.uploads, ports.storage, ports.clock, settings, resolve, self._caller.owns)
-        admitted = admit(wanted.request, ports.catalog, settings, random_seed, check, resolve, most)
+        request = self._with_priority(wanted.request)
+        admitted = admit(request, ports.catalog, settings, random_seed, check, resolve, most)
         self._limits.check_spec(admitted.spec)
         return admitted
+
+    def _with_priority(self, request: JobRequest) -> JobRequest:
+        if "priority" in request.model_fields_set:
+            return request
+        return request.model_copy(update={"priority": self._limits.priority(request.priority)})
 
     async def _enhanced(self, begun: _Begun | Created | LongtakeError) -> _Begun | Created | LongtakeError:
         enhancer = self._ports.enhancer
@@ -185,7 +191,8 @@ class Creator:
             discard_upload(upload.id, self._ports)
 
     def _queued(self, job_id: str, admitted: Admitted, wanted: Wanted) -> JobRecord:
-        return queued_record(job_id, admitted, self._ports.clock.now(), wanted.fingerprint, self._caller.owner)
+        now, caller = self._ports.clock.now(), self._caller
+        return queued_record(job_id, admitted, now, wanted.fingerprint, caller.owner, caller.share)
 
     def _stored(self, wanted: Wanted, queued: JobRecord) -> Created:
         ports = self._ports

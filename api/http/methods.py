@@ -57,11 +57,14 @@ class HeadAndOptions:
         await Response(status_code=204, headers={"Allow": ", ".join(allowed)})(scope, receive, send)
 
     async def _head(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = {**scope, "method": "GET"}
+
         async def send_headers(message: Message) -> None:
+            scope.update({key: request[key] for key in ("route",) if key in request})  # for those outside
             await send(message)
             if message["type"] == "http.response.start":
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 raise _HeadersSent
 
         with suppress(_HeadersSent):
-            await self._app({**scope, "method": "GET"}, receive, send_headers)
+            await self._app(request, receive, send_headers)

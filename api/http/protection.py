@@ -1,8 +1,8 @@
 """Which requests need an API key, and of which scope. Paths are as routes declare them, or as clients send them: a
 parameter may be anything but a slash.
 
-Open is only what is named here. What begins like a path of keys is one, whatever follows: a path that the router reads
-in another way is refused rather than allowed."""
+Open is only what is named here. What begins like a path of operators is one, whatever follows: a path that the router
+reads in another way is refused rather than allowed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import re
 
 from core.service.domain.api_keys import Scope
 
+METRICS = "/metrics"
 _OPEN = re.compile(r"/|/favicon\.ico|/healthz|/readyz|/docs|/docs/[^/]+|/openapi\.json|/problems/[^/]+")
-_OF_KEYS = "/keys"
+_OF_OPERATORS = ("/keys", METRICS)
 _LINKED = re.compile(r"/jobs/[^/]+/(?:video|video\.mp4|playlist\.m3u8|thumbnail\.jpg|events|chunks|chunks/[^/]+\.mp4)")
 _READS = frozenset({"GET", "HEAD"})
 
@@ -20,7 +21,7 @@ def scope_of(method: str, path: str) -> Scope | None:
     """The scope that a request needs where keys are used; None: it needs no key."""
     if method == "OPTIONS" or (method in _READS and _OPEN.fullmatch(path)):
         return None
-    if path.startswith(_OF_KEYS):
+    if path.startswith(_OF_OPERATORS):
         return Scope.ADMIN
     return Scope.READ if method in _READS else Scope.JOBS
 

@@ -35,7 +35,7 @@ def video_of(record: JobRecord, live: LiveStatus, catalog: Catalog) -> Video:
         status=_STATUS[record.status],
         model=spec.model,
         prompt=spec.prompt,
-        progress=percent_of(record, progress_of(record, live.steps, live.queue_position)),
+        progress=percent_of(record, progress_of(record, live)),
         seconds=f"{seconds_of(num_frames, spec.fps):g}",
         size=_size(record, catalog),
         created_at=int(record.created_at.timestamp()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -20,7 +21,7 @@ from api.http.openapi import BATCH_BODY, may_fail
 from api.http.paths import prefix_of
 from api.http.problems import BodyTooLarge, Problem, note, problem_of
 from api.http.responses import MAX_BODY_BYTES, LargeJsonBody
-from api.routes.answers import json_answer, progress_now
+from api.routes.answers import SpeedsOf, json_answer, progress_now
 from api.routes.create import CreatorDep
 from core.service.admission.request_body import parse_body, parse_request
 from core.service.domain.errors import LongtakeError
@@ -93,7 +94,7 @@ async def submit_batch(
     created = dict(zip(wanted, await creator.create_all([*wanted.values()]), strict=True))
     refused = {index: each.parsed for index, each in enumerate(sent) if isinstance(each.parsed, LongtakeError)}
     outcomes = [(created | refused)[index] for index in range(len(sent))]
-    return await run_in_threadpool(_answer, outcomes, request, base_url)
+    return await run_in_threadpool(_answer, outcomes, request, base_url, cache(ports.speeds.of))
 
 
 def _parsed(body: object) -> JobRequest | LongtakeError:
@@ -111,14 +112,18 @@ def _check_size(body: object) -> None:
         raise BodyTooLarge(f"the request has more than {MAX_BODY_BYTES} bytes", fix="send a smaller one")
 
 
-def _answer(outcomes: list[Created | LongtakeError], request: Request, base_url: PublicUrls) -> Response:
-    results = [_result(outcome, request, base_url) for outcome in outcomes]
+def _answer(
+    outcomes: list[Created | LongtakeError], request: Request, base_url: PublicUrls, speeds_of: SpeedsOf
+) -> Response:
+    results = [_result(outcome, request, base_url, speeds_of) for outcome in outcomes]
     return json_answer(BatchResults(results=results).model_dump_json(), 200, {})
 
 
-def _result(outcome: Created | LongtakeError, request: Request, base_url: PublicUrls) -> BatchResult:
+def _result(
+    outcome: Created | LongtakeError, request: Request, base_url: PublicUrls, speeds_of: SpeedsOf
+) -> BatchResult:
     if isinstance(outcome, Created):
-        job = job_summary(outcome.record, progress_now(outcome.record, outcome.live), base_url)
+        job = job_summary(outcome.record, progress_now(speeds_of, outcome.record, outcome.live), base_url)
         return BatchResult(status=202 if outcome.is_new else 200, job=job)
     note(request, outcome)
     problem = problem_of(outcome, prefix_of(request.scope))

@@ -65,10 +65,13 @@ def branch(
     source = ports.store.get(job_id)
     limits, shared = OwnerLimits.of(caller, caller.owner, ports), wanted.from_chunk * CHUNK_FRAMES
     lowered = limits.settings(settings, limits.most_frames(shared))
-    admitted = admit_branch(wanted, source, ports.catalog, lowered, hosts)
+    priority = wanted.priority or limits.priority(source.spec.priority)
+    named = wanted.model_copy(update={"priority": priority})
+    admitted = admit_branch(named, source, ports.catalog, lowered, hosts)
     limits.check_spec(admitted.spec, shared)
     check_room(ports.store, settings)
-    queued = queued_record(new_job_id(), admitted, ports.clock.now(), fingerprint_of(body), caller.owner)
+    now, fingerprint = ports.clock.now(), fingerprint_of(body)
+    queued = queued_record(new_job_id(), admitted, now, fingerprint, caller.owner, caller.share)
     shares = BranchSource(job_id=job_id, from_chunk=wanted.from_chunk)
     again = {"prepare_again": needs_media_again(source), "followed_sha256": source.input_sha256}
     branched = queued.model_copy(update={"branched_from": shares, **again})

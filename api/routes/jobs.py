@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -17,11 +18,11 @@ from api.backends.ports import Ports, PortsDep
 from api.http.openapi import may_fail
 from api.http.responses import conditional, has_etag, not_modified
 from api.media.presigned import with_presigned_urls
-from api.routes.answers import json_answer, progress_now, shown
+from api.routes.answers import json_answer, progress_now, shown, work_seconds
 from core.service.domain.errors import ScopeMissing
 from core.service.domain.link_tokens import with_token
 from core.service.domain.schema import Chunk, ChunkList, Job, JobList, JobRecord, JobStatus, JobSummary, Lane
-from core.service.domain.views import PublicUrls, chunk_views, job_json, job_summary, job_url
+from core.service.domain.views import PublicUrls, chunk_views, job_json, job_summary, job_url, progress_of
 from core.service.records.manifest_writer import write_manifest
 from core.service.records.tombstones import delete_job
 
@@ -54,7 +55,8 @@ def list_jobs(
     """One page of the key's jobs, without their chunks. `next_cursor` leads to the next page, as does
     `Link: rel="next"`."""
     page = ports.store.list(owner=_listed_owner(caller, owner), status=status, limit=limit, cursor=cursor or None)
-    progress = [progress_now(*found) for found in zip(page.jobs, ports.store.live_statuses(page.jobs), strict=True)]
+    live, speeds_of = ports.store.live_statuses(page.jobs), cache(ports.speeds.of)
+    progress = [progress_now(speeds_of, record, its) for record, its in zip(page.jobs, live, strict=True)]
     jobs = [job_summary(record, its, base_url) for record, its in zip(page.jobs, progress, strict=True)]
     headers = dict[str, str]()
     if page.next_cursor:
@@ -81,11 +83,14 @@ async def read_job(
 ) -> Response:
     """The job. Polling with `If-None-Match` is cheap, however long the video is. GET /jobs/{id}/chunks has its chunks,
     and `include=chunks` adds the newest 1,000 here."""
-    seen = own or await looks.look(job_id)
-    headers = {"Cache-Control": "no-cache", "ETag": job_etag(caller, base_url, include, seen.mark)}
+    seen, work, mark = own or await looks.look(job_id), None, ""
+    if seen.record.status is JobStatus.QUEUED:
+        work = await run_in_threadpool(work_seconds, ports.speeds.of, seen.record, seen.live)
+        mark = "" if work is None else f" {work:.2g}"  # the mark of the store does not change with the speed of chunks
+    headers = {"Cache-Control": "no-cache", "ETag": job_etag(caller, base_url, include, seen.mark + mark)}
     if has_etag(request, headers["ETag"]):
         return not_modified(headers["ETag"])
-    body = job_summary(seen.record, progress_now(seen.record, seen.live), base_url).model_dump_json()
+    body = job_summary(seen.record, progress_of(seen.record, seen.live, work), base_url).model_dump_json()
     if include is not None:
         body = job_json(body, await run_in_threadpool(_newest_chunks, ports, seen.record, base_url))
     return json_answer(body, 200, headers)

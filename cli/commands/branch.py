@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from cli.commands.priorities import PRIORITIES
+
 NAME = "branch"
 SUMMARY = "begin a new job with the chunks of another one"
 DESCRIPTION = """\
@@ -23,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", help="what the video shows from there on, in plain English")
     parser.add_argument("--seed", type=int, help="another seed from there on")
     parser.add_argument("--frames", type=int, help="length of the whole video")
+    parser.add_argument("--priority", choices=PRIORITIES, help="by default that of the source")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from cli.output.queued import print_queued
 
     with job_of(args) as job:
-        branch = job.branch(args.from_chunk, prompt=args.prompt, seed=args.seed, num_frames=args.frames)
+        changes = {"prompt": args.prompt, "seed": args.seed, "num_frames": args.frames, "priority": args.priority}
+        branch = job.branch(args.from_chunk, **changes)
         print_queued(branch.data, as_json=args.json)
     return 0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
+
+from cli.commands.priorities import PRIORITIES
 
 if TYPE_CHECKING:
     from client import Key, KeyLimits, NewKey
@@ -22,6 +25,7 @@ examples:
   longtake keys create "dashboard" --scope read
   longtake keys list
   longtake keys limits key_k3mq5w7zr2ay4n6c --frames-per-day 200000 --unfinished-jobs none
+  longtake keys limits key_k3mq5w7zr2ay4n6c --max-priority high --share 2
   longtake keys rotate key_k3mq5w7zr2ay4n6c --grace-seconds 3600
   longtake keys revoke key_k3mq5w7zr2ay4n6c
 """
@@ -33,6 +37,9 @@ LIMITS = {
     "frames": "length of a video in frames",
     "stored_bytes": "bytes of all its videos and uploads",
 }
+"""Whole numbers."""
+SCHEDULING = ("max_priority", "share")
+"""Limits that say when its jobs are made."""
 NO_LIMIT = "none"
 
 
@@ -76,6 +83,21 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     )
     for name, summary in LIMITS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=_limit, metavar="N", help=summary)
+    scheduling = parser.add_argument_group(
+        "scheduling", f"whose jobs a free worker takes first; {NO_LIMIT} brings back the default"
+    )
+    scheduling.add_argument(
+        "--max-priority",
+        choices=(*PRIORITIES, NO_LIMIT),
+        help="highest priority of its jobs (default: normal; high with the scope admin)",
+    )
+    scheduling.add_argument(
+        "--share",
+        type=_share,
+        metavar="X",
+        help="its weight while several keys have work, 0.01 to 100: with 2 it gets twice the worker time of a key with"
+        " 1 (default: 1)",
+    )
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -91,9 +113,21 @@ def _limit(text: str) -> int | str:
     return text if text == NO_LIMIT else int(text)
 
 
+def _share(text: str) -> float | str:
+    if text == NO_LIMIT:
+        return text
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0.01 <= share <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number from 0.01 to 100 nor {NO_LIMIT!r}")
+    return share
+
+
 def limits_of(args: argparse.Namespace) -> KeyLimits:
     """The limits that are given; None removes one."""
-    given = {name: getattr(args, name) for name in LIMITS if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in (*LIMITS, *SCHEDULING) if getattr(args, name) is not None}
     return cast("KeyLimits", {name: None if value == NO_LIMIT else value for name, value in given.items()})
 
 
@@ -170,8 +204,9 @@ def _limits(args: argparse.Namespace) -> int:
 def limit_lines(key: Key) -> list[str]:
     """Each limit, and what is used of it."""
     used = {f"{name} used": value for name, value in (key.usage or {}).items()}
-    rows = {**{name: key.limits.get(name) for name in LIMITS}, **used}
-    return [f"{name:<22} {'no limit' if value is None else value}" for name, value in rows.items()]
+    defaults = {"max_priority": "high" if key.scope == "admin" else "normal", "share": 1}
+    rows = {**{name: key.limits.get(name) for name in (*LIMITS, *SCHEDULING)}, **used}
+    return [f"{name:<22} {defaults.get(name, 'no limit') if value is None else value}" for name, value in rows.items()]
 
 
 def _revoke(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from cli.commands.input_files import reference_of
+from cli.commands.priorities import PRIORITIES
 
 if TYPE_CHECKING:
     from client import Longtake
@@ -25,6 +26,7 @@ examples:
   longtake submit "a red circle moving left over a plain background" --video out/clip.mp4 --watch
   longtake submit "a red circle moving left over a striped background" --endless
   longtake submit "a blue circle" --model sprites-zero --control canny=clip.mp4 --watch
+  longtake submit "a blue circle" --priority low
   longtake submit "make it blue" --model sprites-edit --video clip.mp4 --watch
 """
 
@@ -85,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metadata", action="append", metavar="KEY=VALUE", help="returned with the job; may be repeated"
     )
+    parser.add_argument("--priority", choices=PRIORITIES, help="which jobs are made first (default: normal)")
     add_api_arguments(parser)
     add_json_argument(parser)
     parser.add_argument("--watch", action="store_true", help="follow the job until it ends, as `longtake watch` does")
@@ -118,6 +121,7 @@ REQUEST_FIELDS = (
     "webhook_url",
     "webhook_events",
     "webhook_secret",
+    "priority",
 )
 
 

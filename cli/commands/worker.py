@@ -7,8 +7,8 @@ import argparse
 NAME = "worker"
 SUMMARY = "run workers: one generation process per GPU, or a CPU worker"
 DESCRIPTION = """\
-Starts worker processes and restarts those that end. A worker of kind `both` generates and refines in turn; with one GPU
-for `generate` and another for `refine`, both run at the same time. Each process sees exactly one GPU
+Starts worker processes and restarts those that end. A worker of kind `both` generates and refines, whichever is next;
+with one GPU for `generate` and another for `refine`, both run at the same time. Each process sees exactly one GPU
 (CUDA_VISIBLE_DEVICES). SIGTERM or Ctrl-C stops all of them in order: the chunk being made is released, and another
 worker makes it. Addresses of Redis and S3 come from LONGTAKE_ variables."""
 EXAMPLES = """\

@@ -102,7 +102,10 @@ def _step(progress: Progress) -> str:
     if progress.preparing:
         return "preparing"
     if progress.queue_position is not None:
-        return f"place {progress.queue_position} in the queue"
+        starts = progress.starts_in_seconds
+        return f"place {progress.queue_position} in the queue" + (
+            "" if starts is None else f", starts in {starts:.0f} s"
+        )
     if progress.steps:
         return f"step {progress.step}/{progress.steps}"
     return "all chunks are made" if progress.chunks_done == progress.chunks_total else "between two chunks"

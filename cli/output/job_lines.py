@@ -15,6 +15,7 @@ def job_lines(job: JobSummary) -> list[str]:
         f"status    {STATUS_WORDS[job.status]}",
         f"prompt    {job.request.prompt}",
         f"made by   {job.request.model}, seed {job.request.seed}",
+        f"priority  {job.request.priority}",
         f"progress  {_progress(job)}",
         f"created   {job.created_at:%Y-%m-%d %H:%M:%S} UTC",
     ]

@@ -172,17 +172,26 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
+def ports_after_the_cpu_worker(settings: Settings) -> dict[str, str]:
+    """Where workers beside the CPU worker, which is one process, serve metrics."""
+    port = settings.worker_metrics_port
+    return {"LONGTAKE_WORKER_METRICS_PORT": str(port + 1)} if 0 < port < 65535 else {}
+
+
 def start_children(stack: Stack, options: StackOptions, port: int) -> None:
     """Start API and workers with the commands that docker-compose uses, too."""
     environment = {**os.environ, **settings_environment(stack.settings), "PYTHONUNBUFFERED": "1"}
     serve = ["api.server", "--host", options.host, "--port", str(port), "--grace-seconds", "3"]
     work = ["cli.main", "worker", "--model", stack.settings.default_model]
     commands = {
-        "API": serve,
-        "CPU worker": ["cli.main", "worker", "--kind", "cpu"],
-        "generation worker": [*work, "--kind", "both", "--gpus", options.gpus],
+        "API": (serve, environment),
+        "CPU worker": (["cli.main", "worker", "--kind", "cpu"], environment),
+        "generation worker": (
+            [*work, "--kind", "both", "--gpus", options.gpus],
+            {**environment, **ports_after_the_cpu_worker(stack.settings)},
+        ),
     }
-    for name, arguments in commands.items():
+    for name, (arguments, environment) in commands.items():
         log = stack.data_dir / "logs" / f"{name.lower().replace(' ', '_')}.log"
         stack.children.append(Child(f"the {name}", [sys.executable, "-m", *arguments], environment, log))
 

@@ -11,6 +11,7 @@ import httpx
 
 from client.calls.call import TIMEOUT_SECONDS, Call, given, nothing, reads
 from client.models import BatchResult, BatchResults
+from client.options import PriorityName
 from client.responses import read_model
 from core.service.domain.schema import ChangedJob, ChunkList, Job, JobList, JobPlan, JobRequest, JobStatus, Variant
 
@@ -120,10 +121,15 @@ def events(job_id: str, after: str, silence_seconds: float) -> Call[None]:
 
 
 def steer(
-    job_id: str, prompt: str | None, from_frame: int | None, metadata: Mapping[str, str] | None, num_frames: NewLength
+    job_id: str,
+    prompt: str | None,
+    from_frame: int | None,
+    metadata: Mapping[str, str] | None,
+    num_frames: NewLength,
+    priority: PriorityName | None,
 ) -> Call[ChangedJob]:
     """Repeating a change changes nothing."""
-    body = given(prompt=prompt, from_frame=from_frame, metadata=metadata)
+    body = given(prompt=prompt, from_frame=from_frame, metadata=metadata, priority=priority)
     if num_frames != UNCHANGED:
         body["num_frames"] = num_frames
     return Call("PATCH", f"/jobs/{job_id}", reads(ChangedJob), {"json": body}, is_repeatable=True)

@@ -12,11 +12,12 @@ import core.service.domain.schema as schema
 from client.attributes import JobAttributes
 from client.calls import jobs as calls
 from client.calls import webhooks
-from client.calls.call import Call
+from client.calls.call import Call, given
 from client.calls.jobs import EVENT_SILENCE_SECONDS, UNCHANGED, ChunkInclude, NewLength, Seen
 from client.errors import ClientError, WaitTimeout
 from client.files import OnBytes, ignore_bytes
 from client.following import MIN_SILENCE_SECONDS, SILENCE_SECONDS, Following
+from client.options import PriorityName
 from client.sse import ServerEvent, parse_events
 from client.sync.connection import Connection
 from core.service.domain.schema import ChangedJob, Chunk, ChunkList, Variant, WebhookDelivery, WebhookDeliveryList
@@ -111,10 +112,11 @@ class Job(JobAttributes):
         from_frame: int | None = None,
         metadata: Mapping[str, str] | None = None,
         num_frames: NewLength = UNCHANGED,
+        priority: PriorityName | None = None,
     ) -> ChangedJob:
-        """A new prompt, from `acts_from_frame` of the answer on, and new metadata, for a job that has not ended.
-        `num_frames`: another length; None: without end. Raises Conflict if the job has ended."""
-        return self._connection.send(calls.steer(self.id, prompt, from_frame, metadata, num_frames))
+        """A new prompt, from `acts_from_frame` of the answer on, new metadata, another priority, for a job that has not
+        ended. `num_frames`: another length; None: without end. Raises Conflict if the job has ended."""
+        return self._connection.send(calls.steer(self.id, prompt, from_frame, metadata, num_frames, priority))
 
     def extend(self, num_frames: int, prompt: str | None = None) -> Self:
         """So many more frames for a job that has succeeded or was canceled. `prompt` acts from the first of them.
@@ -128,9 +130,10 @@ class Job(JobAttributes):
         seed: int | None = None,
         num_frames: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        priority: PriorityName | None = None,
     ) -> Job:
         """A new job that shares the chunks before `from_chunk`, and is as this one in what is left out."""
-        changes = {"prompt": prompt, "seed": seed, "num_frames": num_frames, "metadata": metadata}
+        changes = given(prompt=prompt, seed=seed, num_frames=num_frames, metadata=metadata, priority=priority)
         return Job(self._connection, Seen(self._connection.send(calls.branch(self.id, from_chunk, changes))))
 
     def retry(self) -> Self:

@@ -6,9 +6,9 @@ docs/settings.md is generated from this class: `python -m tests.docs`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.service.domain.addresses import base_url, host_names, media_delivery, networks, origins
@@ -64,6 +64,13 @@ class Settings(BaseSettings):
         default=None,
         description="The operator's own API key, 32 characters or more. With it every request needs a key; "
         "`POST /keys` makes those of customers.",
+    )
+    metrics_key: Annotated[
+        Annotated[SecretStr, AfterValidator(long_enough_key)] | None, BeforeValidator(lambda key: key or None)
+    ] = Field(
+        default=None,
+        description="Key of GET /metrics and of nothing else, 32 characters or more; unset: one of the scope `admin`. "
+        "Only with LONGTAKE_ADMIN_KEY.",
     )
     open: bool = Field(
         default=False,
@@ -256,6 +263,13 @@ class Settings(BaseSettings):
     max_name_lookups_per_client: Annotated[int, Field(ge=1)] = Field(
         default=32, description="The same for one client address (IPv6: /64), in the API."
     )
+    ahead_seconds: Annotated[float, Field(ge=0)] = Field(
+        default=20.0,
+        description="A job whose viewers can watch longer than this gives its worker to others; see scheduling.md.",
+    )
+    ageing_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=300.0, description="A job that has waited longer than this goes before some of a better class."
+    )
     lease_ttl_seconds: Annotated[float, Field(gt=0)] = Field(
         default=15.0, description="A worker that does not renew its lease for this long loses its chunk."
     )
@@ -275,7 +289,17 @@ class Settings(BaseSettings):
     torch_compile: bool = Field(
         default=False, description="torch.compile on GPU workers (minutes at start, then faster); ignored on CPUs."
     )
+    worker_metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=0,
+        description="Port of /metrics of a worker process; the next ones of the same `longtake worker` take the ports "
+        "after it. 0: none.",
+    )
+    worker_metrics_host: str = Field(default="127.0.0.1", description="Address on which workers serve /metrics.")
     log_level: Annotated[str, AfterValidator(_log_level)] = Field(default="INFO", description="Of every process.")
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="Of every process; json: one object a line, with the ids of request, job and worker.",
+    )
 
     @field_validator("media_disk_bytes")
     @classmethod

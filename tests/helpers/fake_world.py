@@ -20,6 +20,7 @@ from core.service.settings import Settings
 from core.service.testing.clock import FakeClock
 from core.service.testing.engines import FakeEngine, FakeRefineEngine
 from core.service.testing.job_store import FakeJobStore
+from core.service.testing.pauses import FakePauses
 from core.service.testing.queue import FakeTaskQueue
 from core.service.testing.registries import FakeUploadStore
 from core.service.testing.speed import FakeSpeeds
@@ -60,10 +61,19 @@ class World:
         self.store = FakeJobStore(self.clock)
         self.uploads = FakeUploadStore(self.clock)
         self.speeds = FakeSpeeds()
+        self.pauses = FakePauses()
 
     def services(self, worker: str = "worker-1") -> Services:
         return Services(
-            self.store, self.storage, self.uploads, self.queue, self.clock, self.settings, worker, self.speeds
+            self.store,
+            self.storage,
+            self.uploads,
+            self.queue,
+            self.clock,
+            self.settings,
+            worker,
+            self.speeds,
+            self.pauses,
         )
 
     def maker(

@@ -38,6 +38,7 @@ from core.service.redis import chunk_lists, job_rows, keys, queue
 from core.service.redis.event_log import RedisEventLog
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.outbox import RedisOutbox
+from core.service.redis.pauses import RedisPauses
 from core.service.redis.speed import RedisSpeeds
 from core.service.redis.upload_store import RedisUploadStore
 from core.service.settings import Settings
@@ -67,6 +68,7 @@ from worker.runtime.services import Services
 SIDE = 32
 """Pixels: few, for thousands of chunks are made."""
 MODEL = job_spec().model
+CHUNK_LANES = (Lane.GENERATE, Lane.REFINE)
 LONG_SECONDS = 3600.0
 """Leases never run out by themselves here: the test removes them."""
 HANG_SECONDS = 120.0
@@ -349,7 +351,7 @@ class Worker:
         self._preparer = MediaPreparer(self.services, InputMediaReader(self.services, decode=decode_media))
         ahead = AtOnce if self._generation % 2 else Late
         self._maker = ChunkMaker(
-            self.services, FaultyEngine(self), MODEL, keep_seconds=KEEP_SECONDS, refines_too=True, in_background=ahead
+            self.services, FaultyEngine(self), MODEL, keep_seconds=KEEP_SECONDS, lanes=CHUNK_LANES, in_background=ahead
         )
         self._refiner = ChunkRefiner(self.services, lambda: FaultyRefineEngine(self), MODEL)
 
@@ -430,6 +432,7 @@ class Service:
             self.settings,
             process.name,
             RedisSpeeds(self.redis),
+            RedisPauses(self.redis),
             process.drain,
         )
 

@@ -27,6 +27,7 @@ from core.service.domain.ports import (
     LiveStatus,
     LogPosition,
     Outbox,
+    QueuedJobs,
     Results,
     UploadStore,
     WorkerRegistry,
@@ -336,7 +337,7 @@ class StoreContract:
         job = ports.store.create(queued_job())
         ports.store.release(ports.claim(job), count_attempt=True, rest_seconds=LONG)
         assert ports.store.claim(job.id, Lane.GENERATE, "w1", LONG) is None
-        assert ports.store.claim_next(Lane.GENERATE, job.spec.model, "w1", LONG) is None
+        assert ports.store.claim_next([Lane.GENERATE], job.spec.model, "w1", LONG) is None
         assert not ports.store.lease_alive(job.id, Lane.GENERATE)
 
     # What a job begins with
@@ -468,7 +469,7 @@ class StoreContract:
             ports.store.create(queued_job(number, age_seconds=age))
         ports.make_chunk(queued_job(1), 0)
         model, order = queued_job().spec.model, list[str]()
-        while (lease := ports.store.claim_next(Lane.GENERATE, model, "w1", LONG)) is not None:
+        while (lease := ports.store.claim_next([Lane.GENERATE], model, "w1", LONG)) is not None:
             order.append(lease.job_id)
         assert order == [queued_job(number).id for number in (1, 2, 3)]
 
@@ -480,7 +481,7 @@ class StoreContract:
         ports.store.create(queued_job(4, age_seconds=20, num_frames=32))
         ports.make_chunk(queued_job(4), 0)
         model, order = queued_job().spec.model, list[str]()
-        while (lease := ports.store.claim_next(Lane.GENERATE, model, "w1", LONG)) is not None:
+        while (lease := ports.store.claim_next([Lane.GENERATE], model, "w1", LONG)) is not None:
             order.append(lease.job_id)
         assert order == [queued_job(number).id for number in (4, 2, 1, 3)]
 
@@ -994,7 +995,10 @@ class StoreContract:
         assert ports.store.looks([waiting.id, "job_nowhere", job.id]) == [two[0], None, two[1]]
         assert ports.store.marks([waiting.id, "job_nowhere", job.id]) == [two[0].mark, None, two[1].mark]
         ports.store.request_delete(job.id)
-        assert ports.store.looks([job.id, waiting.id]) == [None, two[0]]
+        gone, still = ports.store.looks([job.id, waiting.id])
+        assert gone is None
+        assert still
+        assert (still.record, still.live.queue_position) == (two[0].record, 1)
         for job_id in (job.id, "job_nowhere"):
             with pytest.raises(JobNotFound):
                 ports.store.look(job_id)
@@ -1090,6 +1094,46 @@ class StoreContract:
         ports.store.fail(queued_job(3).id, ERROR)
         assert [job.id for job in ports.store.active()] == [queued_job(2).id, queued_job(1).id]
         assert ports.store.count_active() == 2
+
+    def test_jobs_are_counted_by_status_queue_and_lane(self, ports: StorePorts) -> None:
+        nothing = ports.store.counts(["idle"])
+        assert not any(nothing.by_status.values())
+        assert (nothing.queued["idle"], nothing.pending_webhooks) == (QueuedJobs(0, None), 0)
+        young, old, begun, failed, fetching = (queued_job(number, age_seconds=10 * number) for number in range(5))
+        failed = failed.model_copy(
+            update={"spec": failed.spec.model_copy(update={**HOOKED, "webhook_events": ("job.failed",)})}
+        )
+        fetching = fetching.model_copy(update={"spec": fetching.spec.model_copy(update=WITH_VIDEO)})
+        for job in (young, old, begun, failed, fetching):
+            ports.store.create(job)
+        ports.claim(begun)
+        ports.store.fail(failed.id, ERROR)
+        counts, model = ports.store.counts(["idle"]), young.spec.model
+        assert {status: count for status, count in counts.by_status.items() if count} == {
+            "queued": 3,
+            "running": 1,
+            "failed": 1,
+        }
+        assert counts.queued[model] == QueuedJobs(3, fetching.created_at)
+        lanes = {lane: count for lane, count in counts.in_lanes.items() if count}
+        assert lanes == {(Lane.GENERATE, model): 3, (Lane.PREPARE, ""): 1}
+        assert counts.pending_webhooks == 1
+
+    def test_a_job_that_went_on_has_waited_since_then(self, ports: StorePorts) -> None:
+        """Although it is listed by its creation, before all younger ones."""
+        days = 86_400
+        went_on = list[JobRecord]()
+        for number in range(1, 7):
+            job = ports.store.create(queued_job(number, age_seconds=9 * days - number))
+            ports.store.fail(job.id, ERROR)
+            went_on.append(ports.store.retry(job.id))
+        model, first = went_on[0].spec.model, went_on[0].earlier[0].next_at
+        assert ports.store.counts([]).queued[model] == QueuedJobs(6, first)
+        for number, age in ((7, 3), (8, 2)):
+            ports.store.create(queued_job(number, age_seconds=age * days))
+        assert ports.store.counts([]).queued[model] == QueuedJobs(8, queued_job(age_seconds=3 * days).created_at)
+        ports.store.create(queued_job(9, age_seconds=10 * days))
+        assert ports.store.counts([]).queued[model] == QueuedJobs(9, queued_job(age_seconds=10 * days).created_at)
 
     def test_an_ended_job_expires_after_its_retention(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())

@@ -463,7 +463,7 @@ class UsageContract:
     def test_nobody_gets_more_than_the_limits_while_what_is_used_is_counted_again(
         self, ports: UsagePorts, limit: str
     ) -> None:
-        key, limits, other = ports.key(), KeyLimits(**{limit: 1000}), KeyLimits(frames=1000)
+        key, limits, other = ports.key(), KeyLimits.model_validate({limit: 1000}), KeyLimits(frames=1000)
         ports.lose_all()
         ended, running = key.create(other), key.create()
         key.store.request_cancel(ended)

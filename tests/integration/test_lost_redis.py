@@ -20,6 +20,7 @@ from core.service.redis.event_log import RedisEventLog
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.outbox import RedisOutbox
 from core.service.settings import Settings
+from core.service.testing.pauses import FakePauses
 from core.service.testing.queue import FakeTaskQueue
 from core.service.testing.registries import FakeUploadStore
 from core.service.testing.speed import FakeSpeeds
@@ -59,6 +60,7 @@ class Place:
             Settings(),
             "cpu-1",
             FakeSpeeds(),
+            FakePauses(),
         )
         self.janitor = Janitor(services, RedisJanitorLock(client))
         self.janitor.run()

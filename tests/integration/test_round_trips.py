@@ -13,6 +13,7 @@ from core.service.domain.schema import JobRecord, Lane, StepProgress
 from core.service.redis.client import connect
 from core.service.redis.job_store import RedisJobStore
 from core.service.settings import Settings
+from core.service.testing.pauses import FakePauses
 from core.service.testing.queue import FakeTaskQueue
 from core.service.testing.registries import FakeUploadStore
 from core.service.testing.speed import FakeSpeeds
@@ -70,7 +71,15 @@ def records_read(client: redis.Redis) -> int:
 def test_a_pass_of_the_janitor_reads_no_job_that_is_well(client: redis.Redis) -> None:
     store = store_of(client)
     services = Services(
-        store, FakeStorage(), FakeUploadStore(), FakeTaskQueue(), SystemClock(), Settings(), "cpu-1", FakeSpeeds()
+        store,
+        FakeStorage(),
+        FakeUploadStore(),
+        FakeTaskQueue(),
+        SystemClock(),
+        Settings(),
+        "cpu-1",
+        FakeSpeeds(),
+        FakePauses(),
     )
     janitor = Janitor(services, RedisJanitorLock(client))
 

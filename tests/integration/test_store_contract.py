@@ -224,7 +224,9 @@ def test_no_key_stays_after_a_purge(ports: StorePorts, client: redis.Redis) -> N
     ports.store.report_progress(job.id, progress(1))
     ports.store.fail(job.id, ERROR)
     ports.store.purge(job.id)
-    of_no_job = {keys.READY_QUEUES, keys.COMMITS, keys.worker_lease_key("w1")}
+    pool = keys.pool_key(job.spec.model)
+    assert ports.store.claim_next([Lane.GENERATE], job.spec.model, "w1", LONG) is None, "an idle pool owes nobody"
+    of_no_job = {keys.QUEUES, f"{pool}:state", keys.COMMITS, keys.worker_lease_key("w1")}
     assert set(cast("list[str]", client.keys("*"))) == of_no_job
 
 

@@ -18,7 +18,8 @@ from core.service.admission.catalog import Catalog
 from core.service.domain.errors import StoreDamaged
 from core.service.domain.ids import new_upload_id
 from core.service.domain.manifest import chunk_key, job_prefix, manifest_key, video_key
-from core.service.domain.schema import JobStatus, Lane
+from core.service.domain.scheduling import Policy
+from core.service.domain.schema import JobRecord, JobStatus, Lane
 from core.service.domain.uploads import upload_key
 from core.service.media.uploads import UploadRequest, new_upload
 from core.service.records.job_order import index_member
@@ -29,8 +30,9 @@ from core.service.redis import keys, queue
 from core.service.redis.deliveries import RedisDeliveries
 from core.service.redis.event_log import RedisEventLog
 from core.service.redis.job_store import RedisJobStore
-from core.service.redis.lane_claims import CANDIDATES
+from core.service.redis.lane_claims import HEADS
 from core.service.redis.outbox import MAX_UNREADABLE, RedisOutbox
+from core.service.redis.schedule import Queue, Schedule
 from core.service.redis.upload_store import RedisUploadStore
 from core.service.redis.usage import RedisUsage
 from core.service.redis.worker_registry import RedisWorkerRegistry
@@ -125,37 +127,27 @@ def test_manifests_of_the_version_before_are_rebuilt_and_their_jobs_end(world: R
     assert world.storage.get(video_key("job_a")) == calm_video()
 
 
-def queued_by_an_older_version(world: RedisWorld, client: redis.Redis) -> str:
-    """A job that begins with a picture and waits for an engine, where older workers fetch."""
+def queued_with_a_picture(world: RedisWorld) -> JobRecord:
+    """A job that begins with a picture, which waits to be prepared."""
     upload_id = new_upload_id()
     world.storage.put(upload_key(upload_id), picture((200, 100, 50)), "image/png")
     record = world.submit(image=upload_id)
-    member = index_member(record)
-    client.zrem(keys.ready_index(keys.ready_queue(Lane.PREPARE, MODEL)), member)
-    client.zadd(keys.ready_index(keys.ready_queue(Lane.GENERATE, MODEL)), {member: 1})
-    client.sadd(keys.READY_QUEUES, keys.ready_queue(Lane.GENERATE, MODEL))
     world.queue.messages.clear()
-    return record.id
+    return record
 
 
-def test_a_job_that_an_older_version_queued_for_an_engine_is_prepared_first(
-    world: RedisWorld, client: redis.Redis
-) -> None:
-    job_id = queued_by_an_older_version(world, client)
-    maker = world.maker()
-    world.clean()
-    assert world.tasks() == [queue.TASK_GENERATE_CHUNK]
-    world.work(maker)
-    assert world.store.get(job_id).status is JobStatus.QUEUED
+def test_a_job_of_a_version_that_knew_no_such_queues_is_put_into_them(world: RedisWorld, client: redis.Redis) -> None:
+    record = queued_with_a_picture(world)
+    Schedule(client, Policy()).forget(Queue.of(Lane.PREPARE, MODEL), record.id, world.clock.now().timestamp())
+    client.zrem(keys.SCHEDULED_JOBS, index_member(record))
     world.clean()
     assert world.tasks() == [queue.TASK_PREPARE_MEDIA]
-    world.work(maker)
-    assert world.store.get(job_id).status is JobStatus.SUCCEEDED
+    world.work(world.maker())
+    assert world.store.get(record.id).status is JobStatus.SUCCEEDED
 
 
 def test_a_job_begun_by_an_older_worker_leaves_the_prepare_queue(world: RedisWorld, client: redis.Redis) -> None:
-    job_id = queued_by_an_older_version(world, client)
-    world.maker().work()
+    job_id = queued_with_a_picture(world).id
     begun = [chunk_of(queued_job(), 0).model_dump(mode="json")]
     as_an_older_version_wrote_it(client, job_id, status="running", chunks=begun)
     assert world.store.ready(Lane.PREPARE, "", 10) == [job_id]
@@ -323,20 +315,20 @@ def test_a_row_that_is_no_json_is_left_out(world: RedisWorld, client: redis.Redi
 
 
 def test_many_unreadable_jobs_at_the_head_of_a_queue_delay_no_other(world: RedisWorld, client: redis.Redis) -> None:
-    for number in range(2 * CANDIDATES + 1):
+    for number in range(2 * HEADS + 1):
         world.submit(f"job_{number}")
         change_row(client, f"job_{number}", **UNREADABLE)
         world.clock.advance(1)
     world.submit("job_last")
     assert [head.record.id for head in world.store.queued_work()] == ["job_last"]
-    lease = world.store.claim_next(Lane.GENERATE, MODEL, "w1", LONG)
+    lease = world.store.claim_next([Lane.GENERATE], MODEL, "w1", LONG)
     assert lease
     assert lease.job_id == "job_last"
-    assert world.store.claim_next(Lane.GENERATE, MODEL, "w2", LONG) is None
+    assert world.store.claim_next([Lane.GENERATE], MODEL, "w2", LONG) is None
 
 
 def test_a_queue_of_a_lane_from_the_future_breaks_no_pass(world: RedisWorld, client: redis.Redis) -> None:
-    client.sadd(keys.READY_QUEUES, "upscale:sprites")
+    client.sadd(keys.QUEUES, "upscale:sprites")
     world.submit()
     assert [head.record.id for head in world.store.queued_work()] == ["job_a"]
     world.clean()
@@ -347,7 +339,7 @@ def test_an_unreadable_job_of_an_older_version_is_not_counted_as_queued_again(
 ) -> None:
     world.submit()
     change_row(client, "job_a", **UNREADABLE)
-    client.delete(keys.READY_JOBS)
+    client.delete(keys.SCHEDULED_JOBS)
     assert world.store.reindex() == 0
 
 
@@ -458,4 +450,4 @@ def test_an_upload_that_cannot_be_read_is_left_alone_and_hides_no_other(world: R
 def test_the_dump_is_of_the_version_that_it_names() -> None:
     told = json.loads(Path(VERSION_0_1_0).read_text())
     assert "revision" not in told["redis"][keys.job_key("job_a")]["value"]["record"]
-    assert keys.READY_JOBS not in told["redis"]
+    assert keys.SCHEDULED_JOBS not in told["redis"]

@@ -11,6 +11,7 @@ from core.service.domain.chunk_order import next_chunk, next_new_chunk
 from core.service.domain.engine import EngineChunk
 from core.service.domain.errors import Interrupted
 from core.service.domain.frame_plan import chunk_span, num_chunks
+from core.service.domain.priority import Priority
 from core.service.domain.prompt_schedule import without_prompts_from
 from core.service.domain.schema import JobRecord, JobSpec
 from worker.runtime.services import Activity
@@ -57,11 +58,11 @@ def follows(begun_for: JobRecord, index: int, record: JobRecord) -> bool:
 
 def asked_of(spec: JobSpec, index: int) -> JobSpec:
     """What chunk `index` is made from: the spec that its engine is given, of a video that ends with this chunk and
-    whose client wants to know nothing. An engine makes the same frames whatever comes later: it promises so, because
-    jobs are extended, steered and branched."""
+    whose client wants to know nothing and is in no hurry. An engine makes the same frames whatever comes later: it
+    promises so, because jobs are extended, steered and branched."""
     span = chunk_span(index, spec.length)
     end = span.first_frame + span.num_frames
-    untold = {"metadata": {}, "webhook_url": None, "webhook_events": ()}
+    untold = {"metadata": {}, "webhook_url": None, "webhook_events": (), "priority": Priority.NORMAL}
     asked = without_prompts_from(spec.for_engine(), end)
     return asked.model_copy(update={"num_frames": end, "endless_limit": None, **untold})
 

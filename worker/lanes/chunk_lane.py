@@ -20,8 +20,19 @@ from core.service.domain.errors import Interrupted, StorageError
 from core.service.domain.frame_plan import ChunkSpan
 from core.service.domain.ports import Lease
 from core.service.domain.refine_plan import spans_of
-from core.service.domain.schema import ChunkRecord, JobRecord, JobSpec, StepProgress, Variant, WebhookEvent
+from core.service.domain.schema import (
+    ChunkRecord,
+    JobRecord,
+    JobSpec,
+    Lane,
+    Profile,
+    StepProgress,
+    Variant,
+    WebhookEvent,
+)
+from core.service.tracing import record_work
 from core.service.video.segments import EncodedChunk, encode_chunk
+from worker import metrics
 from worker.lanes.completion import wake, wants_webhook, write_manifest
 from worker.lanes.lane import LaneWorker
 from worker.lanes.lease_keeper import LeaseKeeper
@@ -38,16 +49,19 @@ State = TypeVar("State")
 
 @dataclass(frozen=True)
 class CachedState(Generic[State]):
-    """The state after the piece that this process committed last for a job, and the fencing token it held."""
+    """The state after the piece that this process committed last for a job, the fencing token it held, and the profile
+    of the job."""
 
     token: int
     state: State
     commit_seconds: float
+    profile: Profile | None
 
 
 class ChunkLane(LaneWorker, ABC, Generic[State]):
     """A lane whose pieces are chunks. `State` is what one piece hands to the next."""
 
+    has_phases = True
     commit_event: ClassVar[WebhookEvent]
     cached_states: ClassVar[int]
     """How many states are kept in memory, of the jobs worked on last."""
@@ -55,6 +69,12 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
     def __init__(self, services: Services, model: str, activity: Activity | None = None) -> None:
         super().__init__(services, model, activity)
         self._cache: OrderedDict[str, CachedState[State]] = OrderedDict()
+
+    def own(self) -> frozenset[tuple[str, Lane]]:
+        """Jobs whose state is cached and that sample as the one worked on last: its weights are loaded. All states are
+        of the engine of this process, so of its fingerprint."""
+        loaded = next((cached.profile for cached in reversed(self._cache.values())), None)
+        return frozenset((job_id, self.lane) for job_id, cached in self._cache.items() if cached.profile == loaded)
 
     def _forget(self, job_id: str) -> None:
         self._cache.pop(job_id, None)
@@ -77,6 +97,7 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
         services = self._services
 
         def on_step(step: int, steps: int) -> None:
+            metrics.step_done(self._model, self.lane)
             self._activity.beat()
             self._check_stop(keeper)
             progress = StepProgress(
@@ -137,16 +158,28 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
         """JobStore.chunks."""
         return self._with_retries(lambda: self._services.store.chunks(record.id, variant, start, stop), keeper)
 
-    def _commit(self, lease: Lease, state: State, commit: Callable[[], JobRecord], keeper: LeaseKeeper) -> JobRecord:
-        """Call `commit`, write the manifest and cache `state`. Returns the record after the commit."""
+    def _commit(
+        self,
+        lease: Lease,
+        state: State,
+        commit: Callable[[], JobRecord],
+        keeper: LeaseKeeper,
+        piece: int,
+        made: Stopwatch,
+    ) -> JobRecord:
+        """Call `commit`, write the manifest and cache `state`. Returns the record after the commit. `piece`: its
+        number, `made`: its times so far, for the trace."""
         watch = Stopwatch()
         with watch.phase("commit"):
             committed = self._with_retries(lambda: keeper.committing(commit), keeper)
             write_manifest(self._services, committed)
-        self._cache[lease.job_id] = CachedState(lease.token, state, watch.seconds["commit"])
+        self._cache[lease.job_id] = CachedState(lease.token, state, watch.seconds["commit"], committed.spec.profile)
         self._cache.move_to_end(lease.job_id)
         if len(self._cache) > self.cached_states:
             self._cache.popitem(last=False)
+        attributes = {"longtake.job": lease.job_id, "longtake.model": self._model, "longtake.piece": piece}
+        name = f"{self.lane} {'chunk' if self.lane == Lane.GENERATE else 'piece'}"
+        record_work(name, committed.trace, [*made.intervals, *watch.intervals], attributes)
         return committed
 
     def _delete_prefix(self, prefix: str) -> None:
@@ -164,7 +197,8 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
     def _report_speed(
         self, record: JobRecord, chunks: Sequence[ChunkRecord], *, stored_meanwhile: bool = False
     ) -> None:
-        """For estimates of other jobs."""
+        """For metrics, and for estimates of other jobs. `chunks`: new ones, `stored_meanwhile` as of `measured`."""
+        metrics.chunks_committed(record.spec, self.lane, chunks, stored_meanwhile=stored_meanwhile)
         along_input = record.prepared is not None and record.prepared.whole_video
         for chunk in chunks:
             found = measured(record.spec, chunk, self.lane, along_input=along_input, stored_meanwhile=stored_meanwhile)

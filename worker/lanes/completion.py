@@ -19,6 +19,7 @@ from core.service.records import manifest_writer
 from core.service.records.chunk_reads import all_chunks
 from core.service.records.kept_objects import unneeded_keys
 from core.service.records.wake import wake_workers
+from worker import metrics
 from worker.runtime.server_retry import ServerCall
 from worker.runtime.services import Services
 
@@ -33,16 +34,18 @@ def wake(services: Services, record: JobRecord, lanes: Iterable[Lane] = Lane) ->
     wake_workers(services.queue, record, lanes)
 
 
-def wake_another(services: Services, lane: Lane, model: str) -> None:
-    """A message wakes one worker, so each wakes the next while jobs wait. If the store fails the janitor does it: the
-    job that was just claimed must not fail over this."""
-    try:
-        job_id = services.store.next_ready(lane, model)
-    except StoreError as error:
-        logger.warning("no other worker was woken: %s", error.message)
-        return
-    if job_id is not None:
-        services.queue.wake(lane, model, job_id)
+def wake_another(services: Services, lanes: Iterable[Lane], model: str) -> None:
+    """A message wakes one worker, so each wakes the next while jobs wait on one of its lanes: not only on that of its
+    own message, because it may have claimed a piece of another. If the store fails the janitor does it: the job that
+    was just claimed must not fail over this."""
+    for lane in lanes:
+        try:
+            job_id = services.store.next_ready(lane, model)
+        except StoreError as error:
+            logger.warning("no other worker was woken: %s", error.message)
+            return
+        if job_id is not None:
+            services.queue.wake(lane, model, job_id)
 
 
 def start_finalizing(services: Services, job_id: str) -> None:
@@ -56,13 +59,14 @@ def start_finalizing(services: Services, job_id: str) -> None:
     wake(services, record)
 
 
-def fail_job(services: Services, job_id: str, error: JobError) -> None:
-    """Fail the job with `error`; its finished chunks stay playable. No-op if it was deleted meanwhile."""
+def fail_job(services: Services, job_id: str, error: JobError, lane: Lane) -> None:
+    """Fail the job with `error` of its work on `lane`; its finished chunks stay playable. No-op if it is deleted."""
     logger.error("%s: failed: %s: %s", job_id, error.code, error.message)
     try:
         record = services.store.fail(job_id, error)
     except JobNotFound:
         return
+    metrics.job_ended(record.status, lane)
     clean_up(services, record)
     if wants_webhook(record, "job.failed"):
         services.queue.deliver_webhooks()

@@ -19,6 +19,7 @@ from core.service.records.chunk_reads import READ_CHUNKS
 from core.service.video.contact_sheet import thumbnail
 from core.service.video.decode import decode_frames
 from core.service.video.final_video import join_chunks
+from worker import metrics
 from worker.lanes.completion import clean_up, wants_webhook
 from worker.lanes.lane import Damaged, LaneWorker
 from worker.lanes.lease_keeper import LeaseKeeper
@@ -55,6 +56,7 @@ class Finalizer(LaneWorker):
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         results = self._store_results(record, keeper)
         ended = self._with_retries(lambda: self._services.store.finish(lease, results), keeper)
+        metrics.job_ended(ended.status, self.lane)
         logger.info("%s: %s with %d frames", ended.id, ended.status, ended.frames_done)
         return ended
 
@@ -89,7 +91,9 @@ class Finalizer(LaneWorker):
             join_chunks(chain([first], parts), video)
             put = partial(self._services.storage.put_file, key, video, "video/mp4")
             self._call(put, keeper).result(self._check_often(keeper))
-            return key, video.stat().st_size
+            size_bytes = video.stat().st_size
+            metrics.bytes_stored(size_bytes)
+            return key, size_bytes
 
     def _store_thumbnail(self, job_id: str, best: ChunkRecord | None, keeper: LeaseKeeper) -> str | None:
         self._check_stop(keeper)

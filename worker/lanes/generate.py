@@ -7,26 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
 from core.service.domain.chunk_order import next_chunk, next_new_chunk
 from core.service.domain.device_fault import is_device_fault
-from core.service.domain.engine import (
-    ChunkRequest,
-    Engine,
-    EngineChunk,
-    EngineState,
-    OnStep,
-)
+from core.service.domain.engine import ChunkRequest, Engine, EngineChunk, EngineState, OnStep
 from core.service.domain.errors import ChunkNotRepeatable, Interrupted, InvalidChunk
 from core.service.domain.frame_plan import CHUNK_FRAMES, ChunkSpan, chunk_span, num_chunks
 from core.service.domain.manifest import chunk_key, generation_of, state_key
 from core.service.domain.ports import Lease
 from core.service.domain.schema import ChunkRecord, JobRecord, Lane
+from core.service.logs import working_on
 from core.service.records.kept_objects import KEPT_NEWEST_STATES, keeps_state
 from core.service.request_ids import working_for
 from core.service.video.segments import encode_chunk
+from worker import metrics
 from worker.lanes.ahead import Ahead, InBackground, MadeChunk, OnCommit, Publication, Publish, follows
 from worker.lanes.chunk_inputs import ChunkInputs
 from worker.lanes.chunk_lane import made_again
@@ -42,10 +39,10 @@ logger = logging.getLogger(__name__)
 
 
 class ChunkMaker(ChunkInputs):
-    """Makes chunks on one engine, one call of `work` per task.
+    """Makes chunks on one engine.
 
     A task makes the next chunk while the one before is encoded, stored and committed, as long as the worker would be
-    given the same job again; `keep_seconds` (0: one chunk per task) and `refines_too` are those of KeepingRule.
+    given the same job again; `keep_seconds` (0: one chunk per task) and `lanes` are those of KeepingRule.
     """
 
     lane = Lane.GENERATE
@@ -60,19 +57,19 @@ class ChunkMaker(ChunkInputs):
         activity: Activity | None = None,
         *,
         keep_seconds: float = 0.0,
-        refines_too: bool = False,
+        lanes: Sequence[Lane] = (Lane.GENERATE,),
         in_background: InBackground = ServerCall,
     ) -> None:
         super().__init__(services, model, activity)
         self._engine = engine
-        self._rule = KeepingRule(services, model, keep_seconds, refines_too=refines_too)
+        self._rule = KeepingRule(services, model, keep_seconds, lanes)
         self._in_background = in_background
         self._ahead: Ahead | None = None
         self._fault: Exception | None = None
 
-    def work(self) -> Outcome:
+    def do(self, lease: Lease) -> Outcome:
         try:
-            return super().work()
+            return super().do(lease)
         finally:
             fault, self._fault = self._fault, None
             if fault is not None:  # whatever became of the task: the process cannot go on with this device
@@ -80,6 +77,9 @@ class ChunkMaker(ChunkInputs):
 
     def _next_piece(self, record: JobRecord) -> str:
         return f"chunk {next_chunk(record)}"
+
+    def _chunk_of(self, record: JobRecord) -> int | None:
+        return next_chunk(record)
 
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         made = self._made_ahead(record) or self._make(record, keeper)
@@ -124,7 +124,8 @@ class ChunkMaker(ChunkInputs):
         spec = record.spec
         logger.info("%s: making chunk %d of %s", record.id, index, spec.num_frames and num_chunks(spec.num_frames))
         self._activity.alive()
-        made = self._next_chunk(chunk_span(index, spec.length), record, state, on_step, keeper)
+        with watch.interval("engine"):
+            made = self._next_chunk(chunk_span(index, spec.length), record, state, on_step, keeper)
         watch.add(made.timings)
         return MadeChunk(index, made, watch)
 
@@ -143,11 +144,12 @@ class ChunkMaker(ChunkInputs):
         on_step = self._on_step_ahead(record.id, index, publication, keeper)
         result: MadeChunk | Exception
         try:
-            result = self._run_engine(index, record, made.chunk.state, watch, on_step, keeper)
+            with working_on(record.id, index):
+                result = self._run_engine(index, record, made.chunk.state, watch, on_step, keeper)
         except Exception as error:  # of the next chunk: raised when that one's turn has come
             result = error
         finally:  # whatever leaves the engine: the lease is renewed only until this task ends
-            with watch.phase("commit"):
+            with watch.phase("commit", "wait"):
                 publication.wait()
         ahead = Ahead(record, index, result)
         try:
@@ -168,6 +170,7 @@ class ChunkMaker(ChunkInputs):
         def on_step_ahead(step: int, steps: int) -> None:
             if publication.is_committed():
                 return on_step(step, steps)
+            metrics.step_done(self._model, self.lane)
             self._activity.beat(while_waiting=True)
             return self._check_stop(keeper)
 
@@ -189,7 +192,7 @@ class ChunkMaker(ChunkInputs):
             keep = meanwhile and not self._services.drain.is_set()
             chunk, after = self._store(made, record, keeper), made.chunk.state
             if index < next_new_chunk(record):
-                return self._commit(lease, after, lambda: store.commit_repair(lease, chunk), keeper)
+                return self._commit(lease, after, lambda: store.commit_repair(lease, chunk), keeper, index, made.watch)
 
             def commit() -> JobRecord:
                 if keep:
@@ -200,7 +203,7 @@ class ChunkMaker(ChunkInputs):
                     on_commit(committed)
                 return committed
 
-            committed = self._commit(lease, after, commit, keeper)
+            committed = self._commit(lease, after, commit, keeper, index, made.watch)
             if committed.lane(self.lane).held:
                 self._after_kept_commit(committed)
             self._report_speed(record, [chunk], stored_meanwhile=meanwhile)
@@ -278,6 +281,8 @@ class ChunkMaker(ChunkInputs):
             state = self._engine.start(record.spec.for_engine(), self._input_media(record, keeper))
             if problem := problem_of_state(state, 0):
                 raise InvalidChunk(f"the engine's start returned {problem}")
+        else:
+            metrics.resumed(self._model)
         for again in range(first, index):
             state = self._state_after(again, record, state, keeper)
         return state

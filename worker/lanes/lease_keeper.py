@@ -12,6 +12,7 @@ from types import TracebackType
 from core.service.domain.errors import Interrupted, StoreError
 from core.service.domain.ports import JobStore, Lease
 from core.service.domain.schema import JobRecord
+from core.service.logs import working_on
 from core.service.request_ids import working_for
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,8 @@ RENEWALS_PER_TTL = 3
 
 
 class LeaseKeeper:
-    """Context manager: renews `lease` RENEWALS_PER_TTL times per ttl; `lost` is set when another worker holds it.
+    """Context manager: renews `lease` RENEWALS_PER_TTL times per ttl; `lost` is set when it cannot be renewed: another
+    worker holds it, the job is deleted, or its own worker has released it and goes on with what comes after.
 
     An outage of the store does not lose the lease: no other worker can claim it then, and the fencing token decides
     when the store is back.
@@ -81,7 +83,7 @@ class LeaseKeeper:
                 if not self._renew():
                     return self._give_up("another worker holds it, or the job is deleted")
             except StoreError as error:
-                with working_for(self.request_id):
+                with working_for(self.request_id), working_on(self.job_id):
                     logger.warning("cannot renew the lease on %s: %s", self.job_id, error)
 
     def _renew(self) -> bool:

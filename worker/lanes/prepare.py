@@ -30,6 +30,7 @@ from core.service.domain.manifest import input_index_key, input_key, input_piece
 from core.service.domain.ports import Lease
 from core.service.domain.schema import JobRecord, JobStatus, Lane, PreparedMedia
 from core.service.domain.transitions import awaits_copies
+from worker import metrics
 from worker.lanes.branch_copies import BranchCopies
 from worker.lanes.completion import wake, write_manifest
 from worker.lanes.lane import LaneWorker, Outcome
@@ -104,6 +105,7 @@ class MediaPreparer(LaneWorker):
             # Streamed from the file: several may be uploaded at a time, and an image may have 120 MB.
             put = partial(self._services.storage.put_file, key, file, STATE_TYPE)
             self._call(put, keeper).result(self._check_often(keeper))
+            metrics.bytes_stored(file.stat().st_size)
         return keys[-1]
 
     def _after_commit(self, record: JobRecord) -> None:

@@ -43,7 +43,7 @@ NO_FRAMES: FramesTHWC = np.empty((0, 0, 0, 3), dtype=np.uint8)
 
 
 class ChunkRefiner(ChunkLane[RefineState]):
-    """Refines on one engine, one call of `work` per task. The engine is loaded when the first task needs it."""
+    """Refines on one engine, which is loaded when the first piece needs it."""
 
     lane = Lane.REFINE
     commit_event = "chunk.refined"
@@ -62,6 +62,9 @@ class ChunkRefiner(ChunkLane[RefineState]):
     def _next_piece(self, record: JobRecord) -> str:
         return f"piece {record.refine_done + 1} of {num_pieces(record.spec)} of the refinement"
 
+    def _chunk_of(self, record: JobRecord) -> int | None:
+        return record.refined.count
+
     def _make_and_commit(self, record: JobRecord, lease: Lease, keeper: LeaseKeeper) -> JobRecord:
         services, spec = self._services, record.spec
         piece = refine_piece(spec, record.refine_done)
@@ -72,7 +75,8 @@ class ChunkRefiner(ChunkLane[RefineState]):
             state = self._load_state(record, piece, keeper)
             frames = self._read_frames(record.id, piece.needs, sources, keeper)
         on_step = self._on_step(record.id, record.refined.count, keeper)
-        made = _refined(engine, spec.for_engine(), piece, state, frames, on_step)
+        with watch.interval("engine"):
+            made = _refined(engine, spec.for_engine(), piece, state, frames, on_step)
         _check_frames(made.frames, piece, spec)
         watch.add(made.timings)
         later = [] if made.state is state else [_state_object(record, piece, made.state)]
@@ -86,8 +90,10 @@ class ChunkRefiner(ChunkLane[RefineState]):
             made.state,
             lambda: services.store.commit_refined(lease, done, chunks, fingerprint, sha256),
             keeper,
+            piece.index,
+            watch,
         )
-        self._report_speed(record, chunks)
+        self._report_speed(record, [chunk for chunk in chunks if chunk.index not in known])
         if later and piece.state_of is not None:
             # States are large. Kept are the newest and the one it was made of, for a manifest that was not written.
             self._delete_prefix(refine_state_prefix(record.id, piece.state_of - 1))

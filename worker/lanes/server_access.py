@@ -17,6 +17,7 @@ from functools import partial
 from typing import ClassVar, TypeVar
 
 from core.service.domain.errors import Interrupted, ObjectNotFound, StoreError
+from worker import metrics
 from worker.lanes.lease_keeper import LeaseKeeper
 from worker.runtime.server_retry import Pause, ServerCall, with_retries
 from worker.runtime.services import Activity, NoActivity, Services
@@ -128,8 +129,9 @@ class ServerAccess:
         put = self._services.storage.put
         calls = [self._call(partial(put, new.key, new.data, new.content_type), keeper) for new in objects]
         check = self._check_often(keeper, PUT_GRACE_SECONDS)
-        for call in calls:
+        for new, call in zip(objects, calls, strict=True):
             call.result(check)
+            metrics.bytes_stored(len(new.data))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from contextvars import copy_context
 from typing import Generic, TypeVar
 
 from core.service.domain.errors import ObjectDamaged, ObjectNotFound, StorageError, StoreDamaged, StoreError
+from worker import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ def with_retries(action: Callable[[], T], pause: Pause) -> T:
             raise
         except (StorageError, StoreError) as error:
             logger.warning("%s; retrying in %.1f s", error.message, seconds)
+            metrics.server_retried("redis" if isinstance(error, StoreError) else "storage")
             reason = error.public_message
         pause(seconds, reason)
         seconds = min(2 * seconds, LONGEST_PAUSE_SECONDS)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from core.service.domain.ports import Clock, JobStore, Speeds, Storage, TaskQueue, UploadStore
+from core.service.domain.ports import Clock, JobStore, Pauses, Speeds, Storage, TaskQueue, UploadStore
 from core.service.settings import Settings
 
 
@@ -23,6 +23,7 @@ class Services:
     settings: Settings
     worker: str
     speeds: Speeds
+    pauses: Pauses
     drain: threading.Event = field(default_factory=threading.Event)
 
 

@@ -21,9 +21,12 @@ from core.service.domain import webhooks
 from core.service.domain.errors import StoreError
 from core.service.domain.ports import Clock, Delivery, DeliveryAttempt, JobStore, Outbox
 from core.service.domain.schema import DeliveryState
+from core.service.logs import working_on
 from core.service.net.address_guard import host_and_port
 from core.service.net.resolver import LookupsBusy
 from core.service.settings import Settings
+from core.service.tracing import fail, span
+from worker import metrics
 from worker.runtime.server_retry import FINAL_ERRORS
 from worker.webhooks.ended_notes import EndedNotes
 from worker.webhooks.fair_queue import AddressBusy, FairQueue, Limits, QueueKey, ReturnTimes
@@ -207,7 +210,8 @@ class DeliveryLoop:
     async def _deliver(self, delivery: Delivery) -> None:
         """One delivery, from the attempt to its record. No exception leaves: others must not be affected."""
         try:
-            await self._attempt_and_record(delivery)
+            with working_on(None if delivery.is_ping else delivery.job_id):
+                await self._attempt_and_record(delivery)
         except FINAL_ERRORS as error:  # due at once, it would be sent again and again
             logger.error("webhook %s: its outcome cannot be recorded: %s", delivery.id, error.message)
             with suppress(StoreError):
@@ -219,7 +223,7 @@ class DeliveryLoop:
         secret = await self._secret_of(delivery)
         at, started = self._clock.now(), time.perf_counter()
         try:
-            answer = await self._poster.post(delivery, secret, at, self._queue.hold_addresses)
+            answer = await self._post(delivery, secret, at)
         except (AddressBusy, LookupsBusy):
             self._recording.add(delivery.id)
             await self._calls.retried(lambda: self._outbox.give_back([delivery], self._busy_seconds(delivery)))
@@ -231,6 +235,19 @@ class DeliveryLoop:
         attempt = DeliveryAttempt(at=at, status_code=answer.status_code, error=answer.error, duration_seconds=seconds)
         await self._record(delivery, attempt, answer)
 
+    async def _post(self, delivery: Delivery, secret: str, at: datetime) -> Answer:
+        """Poster.post in a span of the job's trace; the receiver gets that as `traceparent`."""
+        if delivery.trace is None:
+            return await self._poster.post(delivery, secret, at, self._queue.hold_addresses)
+        number = len(delivery.attempts) + 1
+        with span("webhook", delivery.trace, {"longtake.job": delivery.job_id, "longtake.attempt": number}) as current:
+            answer = await self._poster.post(delivery, secret, at, self._queue.hold_addresses)
+            if current is not None and answer.status_code is not None:
+                current.set_attribute("http.response.status_code", answer.status_code)
+            if not 200 <= (answer.status_code or 0) < 300:
+                fail(current, "not delivered")
+            return answer
+
     async def _secret_of(self, delivery: Delivery) -> str:
         known = self._secrets.known(delivery)
         return await self._key_calls.retried(lambda: self._secrets.of(delivery)) if known is None else known
@@ -241,6 +258,7 @@ class DeliveryLoop:
     async def _record(self, delivery: Delivery, attempt: DeliveryAttempt, answer: Answer) -> None:
         after, delay_seconds = after_attempt(delivery, attempt, answer, self._clock.now(), self._jitter())
         self._recording.add(delivery.id)
+        metrics.webhook_attempted(after.state, attempt.duration_seconds)
         logger.info("webhook %s: %s (%s)", delivery.id, after.state, answer.error or answer.status_code)
         num_ended = await self._calls.retried(lambda: self._outbox.record(after, delay_seconds))
         if after.state != "pending" and not delivery.is_ping:

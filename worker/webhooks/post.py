@@ -24,6 +24,7 @@ from core.service.net.address_guard import WEBHOOK, allowed_addresses, host_and_
 from core.service.net.checked_connection import HTTP_ERRORS, CheckedBackend, ReadLimit, TooManyBytes, close, request
 from core.service.net.resolver import BoundedResolver, LookupsBusy
 from core.service.settings import Settings
+from core.service.tracing import current_traceparent
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,8 @@ class Poster:
                     addresses = await self._look_up(delivery.url)
                     after_the_answer.enter_context(hold(addresses))
                     headers = webhooks.headers(secret, delivery.id, int(now.timestamp()), delivery.body)
+                    if trace := current_traceparent():
+                        headers = {**headers, "traceparent": trace}
                     return await self._exchange(delivery, addresses, headers, now, after_the_answer)
             except TimeoutError:
                 return Answer(error=f"no answer within {seconds:g} s")

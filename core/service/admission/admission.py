@@ -74,10 +74,10 @@ def random_seed() -> int:
 
 
 def queued_record(
-    job_id: str, admitted: Admitted, now: datetime, request_sha256: str, owner: str | None = None
+    job_id: str, admitted: Admitted, now: datetime, request_sha256: str, owner: str | None = None, share: float = 1.0
 ) -> JobRecord:
     """The record of a job admitted at `now`. `request_sha256` is of the request as it was sent; `owner` is the id of
-    its API key."""
+    its API key, and `share` the weight of that in the fair share."""
     return JobRecord(
         id=job_id,
         status=JobStatus.QUEUED,
@@ -87,6 +87,7 @@ def queued_record(
         webhook_secret=admitted.webhook_secret,
         request_sha256=request_sha256,
         owner=owner,
+        share=share,
         link_secret=new_link_secret(),
     )
 
@@ -145,6 +146,7 @@ def admit(
         webhook_url=webhook_url_of(request.webhook_url, settings, resolve),
         webhook_events=webhook_events_of(request.webhook_events, request.webhook_url),
         metadata=request.metadata or {},
+        priority=request.priority,
     )
     about_length = length_warnings(request, spec, settings.default_num_frames)
     about_sampling = distillation_warnings(request, profile, defaults, preset)

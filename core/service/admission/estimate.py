@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from core.service.domain.chunk_order import next_new_chunk
 from core.service.domain.frame_plan import CHUNK_FRAMES, num_chunks
 from core.service.domain.ports import SpeedOf
-from core.service.domain.schema import ChunkRecord, Estimate, JobSpec, Lane
+from core.service.domain.schema import ChunkRecord, Estimate, JobRecord, JobSpec, Lane
 
-_WAITING = frozenset({"queue"})
+WAITING = frozenset({"queue"})
 """Phases of a chunk's timings in which nobody works on it."""
-_STORING = frozenset({"encode", "upload"})
+STORING = frozenset({"encode", "upload"})
 """Phases that may run beside the next chunk, whose `commit` is what is left of them then."""
 
 
@@ -22,16 +24,47 @@ def estimate_of(spec: JobSpec, speeds: Mapping[SpeedOf, float], *, along_input: 
     The first chunk of a model that continues a video is that video's end and costs nothing; `along_input`: but each
     frame is made from one of the input.
     """
+    of_chunks = _seconds_of_chunks(spec, speeds, along_input=along_input)
+    if of_chunks is None:
+        return None
+    total = None if spec.is_endless else of_chunks.total(num_chunks(spec.length))
+    return Estimate(seconds_per_chunk=of_chunks.next + of_chunks.refined, seconds_total=total)
+
+
+def seconds_left(record: JobRecord, speeds: Mapping[SpeedOf, float]) -> float | None:
+    """Seconds of work that are left of a job, as `estimate_of` counts them. None where that is None, and for a job
+    without an end or whose length is not known yet."""
+    along_input = record.prepared is not None and record.prepared.whole_video
+    of_chunks = _seconds_of_chunks(record.spec, speeds, along_input=along_input)
+    if of_chunks is None or record.spec.num_frames is None:
+        return None
+    return of_chunks.total(num_chunks(record.spec.length), next_new_chunk(record), record.refined.count)
+
+
+@dataclass(frozen=True)
+class _SecondsOfChunks:
+    """Seconds of work on the first chunk, on a later one, and on refining one."""
+
+    first: float
+    next: float
+    refined: float
+
+    def total(self, count: int, made: int = 0, refined: int = 0) -> float:
+        """Of `count` chunks, so many of which are made and refined already."""
+        of_first = 0.0 if made else self.first
+        return of_first + (count - max(1, made)) * self.next + (count - refined) * self.refined
+
+
+def _seconds_of_chunks(spec: JobSpec, speeds: Mapping[SpeedOf, float], *, along_input: bool) -> _SecondsOfChunks | None:
+    """None as of `estimate_of`."""
     if spec.height is not None:
         return None
-    count = num_chunks(spec.length)
     of_first = 0.0 if spec.video is not None and not along_input else _seconds(spec, "first", speeds)
-    of_next = _seconds(spec, "next", speeds) if count > 1 else of_first
+    of_next = _seconds(spec, "next", speeds) if num_chunks(spec.length) > 1 else of_first
     of_refined = 0.0 if spec.refine is None else _seconds(spec, "refined", speeds)
     if of_first is None or of_next is None or of_refined is None:
         return None
-    total = of_first + (count - 1) * of_next + count * of_refined
-    return Estimate(seconds_per_chunk=of_next + of_refined, seconds_total=None if spec.is_endless else total)
+    return _SecondsOfChunks(of_first, of_next, of_refined)
 
 
 def measured(
@@ -46,7 +79,7 @@ def measured(
         return None
     if kind == "refined" and spec.refine is not None and spec.refine.schedule == "lockstep":
         return None
-    not_counted = _WAITING | _STORING if stored_meanwhile else _WAITING
+    not_counted = WAITING | STORING if stored_meanwhile else WAITING
     seconds = sum(seconds for phase, seconds in chunk.timings.items() if phase not in not_counted)
     return kind, seconds / _steps(spec, kind)
 

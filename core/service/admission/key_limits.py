@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import LimitExceeded
+from core.service.domain.priority import Priority
 from core.service.domain.schema import MIN_FRAMES, JobSpec
 from core.service.domain.usage import KeyUsage
 from core.service.settings import Settings
@@ -38,6 +39,14 @@ def check_spec(spec: JobSpec, limits: KeyLimits, known_frames: int = 0) -> None:
     check_length(spec.length, spec.length - known_frames, limits)
     for field, steps in _steps(spec):
         _check(field, steps, limits.inference_steps)
+
+
+def check_priority(priority: Priority, most: Priority, fix: str | None = None) -> None:
+    """Raises LimitExceeded for a priority above the highest that a key may have. `fix`: instead of another priority."""
+    if priority.is_above(most):
+        message = f"priority is {priority}; the most is {most}, set by the limits of the API key"
+        allowed = " or ".join(each for each in Priority if not each.is_above(most))
+        raise LimitExceeded(message, field="priority", fix=fix or f"give {allowed}")
 
 
 def check_length(length: int, new_frames: int, limits: KeyLimits) -> None:

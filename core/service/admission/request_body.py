@@ -20,7 +20,7 @@ from core.service.domain.errors import (
 )
 from core.service.domain.schema import REFINE_TAGS, JobChange, JobRequest
 
-FIELDS_NOT_BUILT_YET = frozenset({"priority", "engine"})
+FIELDS_NOT_BUILT_YET = frozenset({"engine"})
 MAX_NAME = 64
 """Characters of a client's field name that an error message repeats."""
 MAX_ERRORS = 50
@@ -76,8 +76,9 @@ def parse_change(body: object) -> JobChange:
     change = parse_body(body, JobChange)
     if change.prompt is None and change.from_frame is not None:
         raise InvalidField("from_frame without prompt", field="from_frame", fix="give the prompt that begins there")
-    if change.prompt is None and change.metadata is None and not change.changes_length:
-        raise InvalidField("nothing is to be changed", fix="give a prompt, num_frames, or metadata")
+    without_prompt = change.metadata is not None or change.priority is not None or change.changes_length
+    if change.prompt is None and not without_prompt:
+        raise InvalidField("nothing is to be changed", fix="give a prompt, num_frames, metadata, or a priority")
     return change
 
 

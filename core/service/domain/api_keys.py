@@ -16,6 +16,7 @@ from enum import StrEnum
 from pydantic import Field, SecretStr
 
 from core.service.domain.ids import random_letters
+from core.service.domain.priority import AskedPriority, Priority
 from core.service.domain.schema.base import Stored
 
 KEY_ID_PREFIX = "key_"
@@ -48,7 +49,7 @@ _INCLUDED = {
 
 
 class KeyLimits(Stored):
-    """Limits of one key, on top of those of the deployment. None: no limit of its own."""
+    """Limits of one key, on top of those of the deployment. None: no limit of its own, or what the field says."""
 
     requests_per_minute: int | None = Field(default=None, ge=1, le=MAX_LIMIT, description="Requests per minute.")
     unfinished_jobs: int | None = Field(
@@ -63,6 +64,19 @@ class KeyLimits(Stored):
     frames: int | None = Field(default=None, ge=16, le=MAX_LIMIT, description="Length of a video in frames.")
     stored_bytes: int | None = Field(
         default=None, ge=0, le=MAX_LIMIT, description="Bytes of all its videos and uploads."
+    )
+    max_priority: AskedPriority | None = Field(
+        default=None,
+        description="The highest `priority` of its jobs. null: normal; high for keys with the scope admin, such as"
+        " LONGTAKE_ADMIN_KEY. Without keys every request may have high.",
+    )
+    share: float | None = Field(
+        default=None,
+        ge=0.01,
+        le=100,
+        allow_inf_nan=False,
+        description="Weight of the key when workers are shared between keys that have work: one with 2 gets twice the"
+        " worker seconds of one with 1. null: 1. Jobs keep the share with which they were created.",
     )
 
 
@@ -91,6 +105,16 @@ class ApiKey(Stored):
     def may(self, scope: Scope) -> bool:
         """Whether its scope includes `scope`."""
         return scope in _INCLUDED[self.scope]
+
+    @property
+    def max_priority(self) -> Priority:
+        """The highest priority of its jobs."""
+        return self.limits.max_priority or (Priority.HIGH if self.may(Scope.ADMIN) else Priority.NORMAL)
+
+    @property
+    def share(self) -> float:
+        """Its weight in the fair share, 0.01 to 100."""
+        return self.limits.share or 1.0
 
     def has_text(self, text: str, now: datetime) -> bool:
         """Whether `text` is this key's, and the key is not revoked. Takes the same time for every text."""

@@ -6,7 +6,7 @@ tokens of links change with the period of `expiry_of_links`.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from core.service.domain.chunk_order import next_new_chunk
 from core.service.domain.frame_plan import CHUNK_FRAMES, num_chunks
 from core.service.domain.frame_rate import seconds_of
 from core.service.domain.link_tokens import NO_TOKENS, LinkTokens, with_token
+from core.service.domain.ports import LiveStatus
 from core.service.domain.schema import (
     ChangedJob,
     Chunk,
@@ -159,13 +160,16 @@ def links_of(record: JobRecord, base_url: PublicUrls) -> Links:
     )
 
 
-def progress_of(record: JobRecord, steps: Mapping[Lane, StepProgress], queue_position: int | None) -> Progress:
-    """Progress of a job. `steps` count only if they are of the next chunk on their lane."""
-    if record.status is not JobStatus.RUNNING:
-        steps = {}
+def progress_of(record: JobRecord, live: LiveStatus, work_seconds: float | None = None) -> Progress:
+    """Progress of a job. Steps count only if they are of the next chunk on their lane.
+
+    `work_seconds`: expected seconds of work that are left of a job in the queue (`seconds_left` of
+    core.service.admission.estimate); None if unknown."""
+    steps = live.steps if record.status is JobStatus.RUNNING else {}
     making = _of_chunk(steps.get(Lane.GENERATE), next_new_chunk(record))
     refining = _of_chunk(steps.get(Lane.REFINE), record.refined.count)
     pace = pace_of(record.chunks, record)
+    is_queued = record.status is JobStatus.QUEUED
     return Progress(
         frames_done=record.frames_done,
         frames_total=record.spec.num_frames,
@@ -179,10 +183,16 @@ def progress_of(record: JobRecord, steps: Mapping[Lane, StepProgress], queue_pos
         seconds_playable=seconds_of(record.frames_done, record.spec.fps),
         seconds_per_chunk=pace.seconds_per_chunk if pace else None,
         realtime_factor=pace.realtime_factor if pace else None,
-        eta_seconds=eta_seconds(record, making, refining),
-        queue_position=queue_position,
+        eta_seconds=_after_wait(live, work_seconds) if is_queued else eta_seconds(record, making, refining),
+        queue_position=live.queue_position,
+        starts_in_seconds=live.wait_seconds if is_queued else None,
         preparing=transitions.wants(record, Lane.PREPARE),
     )
+
+
+def _after_wait(live: LiveStatus, work_seconds: float | None) -> float | None:
+    """Seconds until the last frame of a job in the queue."""
+    return None if live.wait_seconds is None or work_seconds is None else live.wait_seconds + work_seconds
 
 
 def _of_chunk(progress: StepProgress | None, index: int) -> StepProgress | None:

@@ -19,6 +19,7 @@ from core.service.domain.manifest import (
 from core.service.domain.ports import JobStore, Storage
 from core.service.domain.schema import VARIANTS, ChunkLists, ChunkRecord, JobRecord, Variant
 from core.service.request_ids import current_request_id
+from core.service.tracing import current_traceparent
 
 MANIFEST_TYPE = "application/json"
 
@@ -30,7 +31,7 @@ def create_job(store: JobStore, storage: Storage, record: JobRecord, limits: Key
     if its owner has these limits and may have no such job now; then there is no manifest either. The janitor removes a
     manifest without a job, because `begin_create` recorded it.
     """
-    record = record.model_copy(update={"request_id": current_request_id()})
+    record = record.model_copy(update={"request_id": current_request_id(), "trace": current_traceparent()})
     created = transitions.create(record).record
     store.begin_create(record.id)
     _put(storage, created, ChunkLists())

@@ -1,10 +1,10 @@
-"""Wakes workers for a job that has changed."""
+"""Wakes workers: for a job that has changed, or for all that wait."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from core.service.domain.ports import TaskQueue
+from core.service.domain.ports import JobStore, TaskQueue
 from core.service.domain.schema import JobRecord, Lane
 from core.service.domain.transitions import wants
 
@@ -14,3 +14,11 @@ def wake_workers(queue: TaskQueue, record: JobRecord, lanes: Iterable[Lane] = La
     for lane in lanes:
         if wants(record, lane) and not record.lane(lane).held:
             queue.wake(lane, record.spec.model, record.id)
+
+
+def wake_for_all(store: JobStore, queue: TaskQueue) -> None:
+    """Wake a worker for each lane of each model in which a job waits. Raises StoreError."""
+    for lane, model in store.counts(()).in_lanes:
+        job_id = store.next_ready(lane, model)
+        if job_id is not None:
+            queue.wake(lane, model, job_id)

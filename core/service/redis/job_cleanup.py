@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import cast
 
+from redis.client import Pipeline
 from redis.exceptions import WatchError
 
 from core.service.domain.errors import JobNotFound
@@ -50,19 +51,25 @@ class JobCleanup(JobRecords):
         """Reads only four counters if nothing is missing."""
         statuses = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FINALIZING)
         with self._redis.pipeline(transaction=True) as pipe:
-            for index in (keys.READY_JOBS, *map(keys.status_index, statuses)):
+            for index in (keys.SCHEDULED_JOBS, *map(keys.status_index, statuses)):
                 pipe.zcard(index)
             listed, *active = cast("list[int]", pipe.execute())
-        return self._index_all(statuses) if listed < sum(active) else 0
+        return self._index_all(statuses) if listed != sum(active) else 0
 
     def _index_all(self, statuses: Sequence[JobStatus]) -> int:
-        listed = set(cast("list[str]", self._redis.zrange(keys.READY_JOBS, 0, -1)))
-        active = [m for s in statuses for m in cast("list[str]", self._redis.zrange(keys.status_index(s), 0, -1))]
-        missing = self._records([member for member in active if member not in listed])
+        listed = set(cast("list[str]", self._redis.zrange(keys.SCHEDULED_JOBS, 0, -1)))
+        active = {m for s in statuses for m in cast("list[str]", self._redis.zrange(keys.status_index(s), 0, -1))}
+        # An older version ends jobs without taking them out.
+        if ended := listed - active:
+            self._redis.zrem(keys.SCHEDULED_JOBS, *ended)
+        missing = self._records(sorted(active - listed))
         for record in missing:
             with suppress(JobNotFound):
-                self._transact(record.id, lambda _pipe, now: Transition(now), also_write=rows.write_queue_entries)
+                self._transact(record.id, lambda _pipe, now: Transition(now), also_write=self._add_to_queues)
         return len(missing)
+
+    def _add_to_queues(self, pipe: Pipeline, record: JobRecord) -> None:
+        rows.write_queue_entries(pipe, record, self._clock.now().timestamp())
 
     @raises_store_errors
     def purge(self, job_id: str) -> None:
@@ -73,7 +80,7 @@ class JobCleanup(JobRecords):
                     record = next(iter(rows.readable([(job_id, rows.read_row(pipe, job_id))])), None)
                     deliveries = cast("list[str]", pipe.hkeys(keys.deliveries_key(job_id)))
                     pipe.multi()
-                    rows.remove(pipe, job_id, record, deliveries)
+                    rows.remove(pipe, job_id, record, deliveries, self._clock.now().timestamp())
                     pipe.execute()
                     return
                 except WatchError:

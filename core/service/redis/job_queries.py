@@ -16,8 +16,10 @@ from core.service.domain.schema import (
     Lane,
     StepProgress,
     Variant,
+    record_text,
 )
-from core.service.records.job_order import cursor_from_member, index_member, member_from_cursor
+from core.service.records.job_order import cursor_from_member, member_from_cursor
+from core.service.redis import job_scripts as scripts
 from core.service.redis import keys
 from core.service.redis.chunk_lists import parse_chunks
 from core.service.redis.errors import raises_store_errors
@@ -75,15 +77,14 @@ class JobQueries(JobRecords):
         with self._redis.pipeline(transaction=False) as pipe:
             for record, lane in lanes:
                 pipe.xrevrange(keys.progress_key(record.id, lane), count=1)
-            for record in queued:
-                pipe.zrank(keys.queue_index(record.spec.model), index_member(record))
-            answers = pipe.execute()
+            if queued:
+                pipe.eval(scripts.PLACES, len(queued), *(keys.job_key(record.id) for record in queued))
+            *answers, found = pipe.execute() if queued else [*pipe.execute(), []]
         steps = {
-            (record.id, lane): _newest_progress(entries)
-            for (record, lane), entries in zip(lanes, answers, strict=False)
+            (record.id, lane): _newest_progress(entries) for (record, lane), entries in zip(lanes, answers, strict=True)
         }
-        ranks = {record.id: rank for record, rank in zip(queued, answers[len(lanes) :], strict=True)}
-        return [_live_status(record, steps, ranks) for record in records]
+        places = {record.id: place for record, place in zip(queued, cast("list[str]", found), strict=True)}
+        return [_live_status(record, steps, places.get(record.id, "")) for record in records]
 
     @raises_store_errors
     def chunks(self, job_id: str, variant: Variant, start: int = 0, stop: int | None = None) -> Sequence[ChunkRecord]:
@@ -118,7 +119,7 @@ class JobQueries(JobRecords):
         """For a record of an older version, one that Redis has lost, or one that cannot be read."""
         record = self.get(job_id)
         (live,) = self.live_statuses([record])
-        return Look(record, live, f"{digest_of(record.model_dump_json())} {live!r}")
+        return Look(record, live, f"{digest_of(record_text(record))} {live!r}")
 
     def _seen(self, job_ids: Sequence[str], field: str) -> Sequence[_Seen]:
         """Answers of scripts.LOOK."""
@@ -152,7 +153,7 @@ def _look_of(job_id: str, found: _Seen) -> Look | None:
         return None
     of_lanes = {(job_id, lane): _progress(text) for lane, text in zip(LANES_WITH_STEPS, reports, strict=True)}
     steps = {(job_id, lane): of_lanes[job_id, lane] for lane in transitions.lanes_with_progress(record)}
-    return Look(record, _live_status(record, steps, {job_id: int(place) if place else None}), mark)
+    return Look(record, _live_status(record, steps, place), mark)
 
 
 def _mark(found: _Seen) -> str | None:
@@ -168,9 +169,10 @@ def _newest_progress(entries: Sequence[StreamEntry]) -> StepProgress | None:
     return progress_from_fields(entries[0][1]) if entries else None
 
 
-def _live_status(
-    record: JobRecord, steps: Mapping[tuple[str, Lane], StepProgress | None], ranks: Mapping[str, int | None]
-) -> LiveStatus:
+def _live_status(record: JobRecord, steps: Mapping[tuple[str, Lane], StepProgress | None], place: str) -> LiveStatus:
+    """`place`: position and expected wait in seconds, or "" once started."""
     reported = {lane: step for lane in Lane if (step := steps.get((record.id, lane))) is not None}
-    rank = ranks.get(record.id)
-    return LiveStatus(reported, None if rank is None else rank + 1)
+    if not place:
+        return LiveStatus(reported)
+    position, _, seconds = place.partition(" ")
+    return LiveStatus(reported, int(position), float(seconds) if seconds else None)

@@ -12,6 +12,7 @@ from redis.exceptions import WatchError
 from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import JobNotFound, shortened
 from core.service.domain.ports import Clock, JobStore
+from core.service.domain.scheduling import Policy
 from core.service.domain.schema import ChunkLists, JobRecord
 from core.service.domain.transitions import Transition
 from core.service.records.job_order import job_id_of_member
@@ -20,12 +21,14 @@ from core.service.redis import job_rows as rows
 from core.service.redis import job_scripts as scripts
 from core.service.redis import keys, usage
 from core.service.redis.errors import raises_store_errors
+from core.service.redis.schedule import Schedule
 
 Decide = Callable[[Pipeline, JobRecord], Transition | None]
 """Decides on the transition of a record that was read under WATCH (the pipeline may read more); None: no change."""
 StoredJob = tuple[JobRecord, ChunkLists]
 """A record, and the chunks inside it if an older version wrote it."""
 AlsoWrite = Callable[[Pipeline, JobRecord], None]
+DEFAULT_POLICY = Policy()
 RebuildRecord = Callable[[JobStore, str], bool]
 """Rebuilds the record of one job from its manifest; False if it has none (core.service.records.rebuild)."""
 
@@ -34,13 +37,19 @@ class JobRecords(TransitionStore):
     """The part of ports.JobStore that reads and changes single records; the other parts build on it."""
 
     def __init__(
-        self, redis: redis.Redis, clock: Clock, *, retention_seconds: float, rebuild: RebuildRecord | None = None
+        self,
+        redis: redis.Redis,
+        clock: Clock,
+        *,
+        retention_seconds: float,
+        policy: Policy = DEFAULT_POLICY,
+        rebuild: RebuildRecord | None = None,
     ) -> None:
         super().__init__(clock, retention_seconds)
+        self._schedule = Schedule(redis, policy)
         self._redis = redis
         self._rebuild = rebuild
         self._renew = redis.register_script(scripts.RENEW)
-        self._free = redis.register_script(scripts.FREE)
         self._manifest_stored = redis.register_script(scripts.MANIFEST_STORED)
         self._look = redis.register_script(scripts.LOOK)
         self._report_progress = redis.register_script(scripts.REPORT_PROGRESS)
@@ -94,7 +103,7 @@ class JobRecords(TransitionStore):
                         return None if transition is None else before
                     usage.require_room(pipe, before, transition.record, limits, self._clock)
                     pipe.multi()
-                    rows.write(pipe, before, transition, inside)
+                    rows.write(pipe, before, transition, self._clock.now().timestamp(), inside)
                     if also_write is not None:
                         also_write(pipe, transition.record)
                     pipe.execute()
@@ -112,7 +121,7 @@ class JobRecords(TransitionStore):
                         return False
                     usage.require_room(pipe, None, transition.record, limits, self._clock)
                     pipe.multi()
-                    rows.write(pipe, None, transition)
+                    rows.write(pipe, None, transition, self._clock.now().timestamp())
                     pipe.execute()
                     return True
                 except WatchError:

@@ -17,11 +17,11 @@ from redis.client import Pipeline
 from core.service.domain import transitions
 from core.service.domain.errors import StoreDamaged
 from core.service.domain.ports import Delivery
-from core.service.domain.schema import ChunkLists, JobRecord, JobStatus, Lane, read_record
+from core.service.domain.schema import ChunkLists, JobRecord, JobStatus, Lane, read_record, record_text
 from core.service.domain.transitions import KEPT_EVENTS, NewEvent, Transition
 from core.service.domain.webhooks import CHUNK_EVENTS, KEPT_PENDING
 from core.service.records.job_order import index_member
-from core.service.redis import chunk_lists, keys, outbox_scripts, usage
+from core.service.redis import chunk_lists, keys, outbox_scripts, schedule, usage
 from core.service.redis.event_log import event_fields
 
 DUE_AT_ONCE_SECONDS = 1e9
@@ -32,11 +32,17 @@ RESTING = "rests"
 
 # Entry n of the log has id n-0, so that a rewritten log keeps the ids that clients know. If an older version has added
 # entries with other ids, Redis chooses the id. Old entries go, whole blocks of about a hundred at a time.
+# Redis reserves 4 KiB for the first block of a stream. Loaded from a dump, a block has the size of its entries, and
+# grows with them: a queued job, whose log has one entry, needs half the memory. Where RESTORE is refused it stays.
 _APPEND = """
 local fields = {unpack(ARGV, 3)}
 local answer = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], ARGV[2], unpack(fields))
 if type(answer) == 'table' and answer.err then
-  return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(fields))
+  answer = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(fields))
+end
+if redis.call('XLEN', KEYS[1]) == 1 then
+  local dump = redis.pcall('DUMP', KEYS[1])
+  if type(dump) == 'string' then redis.pcall('RESTORE', KEYS[1], 0, dump, 'REPLACE') end
 end
 return answer
 """
@@ -69,7 +75,9 @@ def readable(rows: Iterable[tuple[str, str | None]]) -> Sequence[JobRecord]:
     return found
 
 
-def write(pipe: Pipeline, before: JobRecord | None, transition: Transition, inside: ChunkLists = NO_CHUNKS) -> None:
+def write(
+    pipe: Pipeline, before: JobRecord | None, transition: Transition, now: float, inside: ChunkLists = NO_CHUNKS
+) -> None:
     """Queue all writes of a transition. `inside`: the chunks that were in the record until now."""
     record = transition.record
     pipe.hset(keys.job_key(record.id), mapping=_fields(record))
@@ -83,6 +91,7 @@ def write(pipe: Pipeline, before: JobRecord | None, transition: Transition, insi
         pipe.incr(keys.COMMITS)
     _free_lane(pipe, transition)
     _write_indexes(pipe, before, record)
+    schedule.write(pipe, before, transition, now)
     usage.write(pipe, before, record)
     if before is None:
         pipe.zrem(keys.UNFINISHED_CREATES, record.id)
@@ -98,12 +107,11 @@ def write(pipe: Pipeline, before: JobRecord | None, transition: Transition, insi
 
 def _fields(record: JobRecord) -> dict[Any, Any]:
     """Fields of the job hash: the record, and values that are read without parsing it."""
-    row = record.model_dump_json()
-    is_queued = record.status is JobStatus.QUEUED and not record.delete_requested
+    row = record_text(record)
     return {
         "record": row,
         "digest": digest_of(row),
-        "place": f"{keys.queue_index(record.spec.model)} {index_member(record)}" if is_queued else "",
+        "place": schedule.place_text(record) if schedule.is_queued(record) else "",
         "stop": "1" if transitions.should_stop(record) else "0",
         "revision": str(record.revision),
     }
@@ -149,54 +157,29 @@ def _write_indexes(pipe: Pipeline, before: JobRecord | None, after: JobRecord) -
     for index in sorted(new.keys()):
         if old.get(index) != new[index]:
             pipe.zadd(index, {member: new[index]})
-    queues = _queues(after)
-    if before is None or queues != _queues(before):
-        register_queues(pipe, queues)
     if after.expires_at is None or after.delete_requested:
         pipe.zrem(keys.EXPIRY, member)
     else:
         pipe.zadd(keys.EXPIRY, {member: after.expires_at.timestamp()})
 
 
-def register_queues(pipe: Pipeline, queues: Iterable[str]) -> None:
-    """Add these queues to those that the janitor reads."""
-    for queue in sorted(queues):
-        pipe.sadd(keys.READY_QUEUES, queue)
-
-
-def lane_of_queue(queue: str) -> Lane | None:
-    """Lane of a queue; None for a lane of a newer version."""
-    name = queue.split(":")[0]
-    return Lane(name) if name in set(Lane) else None
-
-
-def write_queue_entries(pipe: Pipeline, record: JobRecord) -> None:
+def write_queue_entries(pipe: Pipeline, record: JobRecord, now: float) -> None:
     """Add a job of an older version to its queues and to the stale manifests: that version wrote neither."""
     pipe.zadd(keys.STALE_MANIFESTS, {record.id: record.revision})
-    correct_queue_entries(pipe, record)
+    correct_queue_entries(pipe, record, now)
 
 
-def correct_queue_entries(pipe: Pipeline, record: JobRecord) -> None:
+def correct_queue_entries(pipe: Pipeline, record: JobRecord, now: float) -> None:
     """Add a job to the queues that it belongs to and remove it from the others."""
-    member, queues = index_member(record), _queues(record)
-    for lane in Lane:
-        queue = keys.ready_queue(lane, record.spec.model)
-        if queue not in queues:
-            pipe.zrem(keys.ready_index(queue), member)
-    for queue in sorted(queues):
-        pipe.zadd(keys.ready_index(queue), {member: transitions.rank(record)})
-    if queues:
-        pipe.zadd(keys.READY_JOBS, {member: 0})
-    register_queues(pipe, queues)
-
-
-def _queues(record: JobRecord) -> frozenset[str]:
-    wanted = (lane for lane in Lane if transitions.wants(record, lane))
-    return frozenset(keys.ready_queue(lane, record.spec.model) for lane in wanted)
+    schedule.write_again(pipe, record, now)
+    if any(transitions.wants(record, lane) for lane in Lane):
+        pipe.zadd(keys.SCHEDULED_JOBS, {index_member(record): 0})
+    else:
+        pipe.zrem(keys.SCHEDULED_JOBS, index_member(record))
 
 
 def _indexes(record: JobRecord | None) -> dict[str, int]:
-    """Indexes that list a record, and its scores. All but the queues are ordered by age alone (score 0)."""
+    """Indexes that list a record, and its scores: they are ordered by age alone (score 0)."""
     if record is None:
         return {}
     if record.delete_requested:
@@ -208,11 +191,12 @@ def _indexes(record: JobRecord | None) -> dict[str, int]:
         listed.append(keys.queue_index(record.spec.model))
     if transitions.is_prepared_ahead(record):
         listed.append(keys.prepared_index(record.spec.model))
-    queues = {keys.ready_index(queue): transitions.rank(record) for queue in _queues(record)}
-    return {**dict.fromkeys([*listed, *([keys.READY_JOBS] if queues else [])], 0), **queues}
+    if any(transitions.wants(record, lane) for lane in Lane):
+        listed.append(keys.SCHEDULED_JOBS)
+    return dict.fromkeys(listed, 0)
 
 
-def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: Iterable[str]) -> None:
+def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: Iterable[str], now: float) -> None:
     """Queue the removal of every key and index entry of a job."""
     of_lanes = [key(job_id, lane) for lane in Lane for key in (keys.lease_key, keys.progress_key)]
     of_webhooks = [keys.deliveries_key(job_id), keys.unsent_key(job_id), keys.ended_deliveries_key(job_id)]
@@ -224,15 +208,15 @@ def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: It
         pipe.zrem(keys.OUTBOX_DUE, keys.outbox_member(job_id, delivery_id))
     if record is not None:
         usage.remove(pipe, record)
+        schedule.remove(pipe, record, now)
         for index in sorted({*_indexes(record), *_indexes_of_any_version(record)}):
             pipe.zrem(index, index_member(record))
 
 
 def _indexes_of_any_version(record: JobRecord) -> Iterator[str]:
-    """Where a record may be listed: an older version, which knows fewer lanes and no owners, may have changed it
-    without updating these."""
-    yield from (keys.ready_index(keys.ready_queue(lane, record.spec.model)) for lane in Lane)
-    yield from (keys.EXPIRY, keys.prepared_index(record.spec.model))
+    """Where a record may be listed: an older version, which knows no owners, may have changed it without updating
+    these."""
+    yield from (keys.EXPIRY, keys.SCHEDULED_JOBS, keys.prepared_index(record.spec.model))
     if record.owner is not None:
         yield from (keys.jobs_index(record.owner, status) for status in (None, *JobStatus))
 

@@ -1,5 +1,9 @@
 """Lua scripts of the job store: what must be read and written in one step without a WATCH."""
 
+from __future__ import annotations
+
+from core.service.redis import schedule_scripts
+
 # Renews a lease, also an expired one (Redis was down or the worker was suspended), unless the lane was claimed again
 # (the record has a newer token) or released. A lane that the same worker kept with a commit is renewed under the next
 # token: it may not know of that.
@@ -18,21 +22,6 @@ redis.call('SET', KEYS[1], newest, 'PX', ARGV[2])
 return 1
 """
 
-# The first ARGV[3] jobs of a queue without a lease. Jobs in work come first in a queue; there are as many as workers.
-FREE = """
-local free, start = {}, 0
-while true do
-  local members = redis.call('ZRANGE', KEYS[1], start, start + 31)
-  for _, member in ipairs(members) do
-    if #free == tonumber(ARGV[3]) then return free end
-    local job = string.match(member, ':(.+)')
-    if redis.call('EXISTS', ARGV[1] .. job .. ARGV[2]) == 0 then table.insert(free, job) end
-  end
-  if #members < 32 then return free end
-  start = start + 32
-end
-"""
-
 # The manifest of revision ARGV[2] is stored, and the pages that had changed until then. Returns 1 if the record is
 # another one (newer; or older, rebuilt after Redis was lost), whose manifest must be written; 2 if the job was deleted.
 MANIFEST_STORED = """
@@ -47,14 +36,16 @@ redis.call('ZREM', KEYS[1], ARGV[1])
 return 0
 """
 
-# What answers about jobs depend on. Of each job: digest of the record, place in the queue, the field ARGV[1], newest
-# progress of each of its ARGV[2] lanes. KEYS: of each job its own key, then those of its lanes.
-LOOK = """
+# What answers about jobs depend on. Of each job: digest of the record; place in the queue and expected wait in
+# seconds, or ""; the field ARGV[1]; newest progress of each of its ARGV[2] lanes. KEYS: of each job its own key,
+# then those of its lanes.
+LOOK = (
+    schedule_scripts.POSITION
+    + """
 local lanes, seen = tonumber(ARGV[2]), {}
 for first = 1, #KEYS, 1 + lanes do
   local job = redis.call('HMGET', KEYS[first], 'digest', 'place', ARGV[1])
-  local found, index, member = {job[1], '', job[3]}, string.match(job[2] or '', '^(.+) (%S+)$')
-  if index then found[2] = tostring(redis.call('ZRANK', index, member) or '') end
+  local found = {job[1], place_of(job[2]), job[3]}
   for lane = 1, lanes do
     local entry = redis.call('XREVRANGE', KEYS[first + lane], '+', '-', 'COUNT', 1)[1]
     found[3 + lane] = entry and entry[2][2] or ''
@@ -63,6 +54,17 @@ for first = 1, #KEYS, 1 + lanes do
 end
 return seen
 """
+)
+
+# The place of each job of KEYS, as LOOK.
+PLACES = (
+    schedule_scripts.POSITION
+    + """
+local found = {}
+for _, key in ipairs(KEYS) do table.insert(found, place_of(redis.call('HGET', key, 'place'))) end
+return found
+"""
+)
 
 ANOTHER_OWED, DELETED = 1, 2
 """Answers of MANIFEST_STORED."""

@@ -1,4 +1,4 @@
-"""ports.JobStore in Redis, in parts: job_records, job_queries, lane_claims, job_cleanup."""
+"""ports.JobStore in Redis, in parts: job_records, job_queries, job_counts, lane_claims, job_cleanup."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from core.service.domain.errors import JobStateConflict
 from core.service.domain.schema import ChunkLists, JobRecord
 from core.service.redis.errors import raises_store_errors
 from core.service.redis.job_cleanup import JobCleanup
+from core.service.redis.job_counts import StoredJobCounts
 from core.service.redis.job_queries import JobQueries
 from core.service.redis.lane_claims import LaneClaims
 
 
-class RedisJobStore(JobQueries, LaneClaims, JobCleanup):
+class RedisJobStore(JobQueries, StoredJobCounts, LaneClaims, JobCleanup):
     """ports.JobStore. `redis` is from client.connect; ended jobs expire `retention_seconds` later."""
 
     @raises_store_errors

@@ -26,9 +26,9 @@ DISCARDED_UPLOADS = "longtake:uploads:discarded"
 """Deleted uploads, twice each: their object is removed at the time in the score, once no job waits for it."""
 UPLOADS_CLIENT_KEY = "longtake:uploads:client_key"
 """Secret of domain.uploads.client_mark."""
-READY_QUEUES = "longtake:ready"
-"""Names of all queues of `ready_index` that have ever had a job."""
-READY_JOBS = "longtake:jobs:ready"
+QUEUES = "longtake:queues"
+"""Names of all queues that have ever had a job."""
+SCHEDULED_JOBS = "longtake:jobs:scheduled"
 """Jobs in any of these queues: all that have not ended, except canceling ones."""
 COMMITS = "longtake:commits"
 STALE_MANIFESTS = "longtake:manifests:stale"
@@ -41,6 +41,8 @@ CLEANUP_PENDING = "longtake:jobs:unswept"
 """Ended jobs that may still have objects which are not needed."""
 SPEEDS = "longtake:speeds"
 """Hash: model and kind of chunk -> mean seconds per denoising step, lately."""
+PAUSED = "longtake:paused"
+"""Hash: what is paused ("everything", "model NAME", "worker NAME") -> since when."""
 TOTAL_BYTES = "*"
 """Field of `stored_bytes_of`, of no job and no upload."""
 MANIFESTS_BEING_READ = "longtake:janitor:manifests_being_read"
@@ -50,7 +52,7 @@ MANIFESTS_READ = "longtake:janitor:manifests_read"
 
 def job_key(job_id: str) -> str:
     """Hash of a job: `record` (JSON), `digest` of it, `stop` ("1": workers must stop), `revision` of the record, and
-    `place`, index and member of its place in the queue while it waits. Older versions wrote neither digest nor place.
+    `place`, what tells its place in the queue while it waits. Older versions wrote neither digest nor place.
     The outbox adds `webhooks_disabled`; `webhooks_dropped`, the number of ended deliveries that are not kept; and of
     those given up unsent `webhooks_skipped`, their number, `webhooks_skipped_to`, the version of the newest one, and
     `webhooks_skipped_before`, how many of them are in `webhooks_dropped`.
@@ -120,9 +122,19 @@ def ready_queue(lane: Lane, model: str) -> str:
     return lane.value if lane in LANES_OF_ANY_MODEL else f"{lane.value}:{model}"
 
 
-def ready_index(queue: str) -> str:
-    """Sorted set of one `ready_queue`: jobs by rank, then age. They stay in it while a worker has the lane."""
-    return f"{READY_QUEUES}:{queue}"
+def queue_key(queue: str) -> str:
+    """Prefix of the keys of one `ready_queue`; see schedule_scripts."""
+    return f"longtake:queue:{queue}"
+
+
+def entries_key(queue: str) -> str:
+    """Hash: the jobs with work on one `ready_queue`, claimed ones too -> JSON of their entry."""
+    return f"{queue_key(queue)}:entries"
+
+
+def pool_key(pool: str) -> str:
+    """Prefix of the keys of a pool, a model or a lane of any model; see schedule_scripts."""
+    return f"longtake:pool:{pool}"
 
 
 def worker_lease_key(name: str) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import cast
 
 import redis
@@ -14,6 +13,7 @@ from redis.client import Pipeline
 from core.service.domain import transitions
 from core.service.domain.errors import JobNotFound, StoreDamaged
 from core.service.domain.ports import Lease, QueuedWork
+from core.service.domain.scheduling import Entry, Key
 from core.service.domain.schema import ChunkRecord, JobRecord, JobStatus, Lane
 from core.service.domain.transitions import Transition
 from core.service.records.job_order import index_member
@@ -21,9 +21,10 @@ from core.service.redis import job_rows as rows
 from core.service.redis import keys
 from core.service.redis.errors import raises_store_errors
 from core.service.redis.job_records import Decide, JobRecords
+from core.service.redis.schedule import Queue, queues_of
 
-CANDIDATES = 8
-"""Jobs of a queue read at once: some may just have been claimed by others, or be of another version."""
+HEADS = 1
+"""Jobs of a queue that are read at first for one that can be read."""
 WORKER_LEASE_SECONDS = 86_400
 """How long a worker's last claim is stored; it is read right after the worker's death."""
 
@@ -36,21 +37,30 @@ class LaneClaims(JobRecords):
     @raises_store_errors
     def queued_work(self) -> Sequence[QueuedWork]:
         found = list[QueuedWork]()
-        for queue in sorted(cast("set[str]", self._redis.smembers(keys.READY_QUEUES))):
-            lane = rows.lane_of_queue(queue)
-            if lane is not None:
-                free = self._free_in_order(lane, queue)
-                readable = (QueuedWork(lane, record) for job_id in free for record in self._records_of([job_id]))
-                found += islice(readable, 1)
+        for queue in queues_of(cast("set[str]", self._redis.smembers(keys.QUEUES))):
+            found += [QueuedWork(queue.lane, record) for record in self._head(queue)]
         return found
+
+    def _head(self, queue: Queue) -> Sequence[JobRecord]:
+        """The first job that can be read, however many before it cannot; none if there is none."""
+        limit = HEADS
+        while True:
+            listed = self._schedule.peek(queue, self._now(), limit)
+            if (readable := self._records_of(listed)) or len(listed) < limit:
+                return readable[:1]
+            limit = 2 * limit + 8
 
     @raises_store_errors
     def next_ready(self, lane: Lane, model: str) -> str | None:
-        return next(iter(self._free_jobs(lane, keys.ready_queue(lane, model), 1)), None)
+        return next(iter(self.ready(lane, model, 1)), None)
 
     @raises_store_errors
     def ready(self, lane: Lane, model: str, limit: int) -> Sequence[str]:
-        return self._free_jobs(lane, keys.ready_queue(lane, model), limit)
+        return self._schedule.peek(Queue.of(lane, model), self._now(), limit)
+
+    @raises_store_errors
+    def is_next(self, entry: Entry, lanes: Sequence[Lane], model: str) -> bool:
+        return self._schedule.is_next(entry, [Queue.of(lane, model) for lane in lanes], self._now())
 
     @raises_store_errors
     def count_prepared(self, model: str, limit: int) -> int:
@@ -63,33 +73,27 @@ class LaneClaims(JobRecords):
         return len(ahead)
 
     @raises_store_errors
-    def claim_next(self, lane: Lane, model: str, worker: str, ttl_seconds: float) -> Lease | None:
-        for job_id in self._free_in_order(lane, keys.ready_queue(lane, model)):
+    def claim_next(
+        self, lanes: Sequence[Lane], model: str, worker: str, ttl_seconds: float, own: Collection[Key] = ()
+    ) -> Lease | None:
+        queues = [Queue.of(lane, model) for lane in lanes]
+        while (picked := self._schedule.pick(queues, self._now(), own)) is not None:
+            job_id, lane = picked
             try:
                 lease = self.claim(job_id, lane, worker, ttl_seconds)
-            except (JobNotFound, StoreDamaged) as error:
+            except JobNotFound:
+                self._schedule.forget(Queue.of(lane, model), job_id, self._now())
+                continue
+            except StoreDamaged as error:
                 log.warning("%s stays in its queue: %s", job_id, error)
+                self._schedule.put_off(Queue.of(lane, model), job_id, self._now())
                 continue
             if lease is not None:
                 return lease
         return None
 
-    def _free_in_order(self, lane: Lane, queue: str) -> Iterator[str]:
-        """Jobs of a queue without a lease, each once. The caller may skip any number of them: jobs that cannot be
-        claimed never block those behind them."""
-        seen = set[str]()
-        while True:
-            limit = len(seen) + CANDIDATES
-            found = self._free_jobs(lane, queue, limit)
-            new = [job_id for job_id in found if job_id not in seen]
-            yield from new
-            seen.update(new)
-            if len(found) < limit:
-                return
-
-    def _free_jobs(self, lane: Lane, queue: str, limit: int) -> list[str]:
-        before, after = keys.lease_key(" ", lane).split(" ")
-        return cast("list[str]", self._free(keys=[keys.ready_index(queue)], args=[before, after, limit]))
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
 
     @raises_store_errors
     def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
@@ -133,7 +137,10 @@ class LaneClaims(JobRecords):
             return None if transitions.wants(record, lane) else Transition(record)
 
         with suppress(JobNotFound):
-            self._transact(job_id, look, also_write=rows.correct_queue_entries)
+            self._transact(job_id, look, also_write=self._correct)
+
+    def _correct(self, pipe: Pipeline, record: JobRecord) -> None:
+        rows.correct_queue_entries(pipe, record, self._now())
 
     @raises_store_errors
     def renew(self, lease: Lease, ttl_seconds: float) -> bool:

@@ -10,10 +10,21 @@ from core.service.domain import transitions
 from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import JobNotFound, JobStateConflict
 from core.service.domain.manifest import ChunkPage
-from core.service.domain.ports import JobPage, LiveStatus, Look
-from core.service.domain.schema import ChunkLists, ChunkRecord, JobRecord, JobStatus, Lane, StepProgress, Variant
+from core.service.domain.ports import JobCounts, JobPage, LiveStatus, Look, QueuedJobs
+from core.service.domain.scheduling import position, wait_seconds
+from core.service.domain.schema import (
+    LANES_OF_ANY_MODEL,
+    ChunkLists,
+    ChunkRecord,
+    JobRecord,
+    JobStatus,
+    Lane,
+    StepProgress,
+    Variant,
+)
+from core.service.domain.transitions.entries import place_of
 from core.service.records.job_order import cursor_from_member, index_member, member_from_cursor
-from core.service.testing.lane_claims import FakeLaneClaims
+from core.service.testing.lane_claims import FakeLaneClaims, queues_of
 
 
 class FakeJobStore(FakeLaneClaims):
@@ -106,6 +117,7 @@ class FakeJobStore(FakeLaneClaims):
         with memory.changed:
             if job_id in memory.records:
                 self.usage.remove(memory.records[job_id])
+                self._leave_pools(memory.records[job_id])
             for table in (memory.records, memory.events, memory.stale_pages):
                 table.pop(job_id, None)
             memory.chunks = {key: listed for key, listed in memory.chunks.items() if key[0] != job_id}
@@ -180,7 +192,7 @@ class FakeJobStore(FakeLaneClaims):
             return self.cancel_requested(job_id)
 
     def live_statuses(self, records: Sequence[JobRecord]) -> Sequence[LiveStatus]:
-        return [LiveStatus(self._steps(record), self._place(record)) for record in records]
+        return [self._live_status(record) for record in records]
 
     def _steps(self, record: JobRecord) -> Mapping[Lane, StepProgress]:
         reports = {lane: self._progress(record.id, lane) for lane in transitions.lanes_with_progress(record)}
@@ -190,9 +202,33 @@ class FakeJobStore(FakeLaneClaims):
         with self.memory.changed:
             return self.memory.progress.get((job_id, lane), (0, None))[1]
 
-    def _place(self, record: JobRecord) -> int | None:
-        queued = [r.id for r in self._sorted() if r.status is JobStatus.QUEUED and r.spec.model == record.spec.model]
-        return queued.index(record.id) + 1 if record.id in queued else None
+    def _live_status(self, record: JobRecord) -> LiveStatus:
+        steps = self._steps(record)
+        with self.memory.changed:
+            known = self.memory.records.get(record.id)
+            if known is None or known.status is not JobStatus.QUEUED or known.delete_requested:
+                return LiveStatus(steps)
+            model, pool = record.spec.model, self._pool(Lane.GENERATE, record.spec.model)
+            place = position(place_of(record), self._free_entries([Lane.GENERATE], model), pool)
+            return LiveStatus(steps, place, wait_seconds(place, self._entries([Lane.GENERATE], model), pool))
 
     def count_active(self) -> int:
         return sum(not record.status.is_terminal for record in self._sorted())
+
+    def counts(self, models: Sequence[str]) -> JobCounts:
+        jobs = [record for record in self._sorted() if not record.delete_requested]
+        waiting = [record for record in jobs if record.status is JobStatus.QUEUED]
+        names = {*models, *(job.spec.model for job in jobs)}
+        of_models = {model: [job for job in waiting if job.spec.model == model] for model in names}
+        wanted = [queue for record in jobs for queue in queues_of(record)]
+        queues = [(lane, "" if lane in LANES_OF_ANY_MODEL else model) for lane, model in wanted]
+        queued = {
+            model: QueuedJobs(len(of), min((job.queued_at for job in of), default=None))
+            for model, of in of_models.items()
+        }
+        return JobCounts(
+            {status: sum(job.status is status for job in jobs) for status in JobStatus},
+            queued,
+            {queue: queues.count(queue) for queue in queues},
+            len(self.memory.due),
+        )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from core.service.domain import transitions
 from core.service.domain.ports import Lease, QueuedWork
+from core.service.domain.scheduling import Entry, Key, choose
 from core.service.domain.schema import LANES_OF_ANY_MODEL, ChunkRecord, JobRecord, JobStatus, Lane
-from core.service.records.job_order import index_member
+from core.service.domain.transitions.entries import entry_of
 from core.service.testing.memory import MemoryStore
 
 
@@ -16,7 +17,7 @@ class FakeLaneClaims(MemoryStore):
     """Part of ports.JobStore: which jobs wait for a lane, and who holds it."""
 
     def queued_work(self) -> Sequence[QueuedWork]:
-        queues = {(lane, queue_model) for record in self._sorted() for lane, queue_model in _queues(record)}
+        queues = {(lane, queue_model) for record in self._sorted() for lane, queue_model in queues_of(record)}
         heads = [(lane, self.next_ready(lane, model)) for lane, model in sorted(queues)]
         return [QueuedWork(lane, self.get(job_id)) for lane, job_id in heads if job_id is not None]
 
@@ -30,9 +31,28 @@ class FakeLaneClaims(MemoryStore):
         ahead = [r for r in self._sorted() if r.spec.model == model and transitions.is_prepared_ahead(r)]
         return min(len(ahead), limit)
 
-    def claim_next(self, lane: Lane, model: str, worker: str, ttl_seconds: float) -> Lease | None:
-        leases = (self.claim(record.id, lane, worker, ttl_seconds) for record in self._free(lane, model))
-        return next((lease for lease in leases if lease is not None), None)
+    def claim_next(
+        self, lanes: Sequence[Lane], model: str, worker: str, ttl_seconds: float, own: Collection[Key] = ()
+    ) -> Lease | None:
+        with self.memory.changed:
+            free, pool = self._free_entries(lanes, model), self._pool(lanes[0], model)
+            while choice := choose(free, pool, self._policy, self._now(), own):
+                pool.pick(choice, self._now())
+                if lease := self.claim(choice.entry.job_id, choice.entry.lane, worker, ttl_seconds):
+                    return lease
+                free.remove(choice.entry)
+            if not self._free_entries([lane for lane in Lane if self._pool(lane, model) is pool], model):
+                pool.pick(None, self._now())
+            return None
+
+    def is_next(self, entry: Entry, lanes: Sequence[Lane], model: str) -> bool:
+        with self.memory.changed:
+            free = [each for each in self._free_entries(lanes, model) if each.key != entry.key]
+            choice = choose([*free, entry], self._pool(entry.lane, model), self._policy, self._now(), [entry.key])
+            return choice is not None and choice.entry == entry
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
 
     def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
         with self.memory.changed:
@@ -92,16 +112,33 @@ class FakeLaneClaims(MemoryStore):
 
     def _free(self, lane: Lane, model: str) -> Sequence[JobRecord]:
         """Jobs that wait for the lane and can be claimed, in order."""
-        found = [
-            record
-            for record in self._sorted()
-            if transitions.wants(record, lane)
-            and (lane in LANES_OF_ANY_MODEL or record.spec.model == model)
-            and not self.lease_alive(record.id, lane)
-            and not self._rests(record.id, lane)
-        ]
-        return sorted(found, key=lambda record: (transitions.rank(record), index_member(record)))
+        with self.memory.changed:
+            found, free = list[JobRecord](), self._free_entries([lane], model)
+            while choice := choose(free, self._pool(lane, model), self._policy, self._now()):
+                found.append(self.memory.records[choice.entry.job_id])
+                free.remove(choice.entry)
+            return found
+
+    def _free_entries(self, lanes: Sequence[Lane], model: str) -> list[Entry]:
+        """Entries of these lanes that can be claimed. Claims of the pool that have expired are settled."""
+        pool = self._pool(lanes[0], model)
+        in_pool = [lane for lane in Lane if self._pool(lane, model) is pool]
+        free = [each for each in self._entries(in_pool, model) if not self.lease_alive(*each.key)]
+        free = [entry for entry in free if not self._rests(*entry.key)]
+        for entry in free:
+            pool.settle(entry.key, self._now())
+            pool.served.setdefault(entry.owner, pool.clock)
+        return [entry for entry in free if entry.lane in lanes]
+
+    def _entries(self, lanes: Sequence[Lane], model: str) -> list[Entry]:
+        """All entries of these lanes, those of claimed jobs too."""
+        of_model = [(r, lane) for r in self._sorted() for lane in lanes if _in_queue(r, lane, model)]
+        return [entry for record, lane in of_model if (entry := entry_of(record, lane)) is not None]
 
 
-def _queues(record: JobRecord) -> list[tuple[Lane, str]]:
+def _in_queue(record: JobRecord, lane: Lane, model: str) -> bool:
+    return lane in LANES_OF_ANY_MODEL or record.spec.model == model
+
+
+def queues_of(record: JobRecord) -> list[tuple[Lane, str]]:
     return [(lane, record.spec.model) for lane in Lane if transitions.wants(record, lane)]

@@ -13,8 +13,10 @@ from core.service.domain.errors import JobNotFound, shortened
 from core.service.domain.manifest import PAGE_CHUNKS, ChunkPage, full_pages
 from core.service.domain.ports import Clock, Delivery, Lease
 from core.service.domain.ports.outbox import place_of
-from core.service.domain.schema import ChunkRecord, JobEvent, JobRecord, Lane, StepProgress, Variant
+from core.service.domain.scheduling import Policy, Pool
+from core.service.domain.schema import LANES_OF_ANY_MODEL, ChunkRecord, JobEvent, JobRecord, Lane, StepProgress, Variant
 from core.service.domain.transitions import KEPT_EVENTS, Transition
+from core.service.domain.transitions.entries import entry_of
 from core.service.domain.webhooks import CHUNK_EVENTS, KEPT_PENDING
 from core.service.records.job_order import index_member
 from core.service.records.transition_store import TransitionStore
@@ -22,6 +24,7 @@ from core.service.testing.clock import FakeClock
 from core.service.testing.usage import FakeUsage
 
 RETENTION_SECONDS = 7 * 86400.0
+DEFAULT_POLICY = Policy()
 
 
 @dataclass
@@ -44,6 +47,8 @@ class Memory:
     unswept: set[str] = field(default_factory=lambda: set())
     stale_manifests: dict[str, int] = field(default_factory=lambda: {})
     commits: int = 0
+    pools: dict[str, Pool] = field(default_factory=lambda: {})
+    """By model, or lane of any model."""
     deliveries: dict[tuple[str, str], Delivery] = field(default_factory=lambda: {})
     due: dict[tuple[str, str], datetime] = field(default_factory=lambda: {})
     dropped: Counter[str] = field(default_factory=lambda: Counter())
@@ -60,8 +65,15 @@ class Memory:
 class MemoryStore(TransitionStore):
     """Reads and changes records in a Memory; the base of FakeJobStore."""
 
-    def __init__(self, clock: Clock | None = None, *, retention_seconds: float = RETENTION_SECONDS) -> None:
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        retention_seconds: float = RETENTION_SECONDS,
+        policy: Policy = DEFAULT_POLICY,
+    ) -> None:
         super().__init__(clock or FakeClock(), retention_seconds)
+        self._policy = policy
         self.memory = Memory()
         self.usage = FakeUsage(self._clock)
 
@@ -110,6 +122,7 @@ class MemoryStore(TransitionStore):
         if record.revision != (before.revision if before else 0):
             memory.stale_manifests[record.id] = record.revision
         memory.records[record.id] = record
+        self._schedule(before, transition)
         memory.announced.pop(record.id, None)
         if record.status.is_terminal and not (before and before.status.is_terminal):
             memory.unswept.add(record.id)
@@ -137,6 +150,30 @@ class MemoryStore(TransitionStore):
             memory.rests[record.id, transition.released] = self._clock.now() + rest
         memory.changed.notify_all()
         return record
+
+    def _schedule(self, before: JobRecord | None, transition: Transition) -> None:
+        """As redis.schedule.write: who has joined and left the pools, and who is charged for a claim."""
+        after, now = transition.record, self._clock.now().timestamp()
+        for lane in Lane:
+            old, new = before and entry_of(before, lane), entry_of(after, lane)
+            pool, was, is_now = self._pool(lane, after.spec.model), before and before.lane(lane), after.lane(lane)
+            if new is not None and old is None:
+                pool.join(new.owner)
+            if new is not None and is_now.held and not (was and was.held and was.token == is_now.token):
+                pool.claim(new, now)
+            elif new is None or not is_now.held:
+                pool.settle((after.id, lane), now)
+            if old is not None and new is None:
+                pool.leave(old.owner)
+
+    def _leave_pools(self, record: JobRecord) -> None:
+        for lane in Lane:
+            if entry := entry_of(record, lane):
+                self._pool(lane, record.spec.model).settle(entry.key, self._clock.now().timestamp())
+                self._pool(lane, record.spec.model).leave(entry.owner)
+
+    def _pool(self, lane: Lane, model: str) -> Pool:
+        return self.memory.pools.setdefault(lane.value if lane in LANES_OF_ANY_MODEL else model, Pool())
 
     def _bound_deliveries(self, job_id: str) -> None:
         """As outbox_scripts.BOUND."""

@@ -52,6 +52,20 @@ def test_the_job_s_etag_follows_its_prompts(api: TestClient) -> None:
     assert api.get(f"/jobs/{job_id}", headers={"If-None-Match": etag}).status_code == 200
 
 
+def test_a_priority_alone_is_changed_of_a_queued_and_of_a_running_job(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=48)
+    for priority in ("low", "high"):
+        etag = api.get(f"/jobs/{job_id}").headers["etag"]
+        answer = api.patch(f"/jobs/{job_id}", json={"priority": priority}).json()
+        assert (answer["request"]["priority"], answer["acts_from_frame"]) == (priority, None)
+        changed = api.get(f"/jobs/{job_id}", headers={"If-None-Match": etag})
+        assert changed.json()["request"]["priority"] == priority
+        assert record_from_manifest(world.storage.objects[manifest_key(job_id)]) == world.store.get(job_id)
+        world.make_chunk(job_id)
+    told = {event.type for event in world.store.memory.events[job_id]}
+    assert told == {"job.queued", "job.started", "chunk.completed"}
+
+
 def test_metadata_alone_is_replaced(api: TestClient) -> None:
     job_id = submit(api, num_frames=32, metadata={"a": "b"})
     answer = api.patch(f"/jobs/{job_id}", json={"metadata": {"c": "d"}}).json()
@@ -81,6 +95,8 @@ def test_a_webhook_for_it_is_sent_only_if_it_was_asked_for(api: TestClient, worl
         ({"prompt": BLUE, "from_frame": "16"}, "invalid_field", "from_frame"),
         ({"metadata": {"a": "b\u0000"}}, "invalid_field", "metadata.a"),
         ({"seed": 7}, "unknown_field", "seed"),
+        ({"priority": "urgent"}, "invalid_field", "priority"),
+        ({"priority": None}, "invalid_field", None),
     ],
 )
 def test_a_wrong_change_is_refused_with_its_field_and_a_fix(

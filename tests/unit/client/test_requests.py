@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from core.service.domain.priority import Priority
 from core.service.domain.schema import Estimate, JobPlan, JobRequest, JobStatus
 from tests.helpers.shown_jobs import MakeJob
 from tests.unit.client.conftest import TOO_FEW, Ask, Recorder
@@ -21,9 +22,15 @@ def test_a_request_is_made_of_keywords_or_is_a_dict_or_the_schema_without_defaul
         lambda client: client.jobs.create(prompt="x", num_frames=None),
         lambda client: client.jobs.create({"prompt": "x"}),
         lambda client: client.jobs.create(JobRequest(prompt="x", num_frames=17)),
+        lambda client: client.jobs.create(JobRequest(prompt="x", priority=Priority.LOW)),
     )
     bodies = [body for _, _, body in api.sent]
-    assert bodies == [{"prompt": "x", "num_frames": None}, {"prompt": "x"}, {"prompt": "x", "num_frames": 17}]
+    assert bodies == [
+        {"prompt": "x", "num_frames": None},
+        {"prompt": "x"},
+        {"prompt": "x", "num_frames": 17},
+        {"prompt": "x", "priority": "low"},
+    ]
 
 
 def test_a_request_and_keywords_together_are_refused(ask: Ask, make_job: MakeJob) -> None:
@@ -133,10 +140,12 @@ def test_a_change_is_sent_without_what_was_not_given(ask: Ask, make_job: MakeJob
         lambda job: job.steer("a blue circle"),
         lambda job: job.steer(num_frames=480),
         lambda job: job.steer(num_frames=None),
+        lambda job: job.steer(priority="high"),
         job=make_job(),
     )
     assert changed.acts_from_frame == 48
-    bodies: list[object] = [{"prompt": "a blue circle"}, {"num_frames": 480}, {"num_frames": None}]
+    others: list[object] = [{"num_frames": 480}, {"num_frames": None}, {"priority": "high"}]
+    bodies = [{"prompt": "a blue circle"}, *others]
     assert api.sent == [("PATCH", "/jobs/job_x", body) for body in bodies]
 
 
@@ -148,11 +157,11 @@ def test_a_job_goes_on_and_a_branch_is_begun(ask: Ask, make_job: MakeJob) -> Non
         lambda job: job.extend(48, "a blue circle"),
         lambda job: job.retry(),
         lambda job: job.branch(3),
-        lambda job: job.branch(3, "a blue circle", 8, 96, {"a": "b"}),
+        lambda job: job.branch(3, "a blue circle", 8, 96, {"a": "b"}, "low"),
         lambda job: job.cancel(),
         job=make_job(),
     )
-    named = {"prompt": "a blue circle", "seed": 8, "num_frames": 96, "metadata": {"a": "b"}}
+    named = {"prompt": "a blue circle", "seed": 8, "num_frames": 96, "metadata": {"a": "b"}, "priority": "low"}
     assert api.sent == [
         ("POST", "/jobs/job_x/extend", {"num_frames": 48}),
         ("POST", "/jobs/job_x/extend", {"num_frames": 48, "prompt": "a blue circle"}),

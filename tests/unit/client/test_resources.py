@@ -57,6 +57,13 @@ def test_keys_are_read_changed_and_rotated(ask: Ask) -> None:
     ]
 
 
+def test_priority_and_share_of_a_key_are_read_and_sent(ask: Ask) -> None:
+    api = Recorder({**KEY, "limits": {"frames": 48, "max_priority": "high", "share": 2.5}})
+    (changed,) = ask(api, lambda client: client.keys.change("key_x", limits={"max_priority": "high", "share": 2.5}))
+    assert changed.limits == {"frames": 48, "max_priority": "high", "share": 2.5}
+    assert api.sent == [("PATCH", "/keys/key_x", {"limits": {"max_priority": "high", "share": 2.5}})]
+
+
 def test_all_keys_are_listed(ask: Ask) -> None:
     ((listed,),) = ask(Recorder({"keys": [KEY]}), lambda client: client.keys.list())
     assert listed.id == "key_x"

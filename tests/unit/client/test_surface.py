@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -20,11 +20,12 @@ from client.calls import jobs as jobs_calls
 from client.calls import keys, uploads, webhooks
 from client.calls.call import Call
 from client.models import Key, KeyLimits, NewKey, NewWebhookSecret, UploadTarget
-from client.options import FirstChunk, Refine
+from client.options import FirstChunk, PriorityName, Refine
 from client.sync import jobs, resources
 from core.service.domain import api_keys
 from core.service.domain.key_schema import KeyView, NewKeyView
 from core.service.domain.key_schema import NewWebhookSecret as ApiNewWebhookSecret
+from core.service.domain.priority import Priority
 from core.service.domain.schema import FirstChunkOptions, JobRequest, RefineOptions
 
 PAIRS = [
@@ -62,7 +63,11 @@ def test_every_call_is_an_endpoint_of_the_api() -> None:
     sent: list[Call[Any]] = [
         *(jobs_calls.create({}, "k", 0), jobs_calls.put("x", {}, 0), jobs_calls.plan({}), jobs_calls.batch([], "k")),
         *(jobs_calls.get("x"), jobs_calls.page(None, 1, None, None), jobs_calls.chunks("x", 0, 1, None)),
-        *(jobs_calls.events("x", "", 1), jobs_calls.steer("x", "y", None, None, None), jobs_calls.extend("x", 1, None)),
+        *(
+            jobs_calls.events("x", "", 1),
+            jobs_calls.steer("x", "y", None, None, None, None),
+            jobs_calls.extend("x", 1, None),
+        ),
         *(jobs_calls.branch("x", 1, {}), jobs_calls.retry("x"), jobs_calls.cancel("x"), jobs_calls.delete("x")),
         *(jobs_calls.revoke_links("x"), uploads.create("image/png", 1), uploads.get("x"), uploads.delete("x")),
         *(uploads.models(), keys.create("x", "jobs", None), keys.all_keys(), keys.get("x"), keys.current()),
@@ -85,6 +90,10 @@ def test_every_field_of_a_request_is_a_keyword_argument() -> None:
     assert set(JobRequest.model_fields) <= set(JobOptions.__annotations__)
     assert set(FirstChunkOptions.model_fields) == set(FirstChunk.__annotations__)
     assert set(RefineOptions.model_fields) == set(Refine.__annotations__)
+
+
+def test_priorities_are_named_as_the_api_does() -> None:
+    assert set(get_args(PriorityName)) == set(Priority)
 
 
 def test_every_limit_of_a_key_can_be_given() -> None:

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from core.service.settings import Settings
 from tests.helpers.deadline import eventually
+from worker.options import read_options
 from worker.runtime.names import process_name
 from worker.supervisor import FIRST_BACKOFF_SECONDS, ChildPlan, Supervisor, plan_children
 
@@ -64,6 +66,12 @@ def test_each_gpu_gets_a_process_that_sees_only_it() -> None:
     assert [plan.environment({"A": "b"})["CUDA_VISIBLE_DEVICES"] for plan in plans] == ["0", "MIG-ab"]
     assert all(plan.environment({})["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID" for plan in plans)
     assert plans[0].environment({"A": "b"})["A"] == "b"
+
+
+def test_each_process_knows_its_number_for_ports_of_its_own() -> None:
+    plans = plan_children("generate", "sprites", ["0", "MIG-ab"])
+    assert [read_options(plan.arguments, Settings()).number for plan in plans] == [0, 1]
+    assert [read_options(plan.arguments, Settings()).number for plan in plan_children("cpu", "sprites", [])] == [0]
 
 
 def test_waiting_threads_leave_the_core_to_others_unless_told_otherwise() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from core.model.evaluation.generation.videos import VideoRequest
+from core.model.evaluation.generation.videos import VideoRequest, facts_of
 from core.model.evaluation.metrics.measurements import Measured
 
 _MEASURED = TypeAdapter(Measured)
@@ -18,7 +18,7 @@ _MEASURED = TypeAdapter(Measured)
 def write_figures(file: Path, requests: Sequence[VideoRequest], measured: Sequence[Measured]) -> None:
     """Write the figures of these requests atomically."""
     videos = [
-        {"spec": request.spec.model_dump(mode="json"), "figures": asdict(figures)}
+        {"spec": facts_of(request.spec), "figures": asdict(figures)}
         for request, figures in zip(requests, measured, strict=True)
     ]
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def read_figures(file: Path, requests: Sequence[VideoRequest]) -> list[Measured]
     if not file.is_file():
         return None
     videos = json.loads(file.read_text(encoding="utf-8"))["videos"][: len(requests)]
-    if [video["spec"] for video in videos] != [request.spec.model_dump(mode="json") for request in requests]:
+    if [video["spec"] for video in videos] != [facts_of(request.spec) for request in requests]:
         return None
     try:
         return [_MEASURED.validate_python(video["figures"]) for video in videos]

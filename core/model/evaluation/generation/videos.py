@@ -108,7 +108,7 @@ class EngineEvaluator:
 
     def __call__(self, request: VideoRequest) -> Measured:
         """The figures of a video; a stored video of the same request and engine is reused."""
-        key = {"spec": request.spec.model_dump(mode="json"), "engine": self.engine.fingerprint}
+        key = {"spec": facts_of(request.spec), "engine": self.engine.fingerprint}
         frames = _stored(request, key)
         if frames is None:
             frames = make_video(self.engine, request.spec)
@@ -117,6 +117,12 @@ class EngineEvaluator:
         content = {"facts": key, "figures": asdict(measured)}
         request.figures_file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         return measured
+
+
+def facts_of(spec: JobSpec) -> dict[str, Any]:
+    """What is written of a request beside its figures, as JSON. Without the priority, which changes nothing in the
+    video: figures that were measured before there was one are still those of the request."""
+    return spec.model_dump(mode="json", exclude={"priority"})
 
 
 def _stored(request: VideoRequest, key: dict[str, Any]) -> FramesTHWC | None:

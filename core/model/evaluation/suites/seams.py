@@ -22,6 +22,7 @@ from core.model.engines.streaming_t2v.preset import read_preset
 from core.model.evaluation.generation.progress import progress_bars
 from core.model.evaluation.generation.refinement_methods import refine_with_all_methods
 from core.model.evaluation.generation.sprites_requests import SUITE_SEED, suite_scenes
+from core.model.evaluation.generation.videos import facts_of
 from core.model.evaluation.metrics.seam_figures import SeamFigures, seam_figures
 from core.model.evaluation.reports.seams_report import PREVIEW, ROWS, TRUE, SeamsConfig, SeamsReport
 from core.model.refinement.codec import enlarged
@@ -113,7 +114,7 @@ def _measured_once(
     `of_clip`: figures of this clip that do not depend on the seed, if already known.
     """
     file = stem.with_suffix(".json")
-    key = {"spec": spec.model_dump(mode="json"), "refiner": refiner.fingerprint, "measure": MEASURE}
+    key = {"spec": facts_of(spec), "refiner": refiner.fingerprint, "measure": MEASURE}
     cached = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     if cached is not None and cached["facts"] == key:
         return {row: SeamFigures(**figures) for row, figures in cached["figures"].items()}

@@ -9,8 +9,19 @@ from core.service.domain.ports.deliveries import Deliveries, DeliveryPage
 from core.service.domain.ports.events import EventLog, JobUpdates, LogPosition
 from core.service.domain.ports.idempotency import IdempotencyKeys, Reservation
 from core.service.domain.ports.job_store import JobStore
-from core.service.domain.ports.job_values import JobPage, Lease, LiveStatus, Look, QueuedWork, Results, Steered
+from core.service.domain.ports.job_values import (
+    JobCounts,
+    JobPage,
+    Lease,
+    LiveStatus,
+    Look,
+    QueuedJobs,
+    QueuedWork,
+    Results,
+    Steered,
+)
 from core.service.domain.ports.outbox import Delivery, DeliveryAttempt, Outbox
+from core.service.domain.ports.pauses import EVERYTHING, Pauses, PauseTarget
 from core.service.domain.ports.prompt_enhancer import PromptEnhancer
 from core.service.domain.ports.speeds import SpeedOf, Speeds
 from core.service.domain.ports.storage import ObjectPart, ObjectReader, Storage, StoredObject
@@ -20,6 +31,7 @@ from core.service.domain.ports.usage import RequestCounts, Usage
 from core.service.domain.ports.workers import WorkerKind, WorkerRegistry, WorkerState, WorkerStatus
 
 __all__ = [
+    "EVERYTHING",
     "ApiKeys",
     "Clock",
     "Deliveries",
@@ -29,6 +41,7 @@ __all__ = [
     "Discarded",
     "EventLog",
     "IdempotencyKeys",
+    "JobCounts",
     "JobPage",
     "JobStore",
     "JobUpdates",
@@ -39,7 +52,10 @@ __all__ = [
     "ObjectPart",
     "ObjectReader",
     "Outbox",
+    "PauseTarget",
+    "Pauses",
     "PromptEnhancer",
+    "QueuedJobs",
     "QueuedWork",
     "RequestCounts",
     "Reservation",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from core.service.domain.ports.job_values import JobPage, LiveStatus, Look
+from core.service.domain.ports.job_values import JobCounts, JobPage, LiveStatus, Look
 from core.service.domain.schema import JobRecord, JobStatus
 
 
@@ -44,3 +44,8 @@ class JobReads(Protocol):
         ...
 
     def count_active(self) -> int: ...
+
+    def counts(self, models: Sequence[str]) -> JobCounts:
+        """How many jobs of each kind there are; `queued` has these models and all that ever had a job. Two round trips,
+        O(log n) in jobs."""
+        ...

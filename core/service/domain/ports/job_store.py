@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from core.service.domain.api_keys import KeyLimits
 from core.service.domain.manifest import ChunkPage
 from core.service.domain.ports.job_reads import JobReads
 from core.service.domain.ports.job_values import Lease, QueuedWork, Results, Steered
+from core.service.domain.scheduling import Entry, Key
 from core.service.domain.schema import (
     ChunkLists,
     ChunkRecord,
@@ -98,8 +99,15 @@ class JobStore(JobReads, Protocol):
         """Add jobs written by an older version to the queues. Returns how many."""
         ...
 
-    def claim_next(self, lane: Lane, model: str, worker: str, ttl_seconds: float) -> Lease | None:
-        """Claim the next job: started jobs before new ones, then the oldest. None if there is no work."""
+    def claim_next(
+        self, lanes: Sequence[Lane], model: str, worker: str, ttl_seconds: float, own: Collection[Key] = ()
+    ) -> Lease | None:
+        """Claim the next job on any of these lanes, which are served by the same workers; see scheduling.choose. `own`:
+        what this worker holds the state of. None if there is no work."""
+        ...
+
+    def is_next(self, entry: Entry, lanes: Sequence[Lane], model: str) -> bool:
+        """Whether `entry`, if it were free now, would be claimed by a worker that holds its state."""
         ...
 
     def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
@@ -191,8 +199,8 @@ class JobStore(JobReads, Protocol):
     def steer(
         self, job_id: str, change: JobChange, endless_limit: int | None = None, limits: KeyLimits | None = None
     ) -> Steered:
-        """Change the prompt (with job.prompt_changed), the length and the metadata of a queued or running job. One that
-        has no end any more ends at `endless_limit` frames.
+        """Change the prompt (with job.prompt_changed), the length, the metadata and the priority of a queued or running
+        job. One that has no end any more ends at `endless_limit` frames.
 
         Raises JobStateConflict, InvalidField, LimitReached; see transitions.steer, and `create` for `limits`."""
         ...

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from core.service.domain.schema import JobRecord, Lane, StepProgress
+from core.service.domain.schema import JobRecord, JobStatus, Lane, StepProgress
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class LiveStatus:
     steps: Mapping[Lane, StepProgress] = field(default_factory=dict[Lane, StepProgress])
     queue_position: int | None = None
     """1 = next of its model's queued jobs; None once started."""
+    wait_seconds: float | None = None
+    """Expected seconds until a queued job starts; None once started, or if unknown."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,27 @@ class JobPage:
 
     jobs: Sequence[JobRecord]
     next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class QueuedJobs:
+    """The jobs of one model that no worker has begun. `oldest_at`: since when the one that has waited longest is
+    queued, which for a job that went on after its end is later than its creation; None without any."""
+
+    count: int
+    oldest_at: datetime | None
+
+
+@dataclass(frozen=True)
+class JobCounts:
+    """How many jobs there are, for operators.
+
+    `in_lanes`: jobs with work on a lane, those that a worker is making included; "" for lanes of all models."""
+
+    by_status: Mapping[JobStatus, int]
+    queued: Mapping[str, QueuedJobs]
+    in_lanes: Mapping[tuple[Lane, str], int]
+    pending_webhooks: int
 
 
 @dataclass(frozen=True)

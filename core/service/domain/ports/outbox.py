@@ -42,6 +42,7 @@ class Delivery(Stored):
     state: DeliveryState = "pending"
     once: bool = Field(default=False, description="The next attempt is the only one: a ping, or one to be sent again.")
     attempts: tuple[DeliveryAttempt, ...] = ()
+    trace: str | None = Field(default=None, description="JobRecord.trace of its job.")
     created_at: datetime
     next_attempt_at: datetime | None
 

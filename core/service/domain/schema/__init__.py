@@ -44,6 +44,7 @@ from core.service.domain.schema.record import (
     StepProgress,
     WarningCode,
 )
+from core.service.domain.schema.record_text import record_text
 from core.service.domain.schema.request import (
     DEFAULT_PROFILE,
     MAX_PROMPTS,
@@ -165,4 +166,5 @@ __all__ = [
     "WebhookPingRequest",
     "read_older_record",
     "read_record",
+    "record_text",
 ]

@@ -36,8 +36,14 @@ class Progress(Shown):
     realtime_factor: float | None = Field(
         description="Seconds of video generated per second; above 1 playback does not stall."
     )
-    eta_seconds: float | None = Field(description="null if unknown, or if the video has no end.")
+    eta_seconds: float | None = Field(
+        description="Seconds until the last frame; of a queued job its wait and its own work, by the speed of chunks "
+        "made lately. null if unknown, or if the video has no end."
+    )
     queue_position: int | None = Field(description="1 = next to start; null once started.")
+    starts_in_seconds: float | None = Field(
+        default=None, description="Expected seconds until a worker begins; null if unknown, or once started."
+    )
     preparing: bool = Field(
         default=False, description="`image`, `video` or `control` is being fetched and decoded, or waits for it."
     )

@@ -201,6 +201,9 @@ class JobRecord(Stored):
     error: JobError | None = None
     warnings: tuple[JobWarning, ...] = ()
     owner: str | None = Field(default=None, description="Id of the API key that created it; None: without keys.")
+    share: float = Field(
+        default=1.0, description="Weight of the owner in the fair share, 0.01 to 100, as its key had it at creation."
+    )
     counted_frames: DayFrames | None = Field(
         default=None, description="What counts on the last day on which the owner asked for frames of it."
     )
@@ -217,6 +220,9 @@ class JobRecord(Stored):
     request_id: str | None = Field(
         default=None, description="X-Request-Id of the request that created the job, for the log lines of workers."
     )
+    trace: str | None = Field(
+        default=None, description="W3C traceparent of the request that created the job, for the spans of workers."
+    )
     created_at: datetime
     started_at: datetime | None = None
     first_chunk_at: datetime | None = None
@@ -227,6 +233,11 @@ class JobRecord(Stored):
     def generation(self) -> int:
         """How often the job went on after it had ended."""
         return len(self.earlier)
+
+    @property
+    def queued_at(self) -> datetime:
+        """When this generation was queued."""
+        return self.earlier[-1].next_at if self.earlier else self.created_at
 
     @property
     def begun_at(self) -> datetime | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
 from core.service.domain.frame_rate import AskedFrameRate
+from core.service.domain.priority import AskedPriority, Priority
 from core.service.domain.schema.base import Frozen
 from core.service.domain.schema.status import WebhookEvent
 
@@ -238,6 +239,12 @@ class JobRequest(Frozen):
         " No answer shows it.",
     )
     metadata: Metadata | None = Field(default=None, description="Up to 16 short strings, returned with the job.")
+    priority: AskedPriority = Field(
+        default=Priority.NORMAL,
+        description="Which jobs a free worker takes first: high, normal or low. It changes when the video is made, not"
+        " the video. The most that an API key may ask for is `max_priority` of its limits; if that is low, so is the"
+        " default.",
+    )
 
     @property
     def is_endless(self) -> bool:
@@ -263,6 +270,9 @@ class JobChange(Frozen):
         description="The video's new length in frames, not below what is made or begun. null, written out: no end.",
     )
     metadata: Metadata | None = Field(default=None, description="Replaces the job's `metadata`.")
+    priority: AskedPriority | None = Field(
+        default=None, description="Another priority from now on. A chunk that is begun is finished first."
+    )
 
     @property
     def changes_length(self) -> bool:
@@ -303,6 +313,7 @@ class JobBranch(Frozen):
         default=None, description="Length of the whole video, shared chunks included. null, written out: no end."
     )
     metadata: Metadata | None = Field(default=None, description="As of POST /jobs. null, written out: none.")
+    priority: AskedPriority | None = Field(default=None, description="As of POST /jobs; by default the source's.")
     webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
         default=None, description="As of POST /jobs. null, written out: none, nor events."
     )

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from core.service.domain.frame_rate import FrameRate
 from core.service.domain.media_types import MediaKind
+from core.service.domain.priority import Priority
 from core.service.domain.schema.base import Stored
 from core.service.domain.schema.request import Profile, RefineSchedule
 from core.service.domain.schema.status import DEFAULT_WEBHOOK_EVENTS, WebhookEvent
@@ -70,7 +71,8 @@ class SeedChange(Stored):
 
 
 class JobSpec(Stored):
-    """A JobRequest with every default filled in: the engine's input, which decides the video's bytes."""
+    """A JobRequest with every default filled in: the engine's input, which decides the video's bytes. What webhooks,
+    `metadata` and `priority` say does not change them."""
 
     prompt: str = Field(description="The prompt at frame 0.")
     prompt_changes: tuple[PromptChange, ...] = Field(
@@ -111,6 +113,9 @@ class JobSpec(Stored):
         default=DEFAULT_WEBHOOK_EVENTS, description="Events that are sent; names from a newer version are kept."
     )
     metadata: dict[str, str] = Field(default_factory=dict)
+    priority: Priority = Field(
+        default=Priority.NORMAL, description="Which jobs a free worker takes first: high, normal or low."
+    )
 
     @property
     def input_media(self) -> InputMediaReference | None:

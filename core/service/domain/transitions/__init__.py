@@ -13,6 +13,7 @@ from core.service.domain.transitions.commits import (
     commit_repair,
     repair,
 )
+from core.service.domain.transitions.entries import after_next_chunk, entry_of, place_of
 from core.service.domain.transitions.events import KEPT_EVENTS, NewEvent
 from core.service.domain.transitions.generations import MAX_GENERATIONS, extend, retry
 from core.service.domain.transitions.lanes import abandon, claim, release
@@ -43,7 +44,6 @@ from core.service.domain.transitions.rules import (
     is_same_job,
     lanes_with_progress,
     needs_media_again,
-    rank,
     should_stop,
     wants,
 )
@@ -65,6 +65,7 @@ __all__ = [
     "NewEvent",
     "Transition",
     "abandon",
+    "after_next_chunk",
     "awaits_copies",
     "awaits_media",
     "begin_finalizing",
@@ -77,6 +78,7 @@ __all__ = [
     "commit_repair",
     "create",
     "end_webhooks",
+    "entry_of",
     "extend",
     "fail",
     "finish",
@@ -87,7 +89,7 @@ __all__ = [
     "is_same_job",
     "lanes_with_progress",
     "needs_media_again",
-    "rank",
+    "place_of",
     "release",
     "repair",
     "request_cancel",

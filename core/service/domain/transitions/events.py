@@ -65,6 +65,7 @@ def deliveries_for(record: JobRecord, event_type: EventType, at: datetime) -> tu
             body=payload(event_type, record, at),
             owner=record.owner,
             secret=record.webhook_secret,
+            trace=record.trace,
             created_at=at,
             next_attempt_at=at,
         ),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.ports import Lease
 from core.service.domain.refine_plan import is_ready
@@ -112,18 +110,6 @@ def lanes_with_progress(record: JobRecord) -> tuple[Lane, ...]:
 def is_prepared_ahead(record: JobRecord) -> bool:
     """Whether the job is queued and its input media are ready."""
     return record.status is JobStatus.QUEUED and record.prepared is not None and not record.delete_requested
-
-
-def rank(record: JobRecord, newest_chunk_at: datetime | None = None) -> int:
-    """Priority of a job in a queue, lower first: 0 for a started job. New ones, and started ones without an end, wait
-    in turn: since they were created, or since their last chunk (microseconds). Equal ranks go by age.
-
-    `newest_chunk_at`: the rank that it will have after the commit of a chunk that is made at that time."""
-    if record.status is not JobStatus.QUEUED and not record.spec.is_endless:
-        return 0
-    last = record.chunks.last
-    waiting_since = newest_chunk_at or (last.created_at if last else record.created_at)
-    return round(waiting_since.timestamp() * 1_000_000)
 
 
 def is_poison(state: LaneState) -> bool:

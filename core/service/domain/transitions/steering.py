@@ -1,4 +1,4 @@
-"""Changing the prompt, the length and the metadata of a job that has not ended."""
+"""Changing the prompt, the length, the metadata and the priority of a job that has not ended."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def steer(
     if record.status not in _STEERABLE:
         fix = "retry it first" if record.status is JobStatus.FAILED else "extend it with a new prompt"
         raise JobStateConflict(f"a job that is {record.status} cannot be changed", fix=f"{fix}, or branch it")
-    told = _with_metadata(record, change)
+    told = _with_metadata_and_priority(record, change)
     if change.changes_length:
         told = with_frames_counted(record, with_length(told, change.num_frames, endless_limit), at)
     if change.prompt is None:
@@ -73,10 +73,10 @@ def _from_frame(record: JobRecord, wanted: int | None) -> int:
     return wanted
 
 
-def _with_metadata(record: JobRecord, change: JobChange) -> JobRecord:
-    if change.metadata is None or change.metadata == record.spec.metadata:
-        return record
-    return updated(record, spec=record.spec.model_copy(update={"metadata": change.metadata}))
+def _with_metadata_and_priority(record: JobRecord, change: JobChange) -> JobRecord:
+    given = change.model_dump(include={"metadata", "priority"}, exclude_none=True)
+    spec = record.spec.model_copy(update=given)
+    return record if spec == record.spec else updated(record, spec=spec)
 
 
 def with_prompt(record: JobRecord, prompt: str, from_frame: int, at: datetime) -> Transition:

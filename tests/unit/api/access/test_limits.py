@@ -370,5 +370,5 @@ def test_limits_that_are_changed_hold_for_the_next_request(
 
 def change_limits(world: World, owner: str, **limits: int) -> None:
     """As an admin does; acts from now on."""
-    world.keys.change(owner, lambda key: key.model_copy(update={"limits": KeyLimits(**limits)}))
+    world.keys.change(owner, lambda key: key.model_copy(update={"limits": KeyLimits.model_validate(limits)}))
     world.clock.advance(2)

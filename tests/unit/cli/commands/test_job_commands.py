@@ -14,6 +14,7 @@ from core.service.domain.schema import JobStatus
 from tests.helpers.shown_jobs import MakeJob
 from tests.unit.cli.commands.conftest import Api
 
+BRANCHED_LOW = ("POST", "/jobs/job_x/branch", {"from_chunk": 2, "priority": "low"})
 READ = ("GET", "/jobs/job_x", None)
 
 
@@ -23,6 +24,7 @@ READ = ("GET", "/jobs/job_x", None)
         (["cancel", "job_x"], ("POST", "/jobs/job_x/cancel", None)),
         (["extend", "job_x", "16"], ("POST", "/jobs/job_x/extend", {"num_frames": 16})),
         (["branch", "job_x", "2", "--seed", "8"], ("POST", "/jobs/job_x/branch", {"from_chunk": 2, "seed": 8})),
+        (["branch", "job_x", "2", "--priority", "low"], BRANCHED_LOW),
         (["retry", "job_x"], ("POST", "/jobs/job_x/retry", None)),
         (["get", "job_x"], READ),
         (["submit", "a red circle"], ("POST", "/jobs", {"prompt": "a red circle"})),
@@ -43,6 +45,7 @@ def test_a_job_is_shown_with_all_its_links(api: Api, capsys: pytest.CaptureFixtu
     assert main(["get", "job_x"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "prompt    a red circle" in lines
+    assert "priority  normal" in lines
     assert f"video     {api.job['links']['video']}" in lines
 
 

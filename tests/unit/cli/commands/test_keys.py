@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from cli.commands.keys import LIMITS
+from cli.commands.keys import LIMITS, SCHEDULING
 from cli.main import main, parse_args
 from core.service.domain.api_keys import KeyLimits
 from tests.unit.cli.commands.conftest import Api
@@ -49,6 +49,41 @@ def test_limits_are_changed_removed_and_shown_with_what_is_used(api: Api, capsys
     assert "frames_today used      3\n" in printed
 
 
+def test_priority_and_share_are_given_changed_and_shown(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    api.answers["POST", "/keys"] = NEW
+    api.answers["PATCH", "/keys/key_x"] = {**KEY, "limits": {"max_priority": "high", "share": 2.5}}
+    assert main(["keys", "create", "Example", "--max-priority", "low", "--share", "0.5"]) == 0
+    assert main(["keys", "limits", "key_x", "--max-priority", "high", "--share", "2.5"]) == 0
+    printed = capsys.readouterr().out
+    assert "max_priority           high\n" in printed
+    assert "share                  2.5\n" in printed
+    assert main(["keys", "limits", "key_x", "--max-priority", "none", "--share", "none"]) == 0
+    assert [body for _, _, body in api.asked] == [
+        {"name": "Example", "scope": "jobs", "limits": {"max_priority": "low", "share": 0.5}},
+        {"limits": {"max_priority": "high", "share": 2.5}},
+        {"limits": {"max_priority": None, "share": None}},
+    ]
+
+
+@pytest.mark.parametrize(("scope", "most"), [("jobs", "normal"), ("admin", "high")])
+def test_the_defaults_of_priority_and_share_are_shown(
+    api: Api, capsys: pytest.CaptureFixture[str], scope: str, most: str
+) -> None:
+    api.answers["GET", "/keys/key_x"] = {**KEY, "scope": scope, "limits": {"max_priority": None, "share": None}}
+    assert main(["keys", "limits", "key_x"]) == 0
+    printed = capsys.readouterr().out
+    assert f"max_priority           {most}\n" in printed
+    assert "share                  1\n" in printed
+
+
+@pytest.mark.parametrize("wrong", ["0", "0.001", "101", "nan", "much", "-1", ""])
+def test_a_share_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+    with pytest.raises(SystemExit):
+        parse_args(["keys", "create", "x", f"--share={wrong}"])
+    said = f"argument --share: {wrong!r} is neither a number from 0.01 to 100 nor 'none'"
+    assert said in capsys.readouterr().err
+
+
 def test_a_key_or_its_webhook_secret_is_rotated(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     api.answers["POST", "/keys/key_x/rotate"] = {**KEY, "key": "lt_newer"}
     api.answers["POST", "/keys/key_x/rotate-webhook-secret"] = {**KEY, "webhook_secret": "whsec_newer"}
@@ -65,7 +100,7 @@ def test_a_key_is_revoked(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_limit_of_a_key_has_an_option(capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(LIMITS) == set(KeyLimits.model_fields)
+    assert {*LIMITS, *SCHEDULING} == set(KeyLimits.model_fields)
     for wrong in ("many", "1.5", "-1", ""):
         with pytest.raises(SystemExit):
             parse_args(["keys", "create", "x", f"--frames={wrong}"])

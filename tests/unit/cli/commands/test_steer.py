@@ -17,6 +17,7 @@ PROMPT = "a blue square"
     [
         ([PROMPT], {"prompt": PROMPT}, "acts from frame 32\n"),
         (["--frames", "48"], {"num_frames": 48}, "ends after 48 frames\n"),
+        (["--priority", "high"], {"priority": "high"}, "has the priority normal\n"),
         (
             [PROMPT, "--from-frame", "32", "--frames", "48"],
             {"prompt": PROMPT, "from_frame": 32, "num_frames": 48},
@@ -24,7 +25,7 @@ PROMPT = "a blue square"
         ),
     ],
 )
-def test_prompt_and_length_are_changed_together_or_alone(
+def test_prompt_length_and_priority_are_changed_together_or_alone(
     api: Api, capsys: pytest.CaptureFixture[str], words: list[str], body: object, printed: str
 ) -> None:
     assert main(["steer", "job_x", *words]) == 0

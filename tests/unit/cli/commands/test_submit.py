@@ -6,16 +6,27 @@ from pathlib import Path
 
 import pytest
 
+from cli.commands.priorities import PRIORITIES
 from cli.commands.submit import REFINE_FIELDS, REQUEST_FIELDS, input_media, request_body
 from cli.main import parse_args
 from client import Longtake as client_of
 from core.service.domain.errors import InvalidField
+from core.service.domain.priority import Priority
 from core.service.domain.schema import JobRequest, RefineOptions
 
 
 def test_only_fields_that_were_set_are_sent() -> None:
     args = parse_args(["submit", "a red circle", "--frames", "100", "--seed", "7"])
     assert request_body(args) == {"prompt": "a red circle", "num_frames": 100, "seed": 7}
+
+
+def test_a_job_may_have_another_priority_and_only_one_that_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(PRIORITIES) == set(Priority)
+    for name in PRIORITIES:
+        assert request_body(parse_args(["submit", "x", "--priority", name])) == {"prompt": "x", "priority": name}
+    with pytest.raises(SystemExit):
+        parse_args(["submit", "x", "--priority", "urgent"])
+    assert "argument --priority: invalid choice: 'urgent'" in capsys.readouterr().err
 
 
 def test_without_end_is_a_null_that_is_written_out() -> None:

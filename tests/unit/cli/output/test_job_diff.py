@@ -50,7 +50,9 @@ def test_a_job_without_an_end_shows_no_totals(make_job: MakeJob) -> None:
 
 def test_a_waiting_job_shows_its_queue_position(make_job: MakeJob) -> None:
     progress = make_job(JobStatus.QUEUED).progress.model_copy(update={"queue_position": 2})
-    assert progress_line(progress).startswith("place 2 in the queue")
+    assert progress_line(progress).startswith("place 2 in the queue  chunks")
+    starts = progress.model_copy(update={"starts_in_seconds": 41.6})
+    assert progress_line(starts).startswith("place 2 in the queue, starts in 42 s  chunks")
 
 
 @pytest.mark.parametrize(("chunks", "step", "expected"), [(0, 0, 0.0), (0, 10, 1 / 6), (2, 10, 5 / 6), (3, 0, 1.0)])

@@ -13,6 +13,7 @@ from cli.processes.machine import free_port
 from cli.processes.stack import (
     StackOptions,
     exclusive,
+    ports_after_the_cpu_worker,
     require_free_port,
     settings_environment,
     stack_settings,
@@ -51,6 +52,12 @@ def test_the_api_of_a_stack_sends_media_itself_by_default(
         monkeypatch.setenv("LONGTAKE_MEDIA", chosen)
     servers = EmbeddedRedis(tmp_path / "redis", free_port()), EmbeddedS3(tmp_path / "s3", free_port())
     assert stack_settings(StackOptions(tmp_path), tmp_path, *servers).media == media
+
+
+@pytest.mark.parametrize(("port", "others"), [(0, None), (9108, "9109"), (65535, None)])
+def test_workers_of_a_stack_serve_metrics_on_ports_of_their_own(port: int, others: str | None) -> None:
+    ports = ports_after_the_cpu_worker(Settings(worker_metrics_port=port))
+    assert ports.get("LONGTAKE_WORKER_METRICS_PORT") == others
 
 
 def test_the_webhook_secret_is_kept_and_private(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from core.service.domain.priority import Priority
 from core.service.domain.schema import JobChange, JobRecord, JobStatus, Lane, PreparedMedia, PromptChange
 from core.service.domain.schema.older import totals_of
 from core.service.redis import queue
@@ -178,6 +179,7 @@ def test_a_chunk_made_ahead_is_used_only_if_all_that_it_was_made_from_is_the_sam
     "changes",
     [
         {"metadata": {"seen": "yes"}},
+        {"priority": Priority.HIGH},
         {"webhook_url": "https://example.com/hook", "webhook_events": ("chunk.completed",)},
         {"prompt_changes": (PromptChange(start_frame=32, text="a blue circle"),)},
         {"num_frames": 32},

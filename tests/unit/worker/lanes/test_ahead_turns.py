@@ -45,6 +45,7 @@ def test_a_job_gives_the_worker_to_an_older_one_that_has_begun_and_not_to_a_new_
 
     def let_go(index: int, step: int) -> None:
         if (index, step) == (1, 0):
+            world.clock.advance(10)  # its viewers have stalled anyway
             world.store.release(held, count_attempt=False)
 
     maker = world.maker(NotingEngine(let_go), ahead=AtOnce)
@@ -54,20 +55,35 @@ def test_a_job_gives_the_worker_to_an_older_one_that_has_begun_and_not_to_a_new_
     assert [len(world.chunks(job)) for job in (JOB, "job_old", "job_new")] == [2, 2, 0]
 
 
-def test_a_worker_that_refines_too_keeps_no_job_that_is_refined_nor_one_while_others_wait_to_be(world: World) -> None:
-    world.submit("job_refined", num_frames=48, refine=refine_spec())
+def test_a_worker_that_refines_too_keeps_no_job_whose_refinement_comes_first(world: World) -> None:
+    world.submit("job_refined", num_frames=80, refine=refine_spec())
     world.clock.advance(1)
     world.submit(num_frames=48)
+    engine = NotingEngine(lambda _index, _step: world.clock.advance(10))  # whoever watches has stalled
     maker = ChunkMaker(
-        world.services(), FakeEngine(), MODEL, keep_seconds=KEEP_SECONDS, refines_too=True, in_background=AtOnce
+        world.services(),
+        engine,
+        MODEL,
+        keep_seconds=KEEP_SECONDS,
+        lanes=(Lane.GENERATE, Lane.REFINE),
+        in_background=AtOnce,
     )
-    for made in (1, 2, 3):
-        maker.work()
-        assert len(world.chunks("job_refined")) == made
     maker.work()
-    assert len(world.chunks()) == 1
+    assert len(world.chunks("job_refined")) == 3, "since chunk 1 there is work for its refiner"
     world.work(maker)
     assert world.store.get(JOB).status is world.store.get("job_refined").status is JobStatus.SUCCEEDED
+
+
+def test_a_job_whose_viewers_are_well_ahead_gives_the_worker_to_a_new_one(world: World) -> None:
+    """Each chunk is 16 s of video, made in no time; 20 s are enough."""
+    world.submit(num_frames=80, fps=1)
+    world.clock.advance(1)
+    world.submit("job_new", num_frames=80, fps=1)
+    maker = world.maker(ahead=AtOnce)
+    maker.work()
+    assert [len(world.chunks(job)) for job in (JOB, "job_new")] == [2, 0]
+    maker.work()
+    assert [len(world.chunks(job)) for job in (JOB, "job_new")] == [2, 2]
 
 
 def test_after_a_death_a_chunk_is_committed_before_the_next_begins(world: World) -> None:

@@ -327,7 +327,7 @@ def test_a_cancelled_job_ends_at_once_and_leaves_nothing(world: World, server: M
     gate = Gate()
     services = world.services("cpu-1")
     preparer = PreparePool(services, InputMediaReader(services, on_loopback, gate)).start()
-    eventually(lambda: gate.begun, "decoding to begin")
+    eventually(lambda: bool(gate.begun), "decoding to begin")
     assert world.store.request_cancel("job_a").status is JobStatus.CANCELED
     eventually(lambda: not world.store.lease_alive("job_a", Lane.PREPARE), "the place to be free")
     assert not gate.begun[0].parent.exists()

@@ -25,6 +25,7 @@ from core.service.domain.errors import (
     WebhookUrlRefused,
 )
 from core.service.domain.ids import new_job_id
+from core.service.domain.priority import Priority
 from core.service.domain.schema import (
     DEFAULT_WEBHOOK_EVENTS,
     MAX_SEED,
@@ -334,6 +335,20 @@ def test_unknown_fields_name_what_was_probably_meant(settings: Settings, name: s
     refused = refusal(settings, **{name: 1})
     assert isinstance(refused, UnknownField)
     assert str(refused.fix).startswith(fix)
+
+
+def test_a_job_has_the_priority_that_was_asked_for_or_a_normal_one(settings: Settings) -> None:
+    asked = [spec_of(settings, priority=name).priority for name in ("low", "normal", "high")]
+    assert asked == [Priority.LOW, Priority.NORMAL, Priority.HIGH]
+    assert spec_of(settings).priority is Priority.NORMAL
+
+
+@pytest.mark.parametrize("value", ["urgent", "High", "", 1, None, True, ["low"], {"low": 1}])
+def test_a_priority_that_there_is_not_is_refused_with_those_that_there_are(settings: Settings, value: object) -> None:
+    refused = refusal(settings, priority=value)
+    assert (type(refused), refused.field) == (InvalidField, "priority")
+    assert refused.message == "priority is not 'high', 'normal' or 'low'"
+    assert refused.fix == "use 'high', 'normal' or 'low'"
 
 
 @pytest.mark.parametrize("name", sorted(FIELDS_NOT_BUILT_YET))

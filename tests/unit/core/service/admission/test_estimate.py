@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from core.service.admission.estimate import estimate_of, measured
+from core.service.admission.estimate import estimate_of, measured, seconds_left
 from core.service.domain.ports import SpeedOf
 from core.service.domain.schema import Estimate, FirstChunkSampling, Lane
-from tests.helpers.jobs import chunk_of, job_spec, queued_job, refine_spec
+from tests.helpers.jobs import chunk_of, job_spec, queued_job, refine_spec, with_chunks
 
 SPEEDS: dict[SpeedOf, float] = {"first": 1.0, "next": 0.5, "refined": 0.25}
 
@@ -41,6 +43,19 @@ def test_a_video_of_another_size_says_nothing_and_nothing_is_said_about_it() -> 
     job = queued_job(height=32, width=128)
     assert estimate_of(job.spec, SPEEDS) is None
     assert measured(job.spec, chunk_of(job, 0), Lane.GENERATE) is None
+
+
+def test_of_a_job_that_goes_on_only_what_is_left_counts() -> None:
+    job = queued_job(num_frames=48, num_inference_steps=10, refine=refine_spec(num_inference_steps=4))
+    of_first, of_next, of_refined = 4.0, 5.0, 1.0
+    assert seconds_left(job, SPEEDS) == of_first + 2 * of_next + 3 * of_refined
+    assert seconds_left(with_chunks(job, 2, 1), SPEEDS) == of_next + 2 * of_refined
+    assert seconds_left(with_chunks(job, 3, 3), SPEEDS) == 0.0
+
+
+@pytest.mark.parametrize("changes", [{"num_frames": None, "endless_limit": 160}, {"height": 32, "width": 128}])
+def test_what_is_left_of_a_job_without_an_end_or_of_another_size_is_not_known(changes: dict[str, Any]) -> None:
+    assert seconds_left(queued_job(**changes), SPEEDS) is None
 
 
 def test_an_engine_without_steps_counts_chunks() -> None:

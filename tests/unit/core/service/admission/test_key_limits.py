@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from core.service.admission.key_limits import check_length, check_spec, most_frames_of, settings_for
+from core.service.admission.key_limits import check_length, check_priority, check_spec, most_frames_of, settings_for
 from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import LimitExceeded
+from core.service.domain.priority import Priority
 from core.service.domain.schema import FirstChunkSampling, JobSpec
 from core.service.domain.usage import KeyUsage
 from core.service.settings import Settings
@@ -39,6 +40,22 @@ def test_more_steps_than_the_key_may_have_are_refused(field: str, spec: JobSpec)
         check_spec(spec, KeyLimits(inference_steps=4))
     assert refused.value.message == f"{field} is 5; the most is 4, set by the limits of the API key"
     assert (refused.value.field, refused.value.fix) == (field, "give at most 4")
+
+
+@pytest.mark.parametrize(
+    ("asked", "most", "fix"), [("high", "normal", "give normal or low"), ("normal", "low", "give low")]
+)
+def test_a_higher_priority_than_the_key_may_have_is_refused(asked: str, most: str, fix: str) -> None:
+    with pytest.raises(LimitExceeded) as refused:
+        check_priority(Priority(asked), Priority(most))
+    assert refused.value.message == f"priority is {asked}; the most is {most}, set by the limits of the API key"
+    assert (refused.value.field, refused.value.fix) == ("priority", fix)
+
+
+@pytest.mark.parametrize("asked", Priority)
+def test_a_priority_up_to_that_of_the_key_is_allowed(asked: Priority) -> None:
+    check_priority(asked, asked)
+    check_priority(asked, Priority.HIGH)
 
 
 def test_an_engine_without_steps_has_no_limit_of_them() -> None:

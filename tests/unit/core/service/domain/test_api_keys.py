@@ -11,6 +11,7 @@ from core.service.domain.api_keys import Scope, key_id_of, new_key
 from core.service.domain.errors import KeyRevoked
 from core.service.domain.key_changes import revoked, rotated, with_webhook_secret
 from core.service.domain.key_schema import AskedScope
+from core.service.domain.priority import Priority
 from core.service.domain.webhook_secret import keys_of
 from core.service.testing.clock import FAKE_START
 from tests.helpers.customers import stored_key
@@ -49,6 +50,21 @@ def test_each_scope_includes_those_before_it() -> None:
         Scope.ADMIN: [Scope.READ, Scope.JOBS, Scope.ADMIN],
     }
     assert set(get_args(AskedScope)) == set(Scope)
+
+
+def test_a_key_may_have_a_normal_priority_and_an_admin_s_a_high_one_unless_its_limits_say_otherwise() -> None:
+    assert {scope: stored_key(scope=scope).max_priority for scope in Scope} == {
+        Scope.READ: Priority.NORMAL,
+        Scope.JOBS: Priority.NORMAL,
+        Scope.ADMIN: Priority.HIGH,
+    }
+    for scope in Scope:
+        for most in Priority:
+            assert stored_key(scope=scope, max_priority=most).max_priority is most
+
+
+def test_keys_share_alike_unless_their_limits_say_otherwise() -> None:
+    assert (stored_key().share, stored_key(share=2.5).share, stored_key(share=0.01).share) == (1, 2.5, 0.01)
 
 
 def test_only_the_newest_old_text_stays_valid() -> None:

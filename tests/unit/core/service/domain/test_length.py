@@ -8,7 +8,8 @@ import pytest
 
 from core.service.domain import transitions
 from core.service.domain.errors import InvalidField, JobStateConflict, StaleLease
-from core.service.domain.ports import Lease
+from core.service.domain.ports import Lease, LiveStatus
+from core.service.domain.scheduling import Entry
 from core.service.domain.schema import ChunkRecord, JobChange, JobRecord, JobStatus, Lane, WarningCode
 from core.service.domain.views import progress_of
 from tests.helpers.jobs import DAY_ONE, chunk_of, job_spec, queued_job, refine_spec, with_chunks
@@ -39,7 +40,7 @@ def commit(job: JobRecord, chunk: ChunkRecord) -> JobRecord:
 
 
 def test_the_progress_of_a_job_without_an_end_has_no_totals() -> None:
-    progress = progress_of(running(3, **ENDLESS), {}, None)
+    progress = progress_of(running(3, **ENDLESS), LiveStatus())
     assert (progress.frames_done, progress.chunks_done) == (48, 3)
     assert (progress.frames_total, progress.chunks_total, progress.eta_seconds) == (None, None, None)
 
@@ -140,5 +141,10 @@ def test_jobs_without_an_end_take_turns_with_new_ones() -> None:
     """`running` begins at noon; its chunk n is made n seconds later."""
     begun, endless = running(3, num_frames=80), running(3, **ENDLESS)
     older, newer = queued_job(2, age_seconds=5), queued_job(3, age_seconds=-5)
-    in_turn = sorted([newer, endless, older, begun], key=transitions.rank)
-    assert in_turn == [begun, older, endless, newer]
+    entries = [transitions.entry_of(each, Lane.GENERATE) for each in (newer, endless, older, begun)]
+
+    def order(entry: Entry) -> tuple[bool, float]:
+        return not entry.begun, entry.order
+
+    in_turn = sorted((each for each in entries if each), key=order)
+    assert [entry.job_id for entry in in_turn] == [job.id for job in (begun, older, endless, newer)]

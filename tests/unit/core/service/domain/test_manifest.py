@@ -8,6 +8,7 @@ import pytest
 
 from core.service.domain import manifest, transitions
 from core.service.domain.errors import ObjectDamaged, StorageError
+from core.service.domain.priority import Priority
 from core.service.domain.schema import (
     BranchSource,
     ChunkLists,
@@ -82,6 +83,8 @@ def full_record() -> JobRecord:
             "error": JobError(code="boom", message="it broke", retryable=True),
             "warnings": (JobWarning(code="odd", message="it is odd", field="prompt"),),
             "request_id": "trace-7",
+            "trace": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "share": 2.5,
             "first_chunk_at": DAY_ONE,
             "finished_at": DAY_ONE,
             "expires_at": DAY_ONE,
@@ -108,6 +111,16 @@ def test_a_manifest_of_version_1_has_its_chunks_in_the_record() -> None:
     assert [(chunk.version, chunk.fingerprint) for chunk in lists.preview] == [(1, "f1"), (3, "f2")]
     assert read.job.chunks == totals_of(lists.preview)
     assert not {"chunk_versions", "refined_versions"} & {*read.job.model_dump()}
+
+
+@pytest.mark.parametrize("version", [1, manifest.MANIFEST_VERSION])
+def test_a_job_from_before_priorities_has_a_normal_one_and_an_equal_share(version: int) -> None:
+    job = queued_job().model_dump(mode="json")
+    del job["share"], job["spec"]["priority"]
+    chunks = {"chunks": [], "refined": []} if version == 1 else {}
+    read, _ = manifest.read_manifest(json.dumps({"version": version, "job": job | chunks}).encode())
+    assert (read.job.spec.priority, read.job.share) == (Priority.NORMAL, 1)
+    assert read.job == queued_job()
 
 
 def test_a_page_comes_back_as_it_was_and_is_refused_if_it_is_not_whole() -> None:

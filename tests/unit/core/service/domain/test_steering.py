@@ -11,6 +11,7 @@ import pytest
 from core.service.domain import transitions
 from core.service.domain.errors import InvalidField, JobNotFound, JobStateConflict
 from core.service.domain.ports import Lease
+from core.service.domain.priority import Priority
 from core.service.domain.schema import ChunkLists, EventType, JobChange, JobRecord, JobStatus, Lane, PromptChange
 from tests.helpers.jobs import DAY_ONE, chunk_of, chunks_of, queued_job
 
@@ -60,6 +61,30 @@ def test_a_prompt_acts_from_the_first_chunk_that_nobody_has_begun(job: JobRecord
     assert transition.events[0].data["from_frame"] == first
     assert transition.events[0].data["prompt"] == "a blue square"
     assert transition.record.revision == job.revision + 1, "it must reach the manifest"
+
+
+@pytest.mark.parametrize("job", [created(), claimed(created()), with_chunk(created())])
+def test_a_priority_is_changed_without_an_event_and_reaches_the_manifest(job: JobRecord) -> None:
+    transition, frame = transitions.steer(job, JobChange(priority=Priority.HIGH), LATER)
+    assert (transition.events, frame) == ((), None)
+    after = transition.record
+    assert after.revision == job.revision + 1
+    expected = job.spec.model_copy(update={"priority": Priority.HIGH})
+    assert after == job.model_copy(update={"spec": expected, "revision": after.revision})
+    assert transitions.steer(after, JobChange(priority=Priority.HIGH), LATER)[0].record is after
+
+
+def test_priority_metadata_and_prompt_are_changed_together() -> None:
+    change = JobChange(prompt="b", priority=Priority.LOW, metadata={"a": "b"})
+    transition, frame = transitions.steer(with_chunk(created()), change, LATER)
+    spec = transition.record.spec
+    assert (spec.priority, spec.metadata, frame) == (Priority.LOW, {"a": "b"}, 16)
+    assert [event.type for event in transition.events] == [EventType.JOB_PROMPT_CHANGED]
+
+
+def test_metadata_is_emptied() -> None:
+    job = created(metadata={"a": "b"})
+    assert transitions.steer(job, JobChange(metadata={}), LATER)[0].record.spec.metadata == {}
 
 
 def test_a_later_frame_is_taken_and_later_prompts_stay() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from core.service.domain.ports import LiveStatus
 from core.service.domain.schema import ChunkRecord, Job, JobRecord, JobStatus, Lane, RefineSchedule, StepProgress
 from core.service.domain.schema.older import totals_of
 from core.service.domain.views import (
@@ -65,10 +66,25 @@ def pace_of_made(job: JobRecord) -> Pace | None:
 
 def test_nothing_is_known_before_the_start() -> None:
     queued = record(status=JobStatus.QUEUED, started_at=None)
-    progress = progress_of(queued, {}, 3)
+    progress = progress_of(queued, LiveStatus(queue_position=3))
     assert (progress.frames_done, progress.frames_total, progress.chunks_done, progress.chunks_total) == (0, 52, 0, 4)
     assert (progress.step, progress.steps, progress.queue_position) == (0, 0, 3)
     assert (progress.seconds_per_chunk, progress.realtime_factor, progress.eta_seconds) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("wait", "work", "starts", "eta"), [(30.0, 12.0, 30.0, 42.0), (30.0, None, 30.0, None), (None, 12.0, None, None)]
+)
+def test_a_queued_job_is_ready_after_its_wait_and_its_own_work(
+    wait: float | None, work: float | None, starts: float | None, eta: float | None
+) -> None:
+    progress = progress_of(record(status=JobStatus.QUEUED, started_at=None), LiveStatus(wait_seconds=wait), work)
+    assert (progress.starts_in_seconds, progress.eta_seconds) == (starts, eta)
+
+
+def test_a_running_job_starts_no_more() -> None:
+    """What the store read about the queue may be older than the record."""
+    assert progress_of(record(chunk(0, 4)), LiveStatus(wait_seconds=30.0), 12.0).starts_in_seconds is None
 
 
 def test_one_chunk_sets_the_pace_from_the_start() -> None:
@@ -92,7 +108,7 @@ def test_a_short_last_chunk_counts_for_the_seconds_that_it_plays() -> None:
 def test_the_time_left_shrinks_with_every_step_of_the_current_chunk() -> None:
     job = record(chunk(0, 2), chunk(1, 4))
     assert eta_seconds(job, None, None) == 4.0
-    assert progress_of(job, {Lane.GENERATE: step(2, 6)}, None).eta_seconds == 2.5
+    assert progress_of(job, LiveStatus({Lane.GENERATE: step(2, 6)})).eta_seconds == 2.5
 
 
 def test_the_time_left_of_the_first_chunk_comes_from_its_steps() -> None:
@@ -101,12 +117,12 @@ def test_the_time_left_of_the_first_chunk_comes_from_its_steps() -> None:
 
 
 def test_progress_of_another_chunk_is_ignored() -> None:
-    progress = progress_of(record(chunk(0, 2)), {Lane.GENERATE: step(0, 7)}, None)
+    progress = progress_of(record(chunk(0, 2)), LiveStatus({Lane.GENERATE: step(0, 7)}))
     assert (progress.step, progress.steps) == (0, 0)
 
 
 def test_progress_counts_only_while_running() -> None:
-    progress = progress_of(record(chunk(0, 2), status=JobStatus.CANCELING), {Lane.GENERATE: step(1, 7)}, None)
+    progress = progress_of(record(chunk(0, 2), status=JobStatus.CANCELING), LiveStatus({Lane.GENERATE: step(1, 7)}))
     assert (progress.step, progress.steps, progress.eta_seconds) == (0, 0, None)
 
 
@@ -125,13 +141,13 @@ def test_a_job_shows_its_chunks_with_urls_but_not_where_they_lie() -> None:
     (seen,) = chunk_views(job, [chunk(0, 2)], URLS)
     assert seen.url == f"https://api/jobs/{job.id}/chunks/0.mp4"
     assert "key" not in seen.model_dump()
-    assert progress_of(job, {}, None).seconds_playable == 2.0
+    assert progress_of(job, LiveStatus()).seconds_playable == 2.0
 
 
 def test_a_job_in_json_is_its_summary_and_its_chunks() -> None:
     for chunks in ((), (chunk(0, 2), chunk(1, 4))):
         job = record(*chunks)
-        summary = job_summary(job, progress_of(job, {}, None), URLS)
+        summary = job_summary(job, progress_of(job, LiveStatus()), URLS)
         views = chunk_views(job, chunks, URLS)
         whole = Job(**summary.model_dump(), chunks=views).model_dump_json()
         assert job_json(summary.model_dump_json(), views) == whole
@@ -185,5 +201,5 @@ def test_refined_chunks_carry_both_urls() -> None:
     chunks = [chunk(index, index + 1) for index in range(4)]
     views = chunk_views(refined_record(num_refined=1), chunks, URLS)
     assert [bool(view.refined_url) for view in views] == [True, False, False, False]
-    assert progress_of(refined_record(num_refined=1), {}, None).chunks_refined == 1
-    assert progress_of(record(), {}, None).chunks_refined is None
+    assert progress_of(refined_record(num_refined=1), LiveStatus()).chunks_refined == 1
+    assert progress_of(record(), LiveStatus()).chunks_refined is None

@@ -22,6 +22,7 @@ from core.service.testing.registries import FakeUploadStore, FakeWorkerRegistry
 from core.service.testing.storage import FakeStorage
 from tests.helpers.delivery_contract import DeliveryContract
 from tests.helpers.jobs import job_spec
+from tests.helpers.schedule_contract import Queue, ScheduleContract
 from tests.helpers.store_contract import SHORT, StoreContract, StorePorts, worker
 
 
@@ -32,6 +33,7 @@ def no_step(step: int, steps: int) -> None:
 @pytest.fixture
 def ports() -> StorePorts:
     clock = FakeClock()
+    clock.advance(86400)  # past the times of all jobs and chunks here: their viewers are not ahead
     store = FakeJobStore(clock)
 
     def advance(_job_id: str, _lane: Lane) -> None:
@@ -180,3 +182,13 @@ def test_objects_are_given_in_pieces_and_looked_up() -> None:
     assert storage.look_up("uploads/a") == StoredObject(2500, "video/mp4")
     with pytest.raises(ObjectNotFound):
         storage.look_up("uploads/b")
+
+
+@pytest.fixture
+def queue() -> Queue:
+    clock = FakeClock()
+    return Queue(FakeJobStore(clock), clock)
+
+
+class TestFakeSchedule(ScheduleContract):
+    """Who is next, in memory."""

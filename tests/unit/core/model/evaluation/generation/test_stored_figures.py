@@ -11,6 +11,7 @@ from core.model.evaluation.generation.sprites_requests import suite_requests
 from core.model.evaluation.generation.stored_figures import read_figures, write_figures
 from core.model.evaluation.generation.videos import VideoRequest
 from core.model.training.sprites_preset import preset_config
+from core.service.domain.priority import Priority
 from tests.helpers.figures import PERFECT
 
 MEASURED = [replace(PERFECT, cuts=2), replace(PERFECT, cuts=None)]
@@ -40,6 +41,14 @@ def test_more_or_other_videos_are_not_finished(file: Path) -> None:
     assert read_figures(file, requests(3)) is None
     assert read_figures(file, requests(2, frames=32)) is None
     assert read_figures(file.with_name("none.json"), requests(2)) is None
+
+
+def test_a_priority_makes_no_other_video(file: Path) -> None:
+    hurried = [
+        replace(request, spec=request.spec.model_copy(update={"priority": Priority.HIGH})) for request in requests(2)
+    ]
+    assert read_figures(file, hurried) == MEASURED
+    assert all("priority" not in video["spec"] for video in json.loads(file.read_text())["videos"])
 
 
 def test_figures_that_were_not_measured_then_are_missing(file: Path) -> None:

@@ -1,0 +1,105 @@
+"""The metrics of an API process, for Prometheus. docs/operations.md lists them.
+
+No label has a value that clients choose: routes are templates, methods those that there are, models those that exist.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from core.service.domain.ports import JobCounts, WorkerStatus
+
+disable_created_metrics()  # a series more for each counter
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Upper ends of the buckets of durations; `Prefer: wait` and playlists take the longest."""
+
+
+@dataclass(frozen=True)
+class ServiceCounts:
+    """What Redis tells about the whole service at one moment."""
+
+    jobs: JobCounts
+    workers: Sequence[WorkerStatus]
+    read_at: datetime
+
+
+class ApiMetrics:
+    """One for each application. `event_streams` and `media_streams` tell how many are open now."""
+
+    def __init__(self, event_streams: Callable[[], int], media_streams: Callable[[], int]) -> None:
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._requests = Counter(
+            "longtake_http_requests", "HTTP requests answered.", ("method", "route", "status"), registry=registry
+        )
+        self._durations = Histogram(
+            "longtake_http_request_duration_seconds",
+            "From a request's arrival to the first byte of its answer.",
+            ("method", "route"),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        for name, text, count in (
+            ("longtake_event_streams", "Open event streams.", event_streams),
+            ("longtake_media_streams", "Videos and chunks being sent.", media_streams),
+        ):
+            Gauge(name, text, registry=registry).set_function(count)
+        self._service = _ServiceCollector()
+        registry.register(self._service)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered. `route`: the template of its path."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._durations.labels(method, route).observe(seconds)
+
+    def text(self, counts: ServiceCounts | None, accept: str) -> tuple[bytes, str]:
+        """All metrics, and their media type, one that the header `accept` takes. `counts`: None if Redis is away."""
+        self._service.counts = counts
+        encode, media_type = choose_encoder(accept)
+        return encode(self._registry), media_type
+
+
+class _ServiceCollector(Collector):
+    """Metrics of the whole service, the same in each API process."""
+
+    def __init__(self) -> None:
+        self.counts: ServiceCounts | None = None
+
+    def collect(self) -> Iterable[Metric]:
+        counts = self.counts
+        yield GaugeMetricFamily("longtake_redis_up", "1 if Redis answered.", value=0 if counts is None else 1)
+        if counts is not None:
+            yield from _of_jobs(counts.jobs, counts.read_at)
+            yield _of_workers(counts.workers)
+
+
+def _of_jobs(jobs: JobCounts, now: datetime) -> Iterable[Metric]:
+    by_status = GaugeMetricFamily("longtake_jobs", "Stored jobs.", labels=["status"])
+    for status, count in jobs.by_status.items():
+        by_status.add_metric([status.value], count)
+    queued = GaugeMetricFamily("longtake_queued_jobs", "Jobs that no worker has begun.", labels=["model"])
+    age = GaugeMetricFamily("longtake_queue_age_seconds", "Longest wait of these so far.", labels=["model"])
+    for model, waiting in jobs.queued.items():
+        queued.add_metric([model], waiting.count)
+        since = waiting.oldest_at or now
+        age.add_metric([model], max(0.0, (now - since).total_seconds()))
+    lanes = GaugeMetricFamily("longtake_lane_jobs", "Jobs with work on a lane.", labels=["lane", "model"])
+    for (lane, model), count in jobs.in_lanes.items():
+        lanes.add_metric([lane.value, model], count)
+    pending = GaugeMetricFamily("longtake_webhooks_pending", "Webhooks to be sent.", value=jobs.pending_webhooks)
+    return by_status, queued, age, lanes, pending
+
+
+def _of_workers(workers: Sequence[WorkerStatus]) -> Metric:
+    family = GaugeMetricFamily("longtake_workers", "Worker processes.", labels=["kind", "model", "state"])
+    for labels, count in Tally((worker.kind, worker.model or "", worker.state) for worker in workers).items():
+        family.add_metric(labels, count)
+    return family

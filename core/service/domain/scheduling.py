@@ -1,0 +1,283 @@
+"""Who is next: the policy by which a free worker chooses its next job. docs/scheduling.md says why; pure.
+
+The Redis store applies the same policy with indexes, in one step (core.service.redis.schedule_scripts); this is the
+definition that it is tested against, and what the fakes and the simulator use.
+
+A pool is what competes for the same workers: one model's jobs on all lanes of its engines, or one lane of the CPU
+workers. An owner is an API key ("" for jobs without one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from math import inf
+
+from core.service.domain.schema import Lane
+
+QUANTUM_SECONDS = 5.0
+"""Owners whose served seconds differ by no more than this count as equal: the one whose next job matters most goes
+first, among those one that the worker holds."""
+URGENT_LAG_SECONDS = 300.0
+"""An urgent job goes before those of other owners while its owner was served at most this much more than the least
+served one: a stall that one piece prevents is worse than an imbalance that the next minutes even out."""
+LOOKED_AT = 16
+"""Owners, and urgent jobs, that are looked at for one pick."""
+URGENT_FRACTION = 0.25
+"""A job is urgent while its viewers are ahead by less than this fraction of `ahead_seconds`, and not yet stalled."""
+UNAGED_PICKS = 3
+"""Picks by class between two jobs that have waited too long in a lower class: those get every fourth pick at most."""
+NEWEST_COUNTS = 0.2
+"""Weight of the newest piece in the mean seconds of a piece."""
+
+Key = tuple[str, Lane]
+"""A job on a lane."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A job in the queue of one lane, as the policy sees it. Times are seconds since 1970."""
+
+    job_id: str
+    lane: Lane
+    owner: str
+    priority: int
+    """Priority.number."""
+    begun: bool
+    """Whether it has begun and has an end: it should be finished. One without an end waits in turn like a new one."""
+    order: float
+    """Equal ones go by this, lower first: when the job was created; of one without an end, when its newest chunk was
+    made."""
+    waits_since: float
+    """Since when it could be claimed; decides on ageing."""
+    stalls_at: float | None = None
+    """When viewers who began with the first chunk have seen all there is; None: there is nothing to see yet."""
+    share: float = 1.0
+    """Weight of the owner."""
+    pieces: int = 1
+    """Pieces of work that are left on the lane; for estimates. 1 if the job has no end."""
+
+    @property
+    def key(self) -> Key:
+        return self.job_id, self.lane
+
+    def is_ahead(self, now: float, seconds: float) -> bool:
+        """Whether viewers may still watch for more than `seconds`."""
+        return self.stalls_at is not None and self.stalls_at > now + seconds
+
+    def is_urgent(self, now: float, seconds: float) -> bool:
+        """Whether viewers stall within `seconds`, and have not yet."""
+        return self.stalls_at is not None and now <= self.stalls_at < now + seconds
+
+
+class Group(IntEnum):
+    """How an owner's jobs follow one another, the first served first."""
+
+    URGENT = 0
+    """Viewers stall soon: the one nearest to its stall, whoever's it is."""
+    BEGUN = 1
+    """To be finished: the oldest, or the one nearest to a stall if the oldest one's viewers are well ahead."""
+    NEW = 2
+    """The oldest."""
+    AHEAD = 3
+    """All that has begun is well ahead of its viewers: the one nearest to a stall."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The settings of the policy: LONGTAKE_AHEAD_SECONDS and LONGTAKE_AGEING_SECONDS."""
+
+    ahead_seconds: float = 20.0
+    ageing_seconds: float = 300.0
+
+    @property
+    def urgent_seconds(self) -> float:
+        return self.ahead_seconds * URGENT_FRACTION
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The next job, and how it was chosen."""
+
+    entry: Entry
+    group: Group
+    aged: bool = False
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What a claim was charged for, before its true seconds are known."""
+
+    owner: str
+    share: float
+    expected: float
+    since: float
+
+
+@dataclass
+class Pool:
+    """The state of one pool beside its entries.
+
+    served: by owner, worker seconds divided by the owner's share. waiting: by owner, its jobs in the pool, claimed or
+    not. clock: most that an owner was served when it was chosen, where one that was away begins again. unaged: picks by
+    class since the last pick by age. mean_seconds: by lane, of a piece, lately.
+    """
+
+    served: dict[str, float] = field(default_factory=dict[str, float])
+    waiting: dict[str, int] = field(default_factory=dict[str, int])
+    clock: float = 0.0
+    unaged: int = 0
+    charges: dict[Key, Charge] = field(default_factory=dict[Key, Charge])
+    mean_seconds: dict[Lane, float] = field(default_factory=dict[Lane, float])
+
+    def served_of(self, owner: str) -> float:
+        """An owner without an account begins at the clock."""
+        return self.served.get(owner, self.clock)
+
+    def join(self, owner: str) -> None:
+        """A job comes into the pool. An owner that was away neither saves up while it asks for nothing, nor pays for
+        what it used long ago."""
+        count = self.waiting.get(owner, 0)
+        if count == 0:
+            self.served[owner] = max(self.served_of(owner), self.clock)
+        self.waiting[owner] = count + 1
+
+    def leave(self, owner: str) -> None:
+        """A job has left the pool: it has no work there now."""
+        left = self.waiting.get(owner, 1) - 1
+        self.waiting[owner] = left
+        if left <= 0:
+            del self.waiting[owner]
+            if self.served_of(owner) <= self.clock:  # where it would begin again anyway
+                self.served.pop(owner, None)
+
+    def pick(self, choice: Choice | None, now: float) -> None:
+        """`choice` was taken. Picks by age and urgent ones move no clock: their owners may have been served much more
+        than those whose turn it was. None: nothing was free in the whole pool. So nobody is owed anything, and all
+        begin again as equals; otherwise one that asks for little would save up, and take every worker later."""
+        if choice is None:
+            self.served.clear()
+            self.clock = 0.0
+            # What the pieces in work were charged for is forgotten with the rest; they pay from now on.
+            self.charges = {key: replace(charge, expected=0.0, since=now) for key, charge in self.charges.items()}
+        elif choice.aged:
+            self.unaged = 0
+        else:
+            self.unaged = min(UNAGED_PICKS, self.unaged + 1)
+            if choice.group is not Group.URGENT:
+                self.clock = max(self.clock, self.served_of(choice.entry.owner))
+
+    def claim(self, entry: Entry, now: float) -> None:
+        """A worker begins a piece: its owner is charged what a piece takes. Going on with the job that it holds counts
+        as a pick by class."""
+        if entry.key in self.charges:
+            self.settle(entry.key, now)
+            self.unaged = min(UNAGED_PICKS, self.unaged + 1)
+        expected = self.mean_seconds.get(entry.lane, 0.0)
+        self.charges[entry.key] = Charge(entry.owner, entry.share, expected, now)
+        self._charge(entry.owner, expected / entry.share)
+
+    def settle(self, key: Key, now: float) -> None:
+        """A worker is free of a piece: its owner is charged what it took."""
+        charge = self.charges.pop(key, None)
+        if charge is None:
+            return
+        seconds, lane = max(0.0, now - charge.since), key[1]
+        self._charge(charge.owner, (seconds - charge.expected) / charge.share)
+        before = self.mean_seconds.get(lane, seconds)
+        self.mean_seconds[lane] = before + NEWEST_COUNTS * (seconds - before)
+
+    def _charge(self, owner: str, seconds: float) -> None:
+        self.served[owner] = self.served_of(owner) + seconds
+
+
+def choose(
+    entries: Iterable[Entry], pool: Pool, policy: Policy, now: float, own: Collection[Key] = frozenset()
+) -> Choice | None:
+    """The next job among `entries`, the free ones of the lanes that a worker serves. None if there are none.
+
+    `own`: entries whose state this worker holds; among equals it goes on with one of them. Changes nothing: `Pool.pick`
+    notes the choice.
+    """
+    free = list(entries)
+    if not free:
+        return None
+    first = min(entry.priority for entry in free)
+    if pool.unaged >= UNAGED_PICKS and (aged := _longest_waiting(free, first, policy, now)):
+        return Choice(aged, Group.NEW, aged=True)
+    of_class = [entry for entry in free if entry.priority == first]
+    owners = sorted({entry.owner for entry in of_class}, key=lambda owner: (pool.served_of(owner), owner))
+    least = pool.served_of(owners[0])
+    if urgent := _most_urgent(of_class, pool, policy, now, least):
+        return Choice(urgent, Group.URGENT)
+    equal = [owner for owner in owners[:LOOKED_AT] if pool.served_of(owner) <= least + QUANTUM_SECONDS]
+    choices = [_of_owner(of_class, owner, policy, now) for owner in equal]
+    group = min(choice.group for choice in choices)
+    best = [choice for choice in choices if choice.group is group]
+    return next((choice for choice in best if choice.entry.key in own), best[0])
+
+
+def _most_urgent(entries: Iterable[Entry], pool: Pool, policy: Policy, now: float, least: float) -> Entry | None:
+    """The urgent entry nearest to its stall, of any owner that was not served much more than the least served one."""
+    urgent = (entry for entry in entries if entry.begun and entry.is_urgent(now, policy.urgent_seconds))
+    nearest = sorted(urgent, key=_stall_order)[:LOOKED_AT]
+    return next((each for each in nearest if pool.served_of(each.owner) <= least + URGENT_LAG_SECONDS), None)
+
+
+def _longest_waiting(free: Sequence[Entry], first: int, policy: Policy, now: float) -> Entry | None:
+    """The job of a lower class that has waited longest, if that is too long."""
+    lower = [entry for entry in free if entry.priority > first]
+    longest = min(lower, key=lambda entry: (entry.waits_since, *_age_order(entry)[1:]), default=None)
+    return longest if longest and longest.waits_since <= now - policy.ageing_seconds else None
+
+
+def _of_owner(entries: Iterable[Entry], owner: str, policy: Policy, now: float) -> Choice:
+    """The next job of one owner (at least one of the entries is its)."""
+    found = [entry for entry in entries if entry.owner == owner]
+    by_stall = sorted((each for each in found if each.begun), key=_stall_order)
+    oldest = min((entry for entry in found if entry.begun), key=_age_order, default=None)
+    if oldest and not oldest.is_ahead(now, policy.ahead_seconds):
+        return Choice(oldest, Group.BEGUN)
+    if by_stall and not by_stall[0].is_ahead(now, policy.ahead_seconds):
+        return Choice(by_stall[0], Group.BEGUN)
+    if new := min((entry for entry in found if not entry.begun), key=_age_order, default=None):
+        return Choice(new, Group.NEW)
+    return Choice(by_stall[0], Group.AHEAD)
+
+
+def _age_order(entry: Entry) -> tuple[float, str, bool]:
+    """Of one job the refiner first: it makes what clients wait for."""
+    return entry.order, entry.job_id, entry.lane is not Lane.REFINE
+
+
+def _stall_order(entry: Entry) -> tuple[float, str, bool]:
+    """What nobody can watch yet comes first."""
+    return -inf if entry.stalls_at is None else entry.stalls_at, entry.job_id, entry.lane is not Lane.REFINE
+
+
+def position(entry: Entry, entries: Iterable[Entry], pool: Pool) -> int:
+    """The place of a new job among the new ones of its lane, 1 = next to start: every better class comes first, and the
+    owners of its class take turns."""
+    others = [each for each in entries if not each.begun and each.lane is entry.lane and each.key != entry.key]
+    before = sum(each.priority < entry.priority for each in others)
+    of_class = [each for each in others if each.priority == entry.priority]
+    own = sum(each.owner == entry.owner and _age_order(each) < _age_order(entry) for each in of_class)
+    place = (pool.served_of(entry.owner), entry.owner)
+    for owner in {each.owner for each in of_class} - {entry.owner}:
+        count = sum(each.owner == owner for each in of_class)
+        before += min(count, own + ((pool.served_of(owner), owner) < place))
+    return 1 + before + own
+
+
+def wait_seconds(place: int, entries: Iterable[Entry], pool: Pool) -> float | None:
+    """Seconds until the new job at `place` starts: that the workers which are busy now take for the begun jobs, and for
+    as many new ones as come before it, each taken as the mean of them. `entries`: of the generate lane, claimed ones
+    too. None if no piece was ever measured."""
+    mean_seconds = pool.mean_seconds.get(Lane.GENERATE)
+    if mean_seconds is None:
+        return None
+    listed = list(entries)
+    new = [each.pieces for each in listed if not each.begun]
+    begun = sum(each.pieces for each in listed if each.begun)
+    return mean_seconds * (begun + (place - 1) * sum(new) / max(1, len(new))) / max(1, len(pool.charges))

@@ -1,0 +1,63 @@
+"""How many jobs there are, from the sizes of indexes; and since when the oldest of each queue waits, from the records
+at its head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import cast
+
+from core.service.domain.ports import JobCounts, QueuedJobs
+from core.service.domain.schema import JobStatus
+from core.service.redis import keys
+from core.service.redis.errors import raises_store_errors
+from core.service.redis.job_records import JobRecords
+from core.service.redis.schedule import queues_of
+
+READ_AT_ONCE = 4
+"""Records of a queue's head. One is enough unless jobs wait that went on after an end."""
+MOST_READ = 64
+"""Of them in all: if all of these went on, one behind them may have waited longer."""
+
+
+class StoredJobCounts(JobRecords):
+    """ports.JobStore: counts."""
+
+    @raises_store_errors
+    def counts(self, models: Sequence[str]) -> JobCounts:
+        queues = queues_of(cast("set[str]", self._redis.smembers(keys.QUEUES)))
+        of_models = sorted({*models, *(queue.model for queue in queues if queue.model)})
+        with self._redis.pipeline(transaction=False) as pipe:
+            for status in JobStatus:
+                pipe.zcard(keys.status_index(status))
+            for queue in queues:
+                pipe.hlen(keys.entries_key(queue.name))
+            for model in of_models:
+                pipe.zcard(keys.queue_index(model))
+            pipe.zcard(keys.OUTBOX_DUE)
+            answers = iter(pipe.execute())
+        by_status = {status: int(next(answers)) for status in JobStatus}
+        in_lanes = {(queue.lane, queue.model): int(next(answers)) for queue in queues}
+        numbers = [int(next(answers)) for _ in of_models]
+        pending = int(next(answers))
+        queued = {
+            model: QueuedJobs(number, self._oldest_queued_at(model) if number else None)
+            for model, number in zip(of_models, numbers, strict=True)
+        }
+        return JobCounts(by_status, queued, in_lanes, pending)
+
+    def _oldest_queued_at(self, model: str) -> datetime | None:
+        """Since when the job waits that has waited longest. The index is in order of creation, so none behind the first
+        job that never ended has waited longer than that one."""
+        oldest: datetime | None = None
+        for start in range(0, MOST_READ, READ_AT_ONCE):
+            members = cast("list[str]", self._redis.zrange(keys.queue_index(model), start, start + READ_AT_ONCE - 1))
+            for record in self._records(members):
+                if record.status is not JobStatus.QUEUED:  # begun meanwhile
+                    continue
+                oldest = record.queued_at if oldest is None else min(oldest, record.queued_at)
+                if not record.earlier:
+                    return oldest
+            if len(members) < READ_AT_ONCE:
+                break
+        return oldest

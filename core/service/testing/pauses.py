@@ -1,0 +1,27 @@
+"""ports.Pauses in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from core.service.domain.ports.pauses import PauseTarget, targets_of
+
+
+class FakePauses:
+    """ports.Pauses in memory."""
+
+    def __init__(self) -> None:
+        self._since: dict[PauseTarget, datetime] = {}
+
+    def of(self, model: str, worker: str) -> PauseTarget | None:
+        return next((target for target in targets_of(model, worker) if target in self._since), None)
+
+    def all(self) -> Mapping[PauseTarget, datetime]:
+        return dict(sorted(self._since.items(), key=lambda pause: str(pause[0])))
+
+    def pause(self, target: PauseTarget, now: datetime) -> None:
+        self._since.setdefault(target, now)
+
+    def resume(self, target: PauseTarget) -> bool:
+        return self._since.pop(target, None) is not None

@@ -1,0 +1,168 @@
+"""The contract of `claim_next`: who is next by class, share, viewers and age, for the real store and the fake.
+
+A module that wants it run has a fixture `queue` and a class `Test...(ScheduleContract)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from core.service.domain.ports import JobStore, Lease
+from core.service.domain.priority import Priority
+from core.service.domain.schema import JobRecord, Lane
+from core.service.domain.transitions import entry_of
+from core.service.testing.clock import FakeClock
+from tests.helpers.jobs import chunk_of, queued_job
+
+MODEL = "sprites"
+LANES = (Lane.GENERATE, Lane.REFINE)
+TTL = 3600.0
+LONG_JOB = {"num_frames": 160}
+"""20 s of video, in chunks of 2 s."""
+
+
+@dataclass
+class Queue:
+    """A store, and the clock that it goes by."""
+
+    store: JobStore
+    clock: FakeClock
+
+    def submit(self, number: int, *, owner: str | None = None, share: float = 1.0, **spec: Any) -> JobRecord:
+        changes = {"owner": owner, "share": share, "created_at": self.clock.now()}
+        return self.store.create(queued_job(number, **{**LONG_JOB, **spec}).model_copy(update=changes))
+
+    def next(self, own: frozenset[tuple[str, Lane]] = frozenset()) -> Lease:
+        lease = self.store.claim_next(LANES, MODEL, "w1", TTL, own)
+        assert lease
+        return lease
+
+    def make(self, lease: Lease, seconds: float = 1.0) -> JobRecord:
+        """The next chunk, which takes so long."""
+        self.clock.advance(seconds)
+        return self.store.commit_chunk(lease, self.chunk(lease), "f1")
+
+    def chunk(self, lease: Lease) -> Any:
+        job = self.store.get(lease.job_id)
+        return chunk_of(job, job.chunks.count).model_copy(update={"created_at": self.clock.now()})
+
+    def begin(self, number: int, chunks: int = 1, **values: Any) -> JobRecord:
+        """A job with chunks, made in no time."""
+        job = self.submit(number, **values)
+        for _ in range(chunks):
+            lease = self.store.claim(job.id, Lane.GENERATE, "w1", TTL)
+            assert lease
+            job = self.make(lease, 0.0)
+        return job
+
+
+def numbers(leases: list[Lease]) -> list[int]:
+    return [int(lease.job_id.removeprefix("job_")) for lease in leases]
+
+
+class ScheduleContract:
+    """What every store's choice obeys."""
+
+    def test_higher_classes_go_first(self, queue: Queue) -> None:
+        for number, priority in ((1, Priority.LOW), (2, Priority.NORMAL), (3, Priority.HIGH)):
+            queue.submit(number, priority=priority)
+        assert numbers([queue.next() for _ in range(3)]) == [3, 2, 1]
+
+    def test_one_that_has_waited_too_long_gets_every_fourth_pick(self, queue: Queue) -> None:
+        queue.submit(99, priority=Priority.LOW)
+        queue.submit(98, priority=Priority.LOW)
+        queue.clock.advance(301)
+        for number in range(8):
+            queue.submit(number)
+        assert numbers([queue.next() for _ in range(8)]) == [0, 1, 2, 98, 3, 4, 5, 99]
+
+    def test_owners_share_by_weight(self, queue: Queue) -> None:
+        for number in range(60):
+            owner, share = ("key_a", 1.0) if number % 2 else ("key_b", 2.0)
+            queue.submit(number, owner=owner, share=share, num_frames=16)
+        made = list[Lease]()
+        for _ in range(30):
+            made.append(queue.next())
+            queue.make(made[-1])
+        assert abs(sum(number % 2 == 0 for number in numbers(made)) - 20) <= 1
+
+    def test_an_owner_that_comes_later_neither_pays_nor_saved_up(self, queue: Queue) -> None:
+        for number in range(20):
+            queue.submit(number, owner="key_a", num_frames=16)
+        for _ in range(10):
+            queue.make(queue.next(), 10.0)
+        for number in range(20, 40):
+            queue.submit(number, owner="key_b", num_frames=16)
+        made = list[Lease]()
+        for _ in range(10):
+            made.append(queue.next())
+            queue.make(made[-1], 10.0)
+        assert 4 <= sum(number >= 20 for number in numbers(made)) <= 6
+
+    def test_a_job_whose_viewers_stall_soon_goes_on(self, queue: Queue) -> None:
+        queue.begin(1, chunks=2)
+        queue.submit(2)
+        assert numbers([queue.next()]) == [1], "4 s ahead: urgent"
+
+    def test_begun_well_ahead_comes_after_new(self, queue: Queue) -> None:
+        queue.begin(1, chunks=9, num_frames=800)
+        queue.begin(3, chunks=11, num_frames=800)
+        queue.submit(2)
+        assert numbers([queue.next() for _ in range(3)]) == [1, 2, 3]
+
+    def test_the_one_nearest_to_a_stall_is_urgent(self, queue: Queue) -> None:
+        queue.begin(1, chunks=5)
+        queue.begin(2, chunks=2)
+        queue.begin(3, chunks=1)
+        assert numbers([queue.next() for _ in range(3)]) == [3, 2, 1]
+
+    def test_among_owners_served_alike_a_worker_prefers_its_own(self, queue: Queue) -> None:
+        queue.begin(1, chunks=4, owner="key_a")
+        own = queue.begin(2, chunks=4, owner="key_b")
+        assert numbers([queue.next(frozenset({(own.id, Lane.GENERATE)}))]) == [2]
+        assert numbers([queue.next()]) == [1]
+
+    def test_of_one_owner_the_oldest_is_finished_first(self, queue: Queue) -> None:
+        queue.begin(1, chunks=4)
+        own = queue.begin(2, chunks=4)
+        assert numbers([queue.next(frozenset({(own.id, Lane.GENERATE)}))]) == [1]
+
+    def test_whether_a_held_job_would_be_next_changes_nothing(self, queue: Queue) -> None:
+        held = queue.submit(1)
+        queue.next()
+        queue.submit(2, priority=Priority.LOW)
+        entry = entry_of(queue.store.get(held.id), Lane.GENERATE)
+        assert entry
+        assert queue.store.is_next(entry, LANES, MODEL)
+        queue.submit(3, priority=Priority.HIGH)
+        assert not queue.store.is_next(entry, LANES, MODEL)
+        assert numbers([queue.next(), queue.next()]) == [3, 2]
+
+    def test_a_resting_job_is_left_out_and_a_released_one_returns(self, queue: Queue) -> None:
+        queue.submit(1)
+        queue.submit(2)
+        first, second = queue.next(), queue.next()
+        queue.store.release(first, count_attempt=True, rest_seconds=600)
+        assert queue.store.claim_next(LANES, MODEL, "w1", TTL) is None
+        queue.store.release(second, count_attempt=False)
+        assert numbers([queue.next()]) == [2]
+
+    def test_a_kept_lane_is_charged_and_others_have_their_turn(self, queue: Queue) -> None:
+        queue.submit(1, owner="key_a")
+        lease = queue.next()
+        queue.submit(2, owner="key_b")
+        queue.clock.advance(100)
+        queue.store.commit_and_claim(lease, queue.chunk(lease), "f1", TTL)
+        queue.submit(3, owner="key_a", num_frames=16)
+        assert numbers([queue.next(), queue.next()]) == [2, 3]
+
+    def test_places_follow_class_and_turns(self, queue: Queue) -> None:
+        for number in range(1, 4):
+            queue.submit(number, owner="key_a")
+        queue.submit(4, owner="key_b")
+        queue.submit(5, owner="key_c", priority=Priority.HIGH)
+        jobs = [queue.store.get(queued_job(number).id) for number in range(1, 6)]
+        places = [live.queue_position for live in queue.store.live_statuses(jobs)]
+        assert places == [2, 4, 5, 3, 1]
+        assert numbers([queue.next() for _ in range(2)]) == [5, 1]

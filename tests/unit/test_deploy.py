@@ -1,0 +1,194 @@
+"""deploy/ asks only for metrics and labels that there are, in valid PromQL; docs/operations.md lists exactly these."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from promql_parser import AggregateExpr, BinaryExpr, Expr, Matcher, MatchOp, VectorSelector
+
+from core.service.settings import Settings
+from tests.helpers.api_world import World, submit
+from tests.helpers.fake_world import World as WorkerWorld
+from tests.helpers.presets import write_fake_preset
+from worker.metrics import REGISTRY
+from worker.runtime.server_retry import LONGEST_PAUSE_SECONDS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DASHBOARD = json.loads((REPOSITORY / "deploy" / "grafana" / "longtake.json").read_text())
+RULES = yaml.safe_load((REPOSITORY / "deploy" / "prometheus" / "alerts.yaml").read_text())
+SCRAPED = frozenset({"job", "instance", "le"})
+"""Labels that Prometheus adds, and that of the buckets of histograms."""
+SUFFIX = re.compile(r"_(bucket|sum|count)$")
+
+
+def alerts() -> list[dict[str, Any]]:
+    return [rule for group in RULES["groups"] for rule in group["rules"]]
+
+
+def panels() -> list[dict[str, Any]]:
+    return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+
+
+def queries() -> list[str]:
+    shown = [str(target["expr"]) for panel in panels() for target in panel["targets"]]
+    return [*(query.replace("$__rate_interval", "5m") for query in shown), *(str(rule["expr"]) for rule in alerts())]
+
+
+@cache
+def documented() -> dict[str, frozenset[str]]:
+    """Labels of every metric in the tables of docs/operations.md."""
+    page = (REPOSITORY / "docs" / "operations.md").read_text().split("## Metrics and logs")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`longtake_.*?) \| (.*?) \|", page, flags=re.MULTILINE)
+    return {
+        name: frozenset(re.findall(r"`(\w+)`", labels))
+        for names, labels in rows
+        for name in re.findall(r"`(\w+)`", names)
+    }
+
+
+def told(tmp_path: Path) -> Iterator[Any]:
+    """The metrics of an API and of a worker that have worked."""
+    write_fake_preset(tmp_path, "fake")
+    world, worker = World(Settings(presets_dir=tmp_path, default_model="fake")), WorkerWorld()
+    worker.submit(num_frames=16)
+    worker.work(worker.maker())
+    with world.client() as api:
+        submit(api)
+        text = api.get("/metrics").text
+    yield from text_string_to_metric_families(text)
+    yield from text_string_to_metric_families(generate_latest(REGISTRY).decode())
+
+
+def name_of(family: Any) -> str:
+    return f"{family.name}_total" if family.type == "counter" else str(family.name)
+
+
+def test_the_page_lists_every_metric_with_its_labels(tmp_path: Path) -> None:
+    families = [family for family in told(tmp_path) if family.name.startswith("longtake_")]
+    assert {name_of(family) for family in families} == set(documented())
+    for family in families:
+        for sample in family.samples:
+            assert sample.labels.keys() - {"le"} == documented()[name_of(family)], sample.name
+
+
+def test_most_metrics_are_on_the_dashboard() -> None:
+    shown = {SUFFIX.sub("", name) for query in queries() for name in re.findall(r"longtake_\w+", query)}
+    assert set(documented()) - shown == set()
+
+
+def nodes_of(query: str) -> list[Expr]:
+    """Every node of the query's tree. Raises ValueError if it is no PromQL."""
+    found = list[Expr]()
+    promql_parser.walk(promql_parser.parse(query), found.append)
+    return found
+
+
+def grouping_of(node: Expr) -> set[str]:
+    """Labels of `by` and of `on`."""
+    if isinstance(node, AggregateExpr):
+        return set() if node.modifier is None else set(node.modifier.labels)
+    matching = node.modifier.matching if isinstance(node, BinaryExpr) and node.modifier else None
+    return set() if matching is None else set(matching.labels)
+
+
+@pytest.mark.parametrize("query", queries())
+def test_a_query_asks_for_metrics_and_labels_that_there_are(query: str) -> None:
+    nodes = nodes_of(query)
+    known = set(SCRAPED)
+    for selector in (node for node in nodes if isinstance(node, VectorSelector)):
+        name = SUFFIX.sub("", selector.name or "")
+        assert name in documented() or name == "up" or name.startswith("process_"), name
+        labels = documented().get(name, frozenset()) | SCRAPED
+        assert {matcher.name for matcher in selector.matchers.matchers} <= labels
+        known |= labels
+    assert set[str]().union(*map(grouping_of, nodes)) <= known
+
+
+@pytest.mark.parametrize("broken", ["sum by (a) (rate(x[5m])", "rate(x)", "x +"])
+def test_a_broken_query_is_found(broken: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        nodes_of(broken)
+
+
+@pytest.mark.parametrize("query", queries())
+def test_counters_are_read_as_rates(query: str) -> None:
+    for name in re.findall(r"\w+_(?:total|bucket|sum|count)\b(?!\()", query):
+        assert re.search(rf"(?:rate|increase)\({name}(?:{{.*?}})?\[", query), name
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> None:
+    assert rule.keys() <= {"alert", "expr", "for", "labels", "annotations"}
+    assert re.fullmatch(r"Longtake[A-Z]\w+", rule["alert"])
+    assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+    assert {"summary", "description"} == rule["annotations"].keys()
+    assert re.fullmatch(r"\d+[mh]", rule.get("for", "1m"))
+    named = set(re.findall(r"\$labels\.(\w+)", json.dumps(rule["annotations"])))
+    grouped = set[str]().union(*map(grouping_of, nodes_of(rule["expr"])))
+    assert named <= grouped or rule["expr"].startswith("up{"), "other labels are gone by then"
+
+
+def test_names_of_alerts_are_unique() -> None:
+    names = [rule["alert"] for rule in alerts()]
+    assert len({*names}) == len(names) > 10
+
+
+def takes(matcher: Matcher, value: str) -> bool:
+    """Whether a selector takes samples with this value of its label."""
+    if matcher.op in (MatchOp.Re, MatchOp.NotRe):
+        return bool(re.fullmatch(matcher.value, value)) is (matcher.op == MatchOp.Re)
+    return (matcher.value == value) is (matcher.op == MatchOp.Equal)
+
+
+def counted_by(alert: str, label: str, values: Iterable[str]) -> list[set[str]]:
+    """For each selector of an alert, those of `values` of a label that it takes."""
+    (query,) = [rule["expr"] for rule in alerts() if rule["alert"] == alert]
+    selectors = [node for node in nodes_of(query) if isinstance(node, VectorSelector)]
+    return [
+        {value for value in values if all(takes(one, value) for one in each.matchers.matchers if one.name == label)}
+        for each in selectors
+    ]
+
+
+def test_answers_that_are_meant_raise_no_alert() -> None:
+    failures, answers = counted_by("LongtakeApiFails", "status", ["200", "304", "404", "429", "500", "502", "503"])
+    assert failures == {"500", "502"}
+    assert answers > failures | {"200", "503"}
+
+
+def test_media_that_cannot_be_used_raise_no_alert_of_failing_jobs() -> None:
+    counted = counted_by("LongtakeJobsFail", "lane", ["prepare", "generate", "refine", "finalize"])
+    assert len(counted) == 3
+    assert all(lanes == {"generate", "refine", "finalize"} for lanes in counted)
+
+
+def test_one_worker_that_waits_for_a_server_is_enough_for_its_alert() -> None:
+    """Also if each call hangs for a minute before it fails."""
+    (query,) = [str(rule["expr"]) for rule in alerts() if rule["alert"] == "LongtakeServersFail"]
+    found = re.fullmatch(r"sum by \(server\) \(increase\(longtake_server_retries_total\[10m\]\)\) > (\d+)", query)
+    assert found is not None
+    assert int(found[1]) < 600 / (60 + LONGEST_PAUSE_SECONDS)
+
+
+def test_panels_have_names_of_their_own_and_places_that_do_not_overlap() -> None:
+    titles = [panel["title"] for panel in panels()]
+    assert len({*titles}) == len(titles) > 15
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len({*ids}) == len(ids)
+    taken = set[tuple[int, int]]()
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
