@@ -35,6 +35,7 @@ from core.service.domain.transitions import TOMBSTONE_TIME, awaits_media
 from core.service.domain.uploads import UPLOADS_PREFIX, upload_id_of_key, upload_key
 from core.service.media.uploads import SENDING_GRACE, found_upload
 from core.service.records.stored_jobs import read_job
+from core.service.records.wake import wake_for_all
 from worker.lanes.completion import clean_up, start_finalizing, write_manifest
 from worker.runtime.services import Services
 
@@ -105,8 +106,7 @@ class Janitor:
         added = self._services.store.reindex()
         if added:
             logger.warning("%d jobs of an older version were added to the queues", added)
-        for head in self._services.store.queued_work():
-            self._services.queue.wake(head.lane, head.record.spec.model, head.record.id)
+        wake_for_all(self._services.store, self._services.queue)
 
     def _write_stale_manifests(self) -> None:
         for record in self._services.store.stale_manifests():

@@ -18,7 +18,5 @@ def wake_workers(queue: TaskQueue, record: JobRecord, lanes: Iterable[Lane] = La
 
 def wake_for_all(store: JobStore, queue: TaskQueue) -> None:
     """Wake a worker for each lane of each model in which a job waits. Raises StoreError."""
-    for lane, model in store.counts(()).in_lanes:
-        job_id = store.next_ready(lane, model)
-        if job_id is not None:
-            queue.wake(lane, model, job_id)
+    for head in store.queued_work():
+        queue.wake(head.lane, head.record.spec.model, head.record.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -123,15 +123,17 @@ def write(pipe: Pipeline, before: JobRecord | None, transition: Transition, now:
 
 def write_again(pipe: Pipeline, record: JobRecord, now: float) -> None:
     """Queue what a job's queues should have: a process of another version may have changed the job."""
-    for lane in Lane:
-        queue = Queue.of(lane, record.spec.model)
-        pipe.eval(scripts.PUT, 0, _put(queue, record.id, entry_of(record, lane), "same", now, now))
+    _write_all(pipe, record, {lane: entry_of(record, lane) for lane in Lane}, now)
 
 
 def remove(pipe: Pipeline, record: JobRecord, now: float) -> None:
     """Queue that a job leaves all queues."""
-    for lane in Lane:
-        pipe.eval(scripts.PUT, 0, _put(Queue.of(lane, record.spec.model), record.id, None, "same", now, now))
+    _write_all(pipe, record, dict.fromkeys(Lane), now)
+
+
+def _write_all(pipe: Pipeline, record: JobRecord, entries: Mapping[Lane, Entry | None], now: float) -> None:
+    for lane, entry in entries.items():
+        pipe.eval(scripts.PUT, 0, _put(Queue.of(lane, record.spec.model), record.id, entry, "same", now, now))
 
 
 def _state(before: JobRecord | None, transition: Transition, lane: Lane, now: float) -> tuple[_State, float]:
