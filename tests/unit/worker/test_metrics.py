@@ -140,12 +140,14 @@ class FakeCuda:
 
 def test_memory_of_the_gpu_is_told_where_cuda_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "longtake_gpu_memory_bytes"
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=FakeCuda(used=True)))
-    assert [value_of(name, kind=kind) for kind in ("allocated", "reserved", "total")] == [3, 5, 7]
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=FakeCuda(used=False)))
-    assert REGISTRY.get_sample_value(name, {"kind": "total"}) is None
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace())
-    assert REGISTRY.get_sample_value(name, {"kind": "total"}) is None, "torch is being imported"
+    # Undone inside the test: a torch that is still there when it ends counts as imported (`--torch-free`).
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "torch", SimpleNamespace(cuda=FakeCuda(used=True)))
+        assert [value_of(name, kind=kind) for kind in ("allocated", "reserved", "total")] == [3, 5, 7]
+        patch.setitem(sys.modules, "torch", SimpleNamespace(cuda=FakeCuda(used=False)))
+        assert REGISTRY.get_sample_value(name, {"kind": "total"}) is None
+        patch.setitem(sys.modules, "torch", SimpleNamespace())
+        assert REGISTRY.get_sample_value(name, {"kind": "total"}) is None, "torch is being imported"
 
 
 @contextmanager
