@@ -122,7 +122,7 @@ def turns_ends(worked: Sequence[float], chunks: Sequence[int]) -> list[float]:
 def watched(
     service: Service, stream: Stream, model: str, say: Callable[[str], None], slowed: float = 1.0
 ) -> list[Figure]:
-    """Stalls of viewers and first chunks, while jobs come at random. `slowed`: how many times as long everything takes."""
+    """Stalls of viewers and first chunks, while jobs come at random. `slowed`: how many times as long all of it takes."""
     say(f"{stream.count} jobs at random, {stream.name}")
     jobs = run(service, model, stream.jobs(SEED), slowed)
     idle = mean(job.worked_seconds[0] for job in jobs)
@@ -135,7 +135,7 @@ def watched(
             round(percentile(first, 95), 1),
             "x",
             target=MOST_TIMES_IDLE,
-            note=f"median {percentile(first, 50):.1f} x; idle {idle:.2f} s; all {slowed:g} times slower than its name says",
+            note=f"median {percentile(first, 50):.1f} x; idle {idle:.2f} s; slowed {slowed:g} times",
         ),
     ]
 
