@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Protocol
 
-from benchmarks.scheduling.workload import SimulatedJob
+from benchmarks.scheduling.workload import PLAYED_SECONDS, SimulatedJob
 from core.service.domain import scheduling
 from core.service.domain.scheduling import Entry, Policy, Pool
 from core.service.domain.schema import Lane
@@ -109,6 +109,7 @@ class Ours:
             now,
             job.stalls_at,
             self._shares.get(job.owner, 1.0),
+            plays_seconds=PLAYED_SECONDS,
         )
 
     def take(self, worker: int, now: float) -> SimulatedJob | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
@@ -21,6 +21,7 @@ from benchmarks.scheduling.scenarios import Burst, Key, Stream
 from benchmarks.scheduling.simulation import LEAST_JAIN, MOST_OF_TURNS, MOST_TIMES_IDLE
 from benchmarks.scheduling.workload import PLAYED_SECONDS, SimulatedJob
 from core.service.domain.frame_plan import CHUNK_FRAMES
+from core.service.domain.scheduling import Policy
 from core.service.domain.schema import JobStatus
 from tests.helpers.presets import copy_sprites, write_fake_preset
 from tests.helpers.service import Service, running_service
@@ -36,9 +37,15 @@ FAIR = Burst(
 )
 """Short enough that the key with one job has work for half a minute."""
 SPRITES = Burst("six jobs of sprites at once", (Key("one", 6, 4),), scenarios.SPRITES_SPEED)
-FAIR_SECONDS = 60.0
-"""Twice as long as the only job of its key needs with a fair share."""
+FAIR_LONGER = replace(FAIR, name=f"{FAIR.name}, longer", keys=(Key("a", 1, 60), *FAIR.keys[1:]))
+"""Owners within 5 s count as equal, which weighs less the longer it goes on."""
+FAIR_SECONDS = 180.0
+"""Twice as long as the longest only job of its key needs with a fair share."""
+MANY = Stream(PLAYED_SECONDS / FAST_SECONDS, 16, 0.9, 120, lengths=(4, 8, 15))
+SLOWED = 4
+"""Times as long as in FAST_SECONDS everything takes beside MANY, playback and waits too: two cores serve 16 workers."""
 WAIT_SECONDS = 300.0
+FPS = CHUNK_FRAMES / PLAYED_SECONDS
 WAITING = "queue"
 """The phase of a chunk's timings in which no worker has it."""
 
@@ -55,7 +62,7 @@ class Served:
 
 
 def measure(say: Callable[[str], None]) -> list[Figure]:
-    """About five minutes on an idle machine."""
+    """About eight minutes on an idle machine."""
     with tempfile.TemporaryDirectory(prefix="longtake-bench-") as name:
         presets = Path(name) / "presets"
         write_fake_preset(presets, "slow", steps=STEPS, step_seconds=SLOW_SECONDS / STEPS)
@@ -67,8 +74,17 @@ def measure(say: Callable[[str], None]) -> list[Figure]:
             service.start_workers("slow", "fast", "sprites")
             figures = six_at_once(service, SIX, "slow", say)
             figures += six_at_once(service, SPRITES, "sprites", say)
-            figures += watched(service, say)
-            return figures + fair(service, say)
+            figures += watched(service, WATCHED, "fast", say)
+            for burst in (FAIR, FAIR_LONGER):
+                figures += fair(service, burst, say)
+        write_fake_preset(presets, "slowed", steps=STEPS, step_seconds=SLOWED * FAST_SECONDS / STEPS)
+        settings |= {"ahead_seconds": SLOWED * Policy().ahead_seconds}
+        with running_service(
+            Path(name) / "many", presets, default_model="slowed", media="proxy", **settings
+        ) as service:
+            service.http.headers["Authorization"] = f"Bearer {ADMIN_KEY.get_secret_value()}"
+            service.start_workers(*["slowed"] * MANY.workers)
+            return figures + watched(service, MANY, "slowed", say, SLOWED)
 
 
 def six_at_once(service: Service, burst: Burst, model: str, say: Callable[[str], None]) -> list[Figure]:
@@ -103,30 +119,32 @@ def turns_ends(worked: Sequence[float], chunks: Sequence[int]) -> list[float]:
     return [ends[number] for number in range(len(each))]
 
 
-def watched(service: Service, say: Callable[[str], None]) -> list[Figure]:
-    """Stalls of viewers and first chunks, while jobs come at random."""
-    say(f"{WATCHED.count} jobs at random, load {WATCHED.load:.0%}")
-    jobs = run(service, "fast", WATCHED.jobs(SEED))
+def watched(
+    service: Service, stream: Stream, model: str, say: Callable[[str], None], slowed: float = 1.0
+) -> list[Figure]:
+    """Stalls of viewers and first chunks, while jobs come at random. `slowed`: how many times as long all of it takes."""
+    say(f"{stream.count} jobs at random, {stream.name}")
+    jobs = run(service, model, stream.jobs(SEED), slowed)
     idle = mean(job.worked_seconds[0] for job in jobs)
     first = [(job.committed_at[0] - job.created_at) / idle for job in jobs]
-    title = f"{WATCHED.name}, fake engine"
+    title = f"{stream.name}, fake engine"
     return [
-        stalls_figure(title, jobs, target=0),
+        stalls_figure(title, jobs, target=0, slowed=slowed),
         Figure(
             f"{title}: first chunk p95, of the idle one",
             round(percentile(first, 95), 1),
             "x",
             target=MOST_TIMES_IDLE,
-            note=f"median {percentile(first, 50):.1f} x; idle {idle:.2f} s",
+            note=f"median {percentile(first, 50):.1f} x; idle {idle:.2f} s; slowed {slowed:g} times",
         ),
     ]
 
 
-def fair(service: Service, say: Callable[[str], None]) -> list[Figure]:
+def fair(service: Service, burst: Burst, say: Callable[[str], None]) -> list[Figure]:
     """Jain's index of served seconds until the only job of its key has ended, or for FAIR_SECONDS; then cancels all."""
-    say(FAIR.name)
-    keys = {key.name: _new_key(service, key.name) for key in FAIR.keys}
-    ids = _post(service, "fast", FAIR.jobs(SEED), keys)
+    say(burst.name)
+    keys = {key.name: _new_key(service, key.name) for key in burst.keys}
+    ids = _post(service, "fast", burst.jobs(SEED), keys)
     one = next(job_id for job_id, job in ids.items() if job.owner == "a")
     deadline = time.monotonic() + FAIR_SECONDS
     while not service.job(one).status.is_terminal and time.monotonic() < deadline:
@@ -135,27 +153,27 @@ def fair(service: Service, say: Callable[[str], None]) -> list[Figure]:
         service.http.post(f"/jobs/{job_id}/cancel")
     jobs = [_served(service, job_id, job.owner) for job_id, job in ids.items()]
     of_one = next(job for job in jobs if job.owner == "a")
-    ended = len(of_one.committed_at) == FAIR.keys[0].chunks
+    ended = len(of_one.committed_at) == burst.keys[0].chunks
     until = of_one.committed_at[-1] if ended else max(at for job in jobs for at in job.committed_at)
     served = dict.fromkeys(keys, 0.0)
     for job in jobs:
         for at, seconds in zip(job.committed_at, job.worked_seconds, strict=True):
             served[job.owner] += seconds if at <= until else 0.0
     note = ", ".join(f"{owner} {seconds:.1f} s" for owner, seconds in served.items())
-    value = round(fairness(served, FAIR.shares), 3)
-    return [Figure(f"{FAIR.name}, fake engine: Jain's index", value, "", LEAST_JAIN, "higher", note=note)]
+    value = round(fairness(served, burst.shares), 3)
+    return [Figure(f"{burst.name}, fake engine: Jain's index", value, "", LEAST_JAIN, "higher", note=note)]
 
 
-def stalls_figure(title: str, jobs: Sequence[Served], target: float | None) -> Figure:
+def stalls_figure(title: str, jobs: Sequence[Served], target: float | None, slowed: float = 1.0) -> Figure:
     """Of viewers who begin with the first chunk."""
-    seen = [stalls(job.committed_at) for job in jobs]
+    seen = [stalls(job.committed_at, slowed * PLAYED_SECONDS) for job in jobs]
     note = f"{sum(seconds for _, seconds in seen):.1f} s in all"
     return Figure(f"{title}: stalls a job", round(mean(count for count, _ in seen), 3), "", target, note=note)
 
 
-def run(service: Service, model: str, jobs: Sequence[SimulatedJob]) -> list[Served]:
+def run(service: Service, model: str, jobs: Sequence[SimulatedJob], slowed: float = 1.0) -> list[Served]:
     """Post `jobs` when they are due, wait until all have ended, and read what became of them."""
-    ids = _post(service, model, jobs, {})
+    ids = _post(service, model, jobs, {}, slowed)
     for job_id in ids:
         job = service.wait_for_end(job_id, WAIT_SECONDS)
         assert job.status is JobStatus.SUCCEEDED, job.error
@@ -163,13 +181,14 @@ def run(service: Service, model: str, jobs: Sequence[SimulatedJob]) -> list[Serv
 
 
 def _post(
-    service: Service, model: str, jobs: Sequence[SimulatedJob], keys: Mapping[str, str]
+    service: Service, model: str, jobs: Sequence[SimulatedJob], keys: Mapping[str, str], slowed: float = 1.0
 ) -> dict[str, SimulatedJob]:
     """Post each job when it is due, with its owner's key if that has one; by the job's id."""
     started, ids = time.monotonic(), dict[str, SimulatedJob]()
     for job in sorted(jobs, key=lambda job: job.created_at):
-        time.sleep(max(0.0, started + job.created_at - time.monotonic()))
-        body = {"model": model, "prompt": "a red square", "seed": 1, "num_frames": CHUNK_FRAMES * len(job.seconds)}
+        time.sleep(max(0.0, started + slowed * job.created_at - time.monotonic()))
+        frames = CHUNK_FRAMES * len(job.seconds)
+        body = {"model": model, "prompt": "a red square", "seed": 1, "num_frames": frames, "fps": FPS / slowed}
         headers = {"Authorization": f"Bearer {keys[job.owner]}"} if job.owner in keys else {}
         answer = service.http.post("/jobs", json=body, headers=headers).raise_for_status()
         ids[str(answer.json()["id"])] = job

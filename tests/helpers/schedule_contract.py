@@ -106,10 +106,34 @@ class ScheduleContract:
         assert numbers([queue.next()]) == [1], "4 s ahead: urgent"
 
     def test_begun_well_ahead_comes_after_new(self, queue: Queue) -> None:
-        queue.begin(1, chunks=9, num_frames=800)
-        queue.begin(3, chunks=11, num_frames=800)
+        """Chunks take ten times as long as they play: there is no room for another viewer."""
+        queue.begin(1, chunks=19, num_frames=800)
+        queue.begin(3, chunks=21, num_frames=800)
+        queue.submit(4, num_frames=16, priority=Priority.HIGH)
+        queue.make(queue.next(), 20.0)
         queue.submit(2)
-        assert numbers([queue.next() for _ in range(3)]) == [1, 2, 3]
+        assert numbers([queue.next() for _ in range(3)]) == [1, 2, 3], "18 s ahead, new, 22 s ahead"
+
+    def test_a_new_one_begins_before_where_workers_have_room_for_more_viewers(self, queue: Queue) -> None:
+        """Chunks take a fifth of the time that they play."""
+        for number in (1, 2):
+            queue.submit(number)
+            for _ in range(4):
+                lease = queue.store.claim(queued_job(number).id, Lane.GENERATE, "w1", TTL)
+                assert lease
+                queue.make(lease, 0.4)
+        queue.submit(3)
+        assert numbers([queue.next()]) == [3], "two viewers need 0.4 of a worker, and are 5 s ahead and more"
+
+    def test_without_room_the_same_goes_on(self, queue: Queue) -> None:
+        for number in (1, 2):
+            queue.submit(number)
+            for _ in range(5):
+                lease = queue.store.claim(queued_job(number).id, Lane.GENERATE, "w1", TTL)
+                assert lease
+                queue.make(lease, 0.6)
+        queue.submit(3)
+        assert numbers([queue.next()]) == [1], "two viewers need 0.6 of a worker"
 
     def test_the_one_nearest_to_a_stall_is_urgent(self, queue: Queue) -> None:
         queue.begin(1, chunks=5)

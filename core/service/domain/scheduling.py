@@ -26,6 +26,8 @@ LOOKED_AT = 16
 """Owners, and urgent jobs, that are looked at for one pick."""
 URGENT_FRACTION = 0.25
 """A job is urgent while its viewers are ahead by less than this fraction of `ahead_seconds`, and not yet stalled."""
+ROOM_FRACTION = 0.5
+"""Workers have room for more viewers while those of the begun jobs need less than this fraction of them."""
 UNAGED_PICKS = 3
 """Picks by class between two jobs that have waited too long in a lower class: those get every fourth pick at most."""
 NEWEST_COUNTS = 0.2
@@ -57,6 +59,8 @@ class Entry:
     """Weight of the owner."""
     pieces: int = 1
     """Pieces of work that are left on the lane; for estimates. 1 if the job has no end."""
+    plays_seconds: float = 0.0
+    """For how long viewers watch one piece of the generate lane; 0: the piece is nothing to watch."""
 
     @property
     def key(self) -> Key:
@@ -81,7 +85,8 @@ class Group(IntEnum):
     NEW = 2
     """The oldest."""
     AHEAD = 3
-    """All that has begun is well ahead of its viewers: the one nearest to a stall."""
+    """All that has begun is well ahead of its viewers, and no first chunk is missing: the oldest, or the one nearest to
+    a stall."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,12 @@ class Policy:
     @property
     def urgent_seconds(self) -> float:
         return self.ahead_seconds * URGENT_FRACTION
+
+    def enough_seconds(self, viewers: int, workers: int, pace: float | None) -> float:
+        """How far ahead begun jobs let a new one begin. While the workers have room for more viewers, that they do not
+        stall soon is enough. `viewers`: begun jobs. `pace`: worker seconds for a second of video, None if unknown."""
+        has_room = pace is not None and viewers * pace < ROOM_FRACTION * workers
+        return self.urgent_seconds if has_room else self.ahead_seconds
 
 
 @dataclass(frozen=True)
@@ -113,6 +124,7 @@ class Charge:
     share: float
     expected: float
     since: float
+    plays_seconds: float = 0.0
 
 
 @dataclass
@@ -121,7 +133,8 @@ class Pool:
 
     served: by owner, worker seconds divided by the owner's share. waiting: by owner, its jobs in the pool, claimed or
     not. clock: most that an owner was served when it was chosen, where one that was away begins again. unaged: picks by
-    class since the last pick by age. mean_seconds: by lane, of a piece, lately.
+    class since the last pick by age. mean_seconds: by lane, of a piece, lately. pace: worker seconds for a second of
+    video, lately; None before the first.
     """
 
     served: dict[str, float] = field(default_factory=dict[str, float])
@@ -130,6 +143,7 @@ class Pool:
     unaged: int = 0
     charges: dict[Key, Charge] = field(default_factory=dict[Key, Charge])
     mean_seconds: dict[Lane, float] = field(default_factory=dict[Lane, float])
+    pace: float | None = None
 
     def served_of(self, owner: str) -> float:
         """An owner without an account begins at the clock."""
@@ -175,7 +189,7 @@ class Pool:
             self.settle(entry.key, now)
             self.unaged = min(UNAGED_PICKS, self.unaged + 1)
         expected = self.mean_seconds.get(entry.lane, 0.0)
-        self.charges[entry.key] = Charge(entry.owner, entry.share, expected, now)
+        self.charges[entry.key] = Charge(entry.owner, entry.share, expected, now, entry.plays_seconds)
         self._charge(entry.owner, expected / entry.share)
 
     def settle(self, key: Key, now: float) -> None:
@@ -185,11 +199,16 @@ class Pool:
             return
         seconds, lane = max(0.0, now - charge.since), key[1]
         self._charge(charge.owner, (seconds - charge.expected) / charge.share)
-        before = self.mean_seconds.get(lane, seconds)
-        self.mean_seconds[lane] = before + NEWEST_COUNTS * (seconds - before)
+        self.mean_seconds[lane] = _newer_mean(self.mean_seconds.get(lane), seconds)
+        if charge.plays_seconds > 0:
+            self.pace = _newer_mean(self.pace, seconds / charge.plays_seconds)
 
     def _charge(self, owner: str, seconds: float) -> None:
         self.served[owner] = self.served_of(owner) + seconds
+
+
+def _newer_mean(before: float | None, newest: float) -> float:
+    return newest if before is None else before + NEWEST_COUNTS * (newest - before)
 
 
 def choose(
@@ -212,10 +231,18 @@ def choose(
     if urgent := _most_urgent(of_class, pool, policy, now, least):
         return Choice(urgent, Group.URGENT)
     equal = [owner for owner in owners[:LOOKED_AT] if pool.served_of(owner) <= least + QUANTUM_SECONDS]
-    choices = [_of_owner(of_class, owner, policy, now) for owner in equal]
+    enough = policy.enough_seconds(*_viewers_and_workers(free, pool), pool.pace)
+    choices = [_of_owner(of_class, owner, policy, enough, now) for owner in equal]
     group = min(choice.group for choice in choices)
     best = [choice for choice in choices if choice.group is group]
     return next((choice for choice in best if choice.entry.key in own), best[0])
+
+
+def _viewers_and_workers(free: Sequence[Entry], pool: Pool) -> tuple[int, int]:
+    """The begun jobs, each piece in work taken as one of those; and the workers, one of which asks. A job whose worker
+    asks whether to go on is listed as free, and its charge is not settled yet."""
+    busy = len(pool.charges.keys() - {entry.key for entry in free})
+    return sum(entry.begun for entry in free) + busy, busy + 1
 
 
 def _most_urgent(entries: Iterable[Entry], pool: Pool, policy: Policy, now: float, least: float) -> Entry | None:
@@ -232,18 +259,20 @@ def _longest_waiting(free: Sequence[Entry], first: int, policy: Policy, now: flo
     return longest if longest and longest.waits_since <= now - policy.ageing_seconds else None
 
 
-def _of_owner(entries: Iterable[Entry], owner: str, policy: Policy, now: float) -> Choice:
-    """The next job of one owner (at least one of the entries is its)."""
+def _of_owner(entries: Iterable[Entry], owner: str, policy: Policy, enough: float, now: float) -> Choice:
+    """The next job of one owner (at least one of the entries is its). `enough`: see Policy.enough_seconds."""
     found = [entry for entry in entries if entry.owner == owner]
-    by_stall = sorted((each for each in found if each.begun), key=_stall_order)
-    oldest = min((entry for entry in found if entry.begun), key=_age_order, default=None)
-    if oldest and not oldest.is_ahead(now, policy.ahead_seconds):
+    begun, new = [each for each in found if each.begun], [each for each in found if not each.begun]
+    if not begun:
+        return Choice(min(new, key=_age_order), Group.NEW)
+    oldest, nearest = min(begun, key=_age_order), min(begun, key=_stall_order)
+    if not oldest.is_ahead(now, enough):
         return Choice(oldest, Group.BEGUN)
-    if by_stall and not by_stall[0].is_ahead(now, policy.ahead_seconds):
-        return Choice(by_stall[0], Group.BEGUN)
-    if new := min((entry for entry in found if not entry.begun), key=_age_order, default=None):
-        return Choice(new, Group.NEW)
-    return Choice(by_stall[0], Group.AHEAD)
+    if not nearest.is_ahead(now, enough):
+        return Choice(nearest, Group.BEGUN)
+    if new:
+        return Choice(min(new, key=_age_order), Group.NEW)
+    return Choice(nearest if oldest.is_ahead(now, policy.ahead_seconds) else oldest, Group.AHEAD)
 
 
 def _age_order(entry: Entry) -> tuple[float, str, bool]:

@@ -166,7 +166,7 @@ def _put(queue: Queue, job_id: str, entry: Entry | None, state: _State, until: f
 
 def entry_text(entry: Entry) -> str:
     """How an entry is stored; its job and lane are the field and the key."""
-    fields = ("owner", "priority", "begun", "order", "waits_since", "stalls_at", "share", "pieces")
+    fields = ("owner", "priority", "begun", "order", "waits_since", "stalls_at", "share", "pieces", "plays_seconds")
     return json.dumps({field: getattr(entry, field) for field in fields}, separators=(",", ":"))
 
 

@@ -11,7 +11,14 @@ Scores and sums are written with 17 digits, so that they are the same numbers as
 
 from __future__ import annotations
 
-from core.service.domain.scheduling import LOOKED_AT, NEWEST_COUNTS, QUANTUM_SECONDS, UNAGED_PICKS, URGENT_LAG_SECONDS
+from core.service.domain.scheduling import (
+    LOOKED_AT,
+    NEWEST_COUNTS,
+    QUANTUM_SECONDS,
+    ROOM_FRACTION,
+    UNAGED_PICKS,
+    URGENT_LAG_SECONDS,
+)
 from core.service.redis import keys
 
 _ENTRIES = """
@@ -61,6 +68,10 @@ local function remove_free(queue, entry)
   if left == 0 then redis.call('ZREM', of_class(queue, class, 'owners'), owner) end
 end
 
+local function note_mean(pool, what, newest)
+  local before = tonumber(redis.call('HGET', pool .. ':state', what) or newest)
+  redis.call('HSET', pool .. ':state', what, exact(before + $NEWEST * (newest - before)))
+end
 local function settle(pool, all, queue, job, now)
   local field = queue.lane .. ' ' .. job
   local text = redis.call('HGET', pool .. ':charges', field)
@@ -69,8 +80,10 @@ local function settle(pool, all, queue, job, now)
   local expected, since, share, owner = string.match(text, '^(%S+) (%S+) (%S+) (.*)$')
   local seconds = math.max(0, now - tonumber(since))
   set_served(pool, all, owner, served_of(pool, owner) + (seconds - tonumber(expected)) / tonumber(share))
-  local before = tonumber(redis.call('HGET', pool .. ':state', 'mean ' .. queue.lane) or seconds)
-  redis.call('HSET', pool .. ':state', 'mean ' .. queue.lane, exact(before + $NEWEST * (seconds - before)))
+  note_mean(pool, 'mean ' .. queue.lane, seconds)
+  local entry = read(queue, job)
+  local plays = entry and entry.plays_seconds or 0
+  if plays > 0 then note_mean(pool, 'pace', seconds / plays) end
   return true
 end
 
@@ -111,22 +124,38 @@ end
 
 local BEGUN, NEW, AHEAD = 1, 2, 3
 
-local function next_of_owner(ask, class, owner)
+local function enough_seconds(ask)
+  local pace = redis.call('HGET', ask.pool .. ':state', 'pace')
+  if not pace then return ask.ahead end
+  local busy = redis.call('HLEN', ask.pool .. ':charges')
+  -- The job of a worker that asks whether to go on is listed as free, and its charge is not settled yet.
+  if ask.job then busy = busy - redis.call('HEXISTS', ask.pool .. ':charges', ask.queues[1].lane .. ' ' .. ask.job) end
+  local viewers = busy
+  for _, queue in ipairs(ask.queues) do
+    for class = 0, 2 do viewers = viewers + redis.call('ZCARD', of_class(queue, class, 'stalls')) end
+  end
+  return viewers * tonumber(pace) < $ROOM * (busy + 1) and ask.urgent or ask.ahead
+end
+
+local function next_of_owner(ask, class, owner, enough)
   local function first(what)
     return first_of(ask.queues, function(queue)
       return redis.call('ZRANGE', of_owner(queue, class, owner, what), 0, 0, 'WITHSCORES')
     end)
   end
   local oldest = first('begun')
-  if oldest then
-    local stalls = redis.call('ZSCORE', of_owner(oldest.queue, class, owner, 'stalls'), oldest.job)
-    if stalls == '-inf' or tonumber(stalls) <= ask.now + ask.ahead then return oldest, BEGUN end
+  if not oldest then
+    local new = first('new')
+    return new, NEW
   end
   local nearest = first('stalls')
-  if nearest and nearest.score <= ask.now + ask.ahead then return nearest, BEGUN end
+  local oldest_stalls = redis.call('ZSCORE', of_owner(oldest.queue, class, owner, 'stalls'), oldest.job)
+  oldest_stalls = oldest_stalls == '-inf' and -math.huge or tonumber(oldest_stalls)
+  if oldest_stalls <= ask.now + enough then return oldest, BEGUN end
+  if nearest.score <= ask.now + enough then return nearest, BEGUN end
   local new = first('new')
   if new then return new, NEW end
-  return nearest, AHEAD
+  return oldest_stalls > ask.now + ask.ahead and nearest or oldest, AHEAD
 end
 
 local function most_urgent(ask, class, least)
@@ -171,10 +200,10 @@ local function near_owners(ask, class)
 end
 
 local function of_equal(ask, class, near)
-  local choices, group = {}, AHEAD
+  local choices, group, enough = {}, AHEAD, enough_seconds(ask)
   for at = 1, math.min(#near, $LOOKED) do
     if near[at].served > near[1].served + $QUANTUM then break end
-    local choice, of_group = next_of_owner(ask, class, near[at].owner)
+    local choice, of_group = next_of_owner(ask, class, near[at].owner, enough)
     if choice then
       choice.owner, choice.group = near[at].owner, of_group
       group = math.min(group, of_group)
@@ -417,6 +446,7 @@ _VALUES = {
     "$URGENT": URGENT_LAG_SECONDS,
     "$QUANTUM": QUANTUM_SECONDS,
     "$UNAGED": UNAGED_PICKS,
+    "$ROOM": ROOM_FRACTION,
     "$JOB": keys.JOB_KEYS,
     "$QUEUES": keys.QUEUES,
 }

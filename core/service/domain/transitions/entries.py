@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from core.service.domain.frame_plan import num_chunks
+from core.service.domain.frame_plan import CHUNK_FRAMES, num_chunks
 from core.service.domain.frame_rate import seconds_of
 from core.service.domain.refine_plan import num_pieces
 from core.service.domain.scheduling import Entry
@@ -32,6 +32,7 @@ def entry_of(record: JobRecord, lane: Lane) -> Entry | None:
         stalls_at=_stalls_at(record, made),
         share=record.share,
         pieces=1 if endless else _pieces_left(record, lane),
+        plays_seconds=seconds_of(CHUNK_FRAMES, record.spec.fps) if lane is Lane.GENERATE else 0.0,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,16 +44,22 @@ def entry(draw: st.DrawFn, job_id: str) -> Entry:
 @st.composite
 def pools(draw: st.DrawFn) -> Pool:
     served = {owner: float(draw(st.integers(0, 800))) for owner in OWNERS}
-    return Pool(served, dict.fromkeys(OWNERS, 1), unaged=draw(st.integers(0, UNAGED_PICKS)))
+    pace = draw(st.none() | st.floats(0, 0.5))
+    return Pool(served, dict.fromkeys(OWNERS, 1), unaged=draw(st.integers(0, UNAGED_PICKS)), pace=pace)
 
 
-def group_of(entry: Entry) -> Group:
+def enough(entries: list[Entry], pool: Pool) -> float:
+    """How far ahead begun jobs let a new one begin, where one worker, which asks, is all there is."""
+    return POLICY.enough_seconds(sum(one.begun for one in entries), 1, pool.pace)
+
+
+def group_of(entry: Entry, enough: float) -> Group:
     """The group of one entry alone."""
     if not entry.begun:
         return Group.NEW
     if entry.is_urgent(NOW, POLICY.urgent_seconds):
         return Group.URGENT
-    return Group.AHEAD if entry.is_ahead(NOW, POLICY.ahead_seconds) else Group.BEGUN
+    return Group.AHEAD if entry.is_ahead(NOW, enough) else Group.BEGUN
 
 
 @given(queue(), pools(), st.data())
@@ -91,12 +98,12 @@ def test_among_equals_of_a_class_the_group_decides(entries: list[Entry], pool: P
     allowed = URGENT_LAG_SECONDS if choice.group is Group.URGENT else QUANTUM_SECONDS
     assert pool.served[choice.entry.owner] <= least + allowed
     near = [one for one in of_class if pool.served[one.owner] <= least + URGENT_LAG_SECONDS]
-    urgent = [one.stalls_at for one in near if group_of(one) is Group.URGENT]
+    urgent = [one.stalls_at for one in near if group_of(one, 0) is Group.URGENT]
     assert (choice.group is Group.URGENT) == bool(urgent)
     if urgent:
         assert choice.entry.stalls_at == min(at for at in urgent if at is not None)
     equal = [one for one in of_class if pool.served[one.owner] <= least + QUANTUM_SECONDS]
-    assert choice.group <= min(group_of(one) for one in equal)
+    assert choice.group <= min(group_of(one, enough(entries, pool)) for one in equal)
 
 
 @given(queue(), pools(), st.data())
@@ -184,3 +191,32 @@ def test_a_begun_job_without_a_chunk_goes_before_new_ones_and_those_well_ahead()
     begun = Entry("begun", Lane.GENERATE, "a", 1, True, 1.0, NOW)
     new = Entry("new", Lane.GENERATE, "a", 1, False, 2.0, NOW)
     assert choose([older, begun, new], Pool(), POLICY, NOW) == Choice(begun, Group.BEGUN)
+
+
+def test_workers_have_room_while_viewers_need_less_than_half_of_them() -> None:
+    seconds = [POLICY.enough_seconds(viewers, workers, 0.25) for viewers, workers in ((1, 1), (2, 1), (3, 2), (4, 2))]
+    assert seconds == [5.0, 20.0, 5.0, 20.0]
+    assert POLICY.enough_seconds(0, 1, None) == 20.0, "nobody knows yet how fast they are"
+
+
+def test_pieces_in_work_are_viewers_and_workers_and_a_kept_one_counts_once() -> None:
+    """Four viewers on two workers, one of which asks whether to go on with `held`."""
+    held = Entry("held", Lane.GENERATE, "a", 1, True, 0.0, NOW, NOW + 10, plays_seconds=2.0)
+    others = [replace(held, job_id=name, order=1.0) for name in ("b", "c", "d")]
+    new = Entry("new", Lane.GENERATE, "a", 1, False, 9.0, NOW)
+    for pace, expected in ((0.24, new), (0.25, held)):
+        pool = Pool(pace=pace)
+        pool.claim(held, NOW)
+        pool.claim(others[0], NOW)
+        choice = choose([held, *others[1:], new], pool, POLICY, NOW, [held.key])
+        assert choice is not None
+        assert choice.entry == expected
+
+
+def test_the_pace_follows_what_is_watched() -> None:
+    pool, chunk = Pool(), Entry("a", Lane.GENERATE, "a", 1, True, 0.0, NOW, plays_seconds=2.0)
+    refined = replace(chunk, lane=Lane.REFINE, plays_seconds=0.0)
+    for entry, seconds in ((chunk, 1.0), (refined, 100.0), (chunk, 2.0)):
+        pool.claim(entry, NOW)
+        pool.settle(entry.key, NOW + seconds)
+    assert pool.pace == pytest.approx(0.6)
