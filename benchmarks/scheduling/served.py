@@ -122,7 +122,7 @@ def turns_ends(worked: Sequence[float], chunks: Sequence[int]) -> list[float]:
 def watched(
     service: Service, stream: Stream, model: str, say: Callable[[str], None], slowed: float = 1.0
 ) -> list[Figure]:
-    """Stalls of viewers and first chunks, while jobs come at random. `slowed`: how many times as long all of it takes."""
+    """Stalls of viewers and first chunks, while jobs come at random. `slowed`: how many times as long all takes."""
     say(f"{stream.count} jobs at random, {stream.name}")
     jobs = run(service, model, stream.jobs(SEED), slowed)
     idle = mean(job.worked_seconds[0] for job in jobs)
