@@ -228,8 +228,9 @@ local held = queue.key .. ':held'
 local counted = queue.lane == 'refine' and 'refine ' or ''
 
 local function count(entry, by)
-  redis.call('HINCRBY', pool .. ':state', counted .. (entry.begun and 'begun pieces' or 'new pieces'), by * entry.pieces)
-  if not entry.begun then redis.call('HINCRBY', pool .. ':state', counted .. 'new jobs', by) end
+  local state, pieces = pool .. ':state', entry.begun and 'begun pieces' or 'new pieces'
+  redis.call('HINCRBY', state, counted .. pieces, by * entry.pieces)
+  if not entry.begun then redis.call('HINCRBY', state, counted .. 'new jobs', by) end
 end
 local function forget_counts()
   -- What a version that counted otherwise has left there.
