@@ -128,14 +128,11 @@ def command_of(kustomization: str, deployment: Resource) -> list[str]:
 
 def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     """Whether a label selector takes an object with these labels (matchLabels, and matchExpressions of `In`)."""
-    asked = [
-        {"key": key, "operator": "In", "values": [value]} for key, value in selector.get("matchLabels", {}).items()
-    ]
-    for expression in [*asked, *selector.get("matchExpressions", ())]:
+    asked = [(key, [value]) for key, value in selector.get("matchLabels", {}).items()]
+    for expression in selector.get("matchExpressions", ()):
         assert expression["operator"] == "In", expression
-        if labels.get(expression["key"]) not in expression["values"]:
-            return False
-    return True
+        asked.append((expression["key"], expression["values"]))
+    return all(labels.get(key) in values for key, values in asked)
 
 
 def bytes_of(quantity: str) -> int:
