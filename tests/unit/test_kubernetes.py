@@ -197,6 +197,8 @@ def test_what_pods_refer_to_is_there(kustomization: str) -> None:
         kinds = {"configMapRef": "ConfigMap", "secretRef": "Secret"}
         for source in container_of(deployment).get("envFrom", ()):
             wanted |= {(kinds[kind], reference["name"]) for kind, reference in source.items()}
+        keys = [entry.get("valueFrom", {}).get("secretKeyRef") for entry in container_of(deployment).get("env", ())]
+        wanted |= {("Secret", key["name"]) for key in keys if key is not None}
         assert wanted <= there
 
 
