@@ -29,7 +29,7 @@ class Sizes:
 
 
 # Measured on Linux x86-64 with Python 3.11 and 3.13.
-OTHERS = Sizes(300, 1300)
+OTHERS = Sizes(350, 1500)
 TORCH_CPU = Sizes(200, 800)
 TORCH_CUDA = Sizes(3000, 6000)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from api.server import parser
+from cli.main import parse_args
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO_SECRETS = {
@@ -48,6 +51,15 @@ def seconds(duration: str) -> int:
     """A compose duration such as 1m30s."""
     units = {"h": 3600, "m": 60, "s": 1}
     return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
+
+
+def run_by_longtake(command: Sequence[str]) -> None:
+    """Fails where the command line would be refused: by the parser of `longtake`, or of the API's server."""
+    if command[0] == "longtake":
+        parse_args(command[1:])
+    else:
+        assert list(command[:3]) == ["python", "-m", "api.server"], command
+        parser().parse_args(command[3:])
 
 
 @dataclass(frozen=True)

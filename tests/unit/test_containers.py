@@ -19,7 +19,6 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from api.server import parser
 from cli.main import parse_args
 from core.service.settings import Settings
 from tests.helpers.containers import (
@@ -29,6 +28,7 @@ from tests.helpers.containers import (
     MissingVariable,
     compose,
     dockerfile,
+    run_by_longtake,
     seconds,
 )
 
@@ -52,15 +52,6 @@ def declared() -> list[Requirement]:
     """What pyproject.toml asks for at run time, the model half included."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     return [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["model"]]
-
-
-def run_by_longtake(command: list[str]) -> None:
-    """Fails where the command line would be refused: by the parser of `longtake`, or of the API's server."""
-    if command[0] == "longtake":
-        parse_args(command[1:])
-    else:
-        assert command[:3] == ["python", "-m", "api.server"], command
-        parser().parse_args(command[3:])
 
 
 def test_compose_file_follows_the_schema() -> None:

@@ -113,7 +113,7 @@ def test_an_unknown_failure_says_where_pip_was_and_its_last_error() -> None:
 def test_the_set_up_says_what_it_downloads_and_how_large_it_is(of: Machine, said: str, size: str) -> None:
     assert said in announcement(of)
     assert size in announcement(of)
-    assert "about 300 MB" in announcement(of)
+    assert "about 350 MB" in announcement(of)
 
 
 def test_the_cpu_build_is_for_linux_without_an_nvidia_gpu_and_an_index_that_answers() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, Protocol
 
-from core.service.domain.schema import Stored
+from core.service.domain.schema import LANES_OF_ANY_MODEL, Stored
 
 WorkerKind = Literal["both", "generate", "refine", "cpu"]
 """Lanes that a worker process serves; "both" is generate and refine."""
@@ -26,6 +26,18 @@ class WorkerStatus(Stored):
     cuda_visible_devices: str | None = None
     job_id: str | None = None
     started_at: datetime
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it works, or would."""
+        return self.state in {"ready", "busy"}
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The pools whose work it does; see capacity.PoolDemand."""
+        if self.kind == "cpu":
+            return tuple(lane.value for lane in LANES_OF_ANY_MODEL)
+        return () if self.model is None else (self.model,)
 
 
 class WorkerRegistry(Protocol):

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from cli.commands.health import worker_health
-from core.service.domain.ports import WorkerStatus
+from core.service.domain.ports import WorkerState, WorkerStatus
 
 
 def worker(
     host: str = "here",
     kind: Literal["generate", "cpu"] = "generate",
-    state: Literal["ready", "busy", "not_ready"] = "ready",
+    state: WorkerState = "ready",
 ) -> WorkerStatus:
     return WorkerStatus(
         name=f"sprites-0-17@{host}",
@@ -39,3 +39,13 @@ def test_one_worker_that_cannot_work_makes_the_host_unhealthy_and_says_why() -> 
     healthy, words = worker_health([worker(), worker(state="not_ready")], "generate", "here")
     assert not healthy
     assert "weights are missing" in words
+
+
+def test_a_worker_that_loads_is_healthy_but_not_ready() -> None:
+    starting = [worker(), worker(state="starting")]
+    assert worker_health(starting, "generate", "here")[0]
+    assert not worker_health(starting, "generate", "here", ready=True)[0]
+
+
+def test_a_worker_that_works_is_ready() -> None:
+    assert worker_health([worker(), worker(state="busy")], "generate", "here", ready=True)[0]
