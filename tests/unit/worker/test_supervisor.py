@@ -13,9 +13,10 @@ import pytest
 
 from core.service.settings import Settings
 from tests.helpers.deadline import eventually
+from worker.children import FIRST_BACKOFF_SECONDS, ChildPlan, plan_children
 from worker.options import read_options
 from worker.runtime.names import process_name
-from worker.supervisor import FIRST_BACKOFF_SECONDS, ChildPlan, Supervisor, plan_children
+from worker.supervisor import Supervisor
 
 SLEEPS = "import threading; threading.Event().wait(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); {SLEEPS}"
