@@ -18,6 +18,7 @@ from core.service.clock import SystemClock
 from core.service.domain.capacity import PoolDemand
 from core.service.domain.errors import SetupError, StoreError, UnknownModel, shortened
 from core.service.domain.ports import EVERYTHING, JobStore, Pauses, PauseTarget, WorkerRegistry, WorkerStatus
+from core.service.domain.ports.pauses import targets_of
 from core.service.domain.slots import Pool, PoolLimits, Slot, allot
 from core.service.redis.client import REQUEST, connect
 from core.service.redis.job_store import RedisJobStore
@@ -78,7 +79,7 @@ class Needs:
 
     demands: Sequence[PoolDemand]
     workers: Sequence[WorkerStatus]
-    paused: Collection[PauseTarget]
+    paused: frozenset[PauseTarget]
 
 
 def needs_in_redis(settings: Settings) -> Callable[[], Needs]:
@@ -87,7 +88,7 @@ def needs_in_redis(settings: Settings) -> Callable[[], Needs]:
     store: JobStore = RedisJobStore(records, SystemClock(), retention_seconds=settings.retention_seconds)
     workers: WorkerRegistry = RedisWorkerRegistry(records)
     pauses: Pauses = RedisPauses(records)
-    return lambda: Needs(store.pool_demands(), workers.all(), list(pauses.all()))
+    return lambda: Needs(store.pool_demands(), workers.all(), frozenset(pauses.all()))
 
 
 class SlotController:
@@ -121,7 +122,7 @@ class SlotController:
             needs = self._read()
         except StoreError as error:
             logger.warning("GPUs are shared out without regard to the queues: %s", error.message)
-            needs = Needs([], [], [])
+            needs = Needs([], [], frozenset())
         self._look(needs, [None] * len(self._models))
         return list(self._models)
 
@@ -137,7 +138,8 @@ class SlotController:
                 self._last_served_at[model] = now
         busy = {worker.name for worker in needs.workers if worker.state == "busy"}
         slots = [
-            Slot(model, now - given_at, name in busy)
+            # A paused process is kept for maintenance: as one of another model it would not be paused.
+            Slot(model, 0.0 if _is_paused(name, needs.paused) else now - given_at, name in busy)
             for model, given_at, name in zip(self._models, self._given_at, names, strict=True)
         ]
         own = {name for name in names if name is not None}
@@ -150,7 +152,7 @@ class SlotController:
         return moves
 
     def _pools(self, needs: Needs, own: Collection[str], now: float) -> list[Pool]:
-        demands = {demand.pool: demand for demand in needs.demands if not _is_paused(demand.pool, needs.paused)}
+        demands = {demand.pool: demand for demand in needs.demands if needs.paused.isdisjoint(_pauses_of(demand.pool))}
         others = [worker for worker in needs.workers if worker.name not in own and _counts(worker)]
         return [
             Pool(
@@ -163,9 +165,14 @@ class SlotController:
         ]
 
 
-def _is_paused(model: str, paused: Collection[PauseTarget]) -> bool:
-    """Nothing of it would be begun, so no worker is needed for it."""
-    return EVERYTHING in paused or PauseTarget(model=model) in paused
+def _pauses_of(model: str) -> set[PauseTarget]:
+    """Under these nothing of it is begun, so no worker is needed for it."""
+    return {EVERYTHING, PauseTarget(model=model)}
+
+
+def _is_paused(name: str | None, paused: frozenset[PauseTarget]) -> bool:
+    """Whether a pause is for this process itself."""
+    return name is not None and not paused.isdisjoint({*targets_of("", name)} - {EVERYTHING})
 
 
 def _counts(worker: WorkerStatus) -> bool:

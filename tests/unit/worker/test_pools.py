@@ -96,7 +96,7 @@ class Machine:
     def _read(self) -> Needs:
         if self.away:
             raise StoreUnavailable("Redis is away")
-        return Needs(self.demands, self.workers, self.paused)
+        return Needs(self.demands, self.workers, frozenset(self.paused))
 
     def need(self, **seconds: float) -> None:
         """Nine jobs of each of these models, which take so long together."""
@@ -161,8 +161,19 @@ def test_a_paused_model_needs_nobody(target: PauseTarget) -> None:
     machine.need(b=150)
     machine.paused = [target]
     assert machine.look() == []
-    machine.paused = [PauseTarget(model="a"), PauseTarget(worker="p0")]
+    machine.paused = [PauseTarget(model="a"), PauseTarget(worker="p1")]
     assert machine.look() == [(0, "b")]
+
+
+@pytest.mark.parametrize("paused", ["a-0-17@host", "a-0@host"])
+def test_a_paused_process_keeps_its_slot(paused: str) -> None:
+    machine = Machine(3)
+    assert machine.controller.first_models() == ["a", "b", "a"]
+    machine.names = ["a-0-17@host", "b-1-18@host", "a-2-19@host"]
+    machine.paused = [PauseTarget(worker=paused)]
+    machine.need(b=900)
+    assert machine.look() == [(2, "b")]
+    assert machine.look(1e6) == []
 
 
 def test_workers_of_other_machines_do_their_part() -> None:
