@@ -6,18 +6,21 @@ Which model a GPU should serve is decided by core.service.domain.slots; the supe
 from __future__ import annotations
 
 import logging
+import os
 import random
 import re
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
+from typing import Protocol
 
 from core.service.admission.catalog import Catalog
 from core.service.clock import SystemClock
 from core.service.domain.capacity import PoolDemand
 from core.service.domain.errors import SetupError, StoreError, UnknownModel, shortened
-from core.service.domain.ports import EVERYTHING, JobStore, Pauses, PauseTarget, WorkerRegistry, WorkerStatus
+from core.service.domain.ports import EVERYTHING, PauseTarget, WorkerStatus
 from core.service.domain.ports.pauses import targets_of
 from core.service.domain.slots import Pool, PoolLimits, Slot, allot
 from core.service.redis.client import REQUEST, connect
@@ -25,11 +28,15 @@ from core.service.redis.job_store import RedisJobStore
 from core.service.redis.pauses import RedisPauses
 from core.service.redis.worker_registry import RedisWorkerRegistry
 from core.service.settings import Settings
+from worker.runtime.names import process_name
 
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0 * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
 """Between two looks at the queues. Machines look at different times, so that one mostly sees what another has moved."""
+ANNOUNCED_SECONDS = 2.5 * LOOK_SECONDS
+STARTING_SECONDS = 120.0
+"""A process that has not reported itself this long after its slot's move is announced no more: it may never."""
 _POOL = re.compile(r"([^=\s]+)=(\d{1,4})\.\.(\d{1,4})")
 _COMING_OR_THERE = frozenset({"starting", "ready", "busy"})
 _MAKES_CHUNKS = frozenset({"both", "generate"})
@@ -82,56 +89,101 @@ class Needs:
     paused: frozenset[PauseTarget]
 
 
-def needs_in_redis(settings: Settings) -> Callable[[], Needs]:
-    """Reads them. Raises StoreError."""
-    records = connect(settings.redis_url, REQUEST)
-    store: JobStore = RedisJobStore(records, SystemClock(), retention_seconds=settings.retention_seconds)
-    workers: WorkerRegistry = RedisWorkerRegistry(records)
-    pauses: Pauses = RedisPauses(records)
-    return lambda: Needs(store.pool_demands(), workers.all(), frozenset(pauses.all()))
+class Surroundings(Protocol):
+    """What a machine learns of the service, and tells the other machines."""
+
+    def read(self) -> Needs:
+        """Without what this machine has announced. Raises StoreError."""
+        ...
+
+    def announce(self, number: int, model: str) -> None:
+        """A process of this model is coming on that slot: others count on it until it reports itself. Lasts until
+        shortly after the next look. Raises StoreError."""
+        ...
+
+
+class RedisSurroundings:
+    """Surroundings in Redis. `gpus`: of each slot, as for worker.children.plan_child."""
+
+    def __init__(self, settings: Settings, gpus: Sequence[str]) -> None:
+        records = connect(settings.redis_url, REQUEST)
+        self._gpus, self._clock = gpus, SystemClock()
+        self._store = RedisJobStore(records, self._clock, retention_seconds=settings.retention_seconds)
+        self._workers = RedisWorkerRegistry(records)
+        self._pauses = RedisPauses(records)
+        self._announced = set[str]()
+
+    def read(self) -> Needs:
+        workers = [worker for worker in self._workers.all() if worker.name not in self._announced]
+        return Needs(self._store.pool_demands(), workers, frozenset(self._pauses.all()))
+
+    def announce(self, number: int, model: str) -> None:
+        gpu, pid = self._gpus[number], os.getpid()
+        coming = WorkerStatus(
+            name=process_name("both", model, gpu or "cpu", pid),
+            kind="both",
+            model=model,
+            state="starting",
+            reason="the worker before it is being replaced, or it is being started",
+            device="cpu",
+            pid=pid,
+            cuda_visible_devices=gpu,
+            started_at=self._clock.now(),
+        )
+        self._announced.add(coming.name)
+        self._workers.report(coming, ANNOUNCED_SECONDS)
 
 
 class SlotController:
     """Knows which model each slot serves, and changes that as the work changes.
 
-    `read` tells what the service needs. The times are the settings.
+    The times are the settings: how soon open work should be done, and how long a slot keeps what it was given.
     """
 
     def __init__(
         self,
         limits: Sequence[PoolLimits],
         num_slots: int,
-        read: Callable[[], Needs],
+        surroundings: Surroundings,
         *,
         target_seconds: float,
         hold_seconds: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
-        self._read = read
+        self._surroundings = surroundings
         self._target_seconds, self._hold_seconds = target_seconds, hold_seconds
         self._now = monotonic
         self._models: list[str | None] = [None] * num_slots
         self._given_at = [-inf] * num_slots
+        self._moved_at = [-inf] * num_slots
         self._last_served_at = dict.fromkeys((pool.model for pool in limits), monotonic())
 
     def first_models(self) -> list[str | None]:
         """The models to start with, by slot; None where all pools have their maximum. Without Redis nobody needs
         anything."""
         try:
-            needs = self._read()
+            needs = self._surroundings.read()
         except StoreError as error:
             logger.warning("GPUs are shared out without regard to the queues: %s", error.message)
             needs = Needs([], [], frozenset())
-        self._look(needs, [None] * len(self._models))
+        self._allot(needs, [None] * len(self._models))
         return list(self._models)
 
     def look(self, names: Sequence[str | None]) -> list[tuple[int, str]]:
         """The slots that move now, with their new models. `names`: of each slot's process, None where none runs. Raises
         StoreError: then all stays as it is."""
-        return self._look(self._read(), names)
+        needs = self._surroundings.read()
+        moves = self._allot(needs, names)
+        reported = {(worker.name, worker.model) for worker in needs.workers}
+        for number, model in enumerate(self._models):
+            is_new = self._now() - self._moved_at[number] < STARTING_SECONDS
+            if model is not None and is_new and (names[number], model) not in reported:
+                with suppress(StoreError):  # the next look does
+                    self._surroundings.announce(number, model)
+        return moves
 
-    def _look(self, needs: Needs, names: Sequence[str | None]) -> list[tuple[int, str]]:
+    def _allot(self, needs: Needs, names: Sequence[str | None]) -> list[tuple[int, str]]:
         now = self._now()
         for model in self._models:
             if model is not None:
@@ -148,6 +200,7 @@ class SlotController:
         for number, slot in enumerate(after):
             if slot.model is not None and slot.model != self._models[number]:
                 self._models[number], self._given_at[number] = slot.model, now - slot.held_seconds
+                self._moved_at[number] = now
                 moves.append((number, slot.model))
         return moves
 

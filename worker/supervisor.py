@@ -25,7 +25,7 @@ from core.service.settings import Settings, read_settings
 from worker.children import Child, ChildPlan, Spawn, plan_child, plan_children, spawn_child
 from worker.gpus import available_gpus, choose_gpus
 from worker.maintenance.dead_workers import DeadWorkerCleaner
-from worker.pools import LOOK_SECONDS, SlotController, needs_in_redis, read_pools
+from worker.pools import LOOK_SECONDS, RedisSurroundings, SlotController, read_pools
 from worker.runtime.ticker import Ticker
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def _run_pools(
     controller = SlotController(
         read_pools(pools, Catalog(settings), len(gpus)),
         len(gpus),
-        needs_in_redis(settings),
+        RedisSurroundings(settings, gpus),
         target_seconds=settings.target_queue_seconds,
         hold_seconds=settings.pool_hold_seconds,
     )

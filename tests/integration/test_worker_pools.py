@@ -4,12 +4,19 @@ The engines are fake ones, so the GPUs are only names."""
 
 from __future__ import annotations
 
+import redis
+
+from cli.processes.embedded import EmbeddedRedis
 from core.service.clock import SystemClock
-from core.service.domain.ports import WorkerStatus
+from core.service.domain.ports import EVERYTHING, WorkerStatus
 from core.service.domain.schema import JobStatus, Lane
 from core.service.redis.job_store import RedisJobStore
+from core.service.redis.pauses import RedisPauses
+from core.service.settings import Settings
 from tests.helpers.deadline import eventually
+from tests.helpers.jobs import queued_job
 from tests.helpers.service import Service
+from worker.pools import RedisSurroundings
 
 QUICK = {"pool_hold_seconds": 0.5, "target_queue_seconds": 1.0}
 LONG_JOB = {"model": "slow", "num_frames": 16 * 12}
@@ -24,6 +31,21 @@ def models(service: Service, *expected: str) -> list[WorkerStatus]:
         return found if sorted(str(worker.model) for worker in found) == sorted(expected) else None
 
     return eventually(as_expected, f"workers of {', '.join(expected)}", seconds=120)
+
+
+def test_a_worker_that_is_coming_is_seen_by_other_machines_only(
+    redis_server: EmbeddedRedis, client: redis.Redis
+) -> None:
+    settings = Settings(redis_url=redis_server.url())
+    here, there = RedisSurroundings(settings, ["0"]), RedisSurroundings(settings, ["1"])
+    here.announce(0, "fake")
+    assert here.read().workers == []
+    (seen,) = there.read().workers
+    assert (seen.model, seen.state, seen.cuda_visible_devices) == ("fake", "starting", "0")
+    RedisPauses(client).pause(EVERYTHING, SystemClock().now())
+    RedisJobStore(client, SystemClock(), retention_seconds=3600).create(queued_job(model="fake"))
+    needs = there.read()
+    assert ([demand.pool for demand in needs.demands], needs.paused) == (["fake"], {EVERYTHING})
 
 
 def test_a_gpu_goes_to_the_model_with_work_and_back(own_service: Service) -> None:

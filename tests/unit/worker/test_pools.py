@@ -18,7 +18,7 @@ from core.service.settings import Settings
 from core.service.testing.clock import FAKE_START
 from tests.helpers.presets import write_fake_preset
 from worker import supervisor
-from worker.pools import Needs, SlotController, read_pools
+from worker.pools import STARTING_SECONDS, Needs, SlotController, read_pools
 
 HOLD = 60.0
 COMMAND: dict[str, Any] = {"model": None, "gpus": "0,1", "pools": ["sprites=0..1"]}
@@ -89,14 +89,21 @@ class Machine:
         self.workers = list[WorkerStatus]()
         self.paused = list[PauseTarget]()
         self.names = [f"p{number}" for number in range(num_slots)]
+        self.is_mute = False
+        self.announced = list[tuple[int, str]]()
         self.controller = SlotController(
-            limits, num_slots, self._read, target_seconds=100.0, hold_seconds=HOLD, monotonic=lambda: self.now
+            limits, num_slots, self, target_seconds=100.0, hold_seconds=HOLD, monotonic=lambda: self.now
         )
 
-    def _read(self) -> Needs:
+    def read(self) -> Needs:
         if self.away:
             raise StoreUnavailable("Redis is away")
         return Needs(self.demands, self.workers, frozenset(self.paused))
+
+    def announce(self, number: int, model: str) -> None:
+        if self.is_mute:
+            raise StoreUnavailable("Redis went away meanwhile")
+        self.announced.append((number, model))
 
     def need(self, **seconds: float) -> None:
         """Nine jobs of each of these models, which take so long together."""
@@ -192,6 +199,38 @@ def test_workers_elsewhere_that_make_no_chunks_do_not_count(state: WorkerState, 
     machine.need(b=150)
     machine.report("elsewhere", "b", state, kind)
     assert machine.look() == [(0, "b")]
+
+
+def test_a_worker_that_is_coming_is_announced_until_it_reports_itself() -> None:
+    machine = Machine(2)
+    machine.controller.first_models()
+    for name, model in zip(machine.names, ("a", "b"), strict=True):
+        machine.report(name, model)
+    assert machine.look() == []
+    machine.need(b=150)
+    assert machine.look() == [(0, "b")]
+    assert machine.look() == []
+    assert machine.announced == [(0, "b"), (0, "b")]
+    machine.report("p0", "b", "starting")
+    machine.look()
+    assert len(machine.announced) == 2
+
+
+def test_a_move_that_cannot_be_announced_is_done_all_the_same() -> None:
+    machine = Machine(2)
+    machine.controller.first_models()
+    machine.need(b=150)
+    machine.is_mute = True
+    assert machine.look() == [(0, "b")]
+
+
+def test_a_worker_that_never_reports_itself_is_announced_no_more() -> None:
+    machine = Machine(1)
+    machine.controller.first_models()
+    machine.look()
+    assert machine.announced == [(0, "a")]
+    machine.look(STARTING_SECONDS)
+    assert machine.announced == [(0, "a")]
 
 
 def test_pools_with_too_few_gpus_take_turns() -> None:
