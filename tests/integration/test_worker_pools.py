@@ -33,9 +33,7 @@ def models(service: Service, *expected: str) -> list[WorkerStatus]:
     return eventually(as_expected, f"workers of {', '.join(expected)}", seconds=120)
 
 
-def test_a_worker_that_is_coming_is_seen_by_other_machines_only(
-    redis_server: EmbeddedRedis, client: redis.Redis
-) -> None:
+def test_a_worker_that_is_coming_is_seen_by_others_only(redis_server: EmbeddedRedis, client: redis.Redis) -> None:
     settings = Settings(redis_url=redis_server.url())
     here, there = RedisSurroundings(settings, ["0"]), RedisSurroundings(settings, ["1"])
     here.announce(0, "fake")
