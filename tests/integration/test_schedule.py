@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from core.service.clock import SystemClock
+from core.service.domain.capacity import PoolDemand
 from core.service.domain.ports import Lease
 from core.service.domain.priority import Priority
 from core.service.domain.scheduling import Policy
@@ -249,3 +250,21 @@ def test_a_commit_puts_a_job_into_queues_that_an_older_version_did_not_write(cli
         if index == 2:
             Schedule(client, Policy()).forget(schedule.Queue.of(Lane.REFINE, MODEL), job.id, 0.0)
     assert store.next_ready(Lane.REFINE, MODEL) == job.id
+
+
+@pytest.mark.parametrize("wrong", [7, -7])
+def test_counters_that_are_wrong_are_right_again_when_a_queue_was_empty(
+    client: redis.Redis, queue: Queue, wrong: int
+) -> None:
+    """A process of a version without some of them changes the queue and not them."""
+    queue.submit(1, num_frames=32)
+    for field in ("new jobs", "new pieces", "begun pieces", "refine begun pieces"):
+        client.hincrby(f"{keys.pool_key(MODEL)}:state", field, wrong)
+    told = queue.demand()
+    assert told is not None
+    assert (told.jobs, told.active_workers) == (1, 0), "jobs are never miscounted"
+    queue.store.fail(queued_job(1).id, ERROR)
+    queue.submit(2, num_frames=32)
+    assert queue.demand() == PoolDemand(MODEL, 1, 0, queue_seconds=None, active_workers=0)
+    queue.make(queue.next(), 4.0)
+    assert queue.demand() == PoolDemand(MODEL, 0, 1, queue_seconds=4.0, active_workers=0)
