@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Protocol
+
+from pydantic import Field
 
 from core.service.domain.schema import Stored
+from core.service.domain.worker_kinds import WorkerKind, WorkerState
 
-WorkerKind = Literal["both", "generate", "refine", "cpu"]
-"""Lanes that a worker process serves; "both" is generate and refine."""
-WorkerState = Literal["starting", "ready", "busy", "not_ready", "draining"]
+_PROCESS_ID = re.compile(r"-\d+(?=@)")
 
 
 class WorkerStatus(Stored):
@@ -26,6 +28,17 @@ class WorkerStatus(Stored):
     cuda_visible_devices: str | None = None
     job_id: str | None = None
     started_at: datetime
+    slots: int = Field(default=0, description="Threads that work on jobs of their own; see slot_names.")
+
+
+def slot_names(process: str, count: int) -> list[str]:
+    """Names of the threads of a process that each hold a lease of their own."""
+    return [f"{process}/{number}" for number in range(count)]
+
+
+def names_of(process: str) -> tuple[str, ...]:
+    """The names by which a worker process is paused: without its process id, and its own."""
+    return tuple(dict.fromkeys((_PROCESS_ID.sub("", process), process)))
 
 
 class WorkerRegistry(Protocol):
