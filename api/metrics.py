@@ -15,6 +15,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from api.pool_metrics import pool_metrics
+from core.service.domain.capacity import PoolDemand
 from core.service.domain.ports import JobCounts, WorkerStatus
 
 disable_created_metrics()  # a series more for each counter
@@ -28,13 +30,17 @@ class ServiceCounts:
 
     jobs: JobCounts
     workers: Sequence[WorkerStatus]
+    demands: Sequence[PoolDemand]
     read_at: datetime
 
 
 class ApiMetrics:
-    """One for each application. `event_streams` and `media_streams` tell how many are open now."""
+    """One for each application. `event_streams` and `media_streams` tell how many are open now. `target_queue_seconds`
+    is the setting."""
 
-    def __init__(self, event_streams: Callable[[], int], media_streams: Callable[[], int]) -> None:
+    def __init__(
+        self, event_streams: Callable[[], int], media_streams: Callable[[], int], target_queue_seconds: float
+    ) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._requests = Counter(
@@ -52,7 +58,7 @@ class ApiMetrics:
             ("longtake_media_streams", "Videos and chunks being sent.", media_streams),
         ):
             Gauge(name, text, registry=registry).set_function(count)
-        self._service = _ServiceCollector()
+        self._service = _ServiceCollector(target_queue_seconds)
         registry.register(self._service)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -70,8 +76,9 @@ class ApiMetrics:
 class _ServiceCollector(Collector):
     """Metrics of the whole service, the same in each API process."""
 
-    def __init__(self) -> None:
+    def __init__(self, target_queue_seconds: float) -> None:
         self.counts: ServiceCounts | None = None
+        self._target_seconds = target_queue_seconds
 
     def collect(self) -> Iterable[Metric]:
         counts = self.counts
@@ -79,6 +86,7 @@ class _ServiceCollector(Collector):
         if counts is not None:
             yield from _of_jobs(counts.jobs, counts.read_at)
             yield _of_workers(counts.workers)
+            yield from pool_metrics(counts.demands, counts.jobs.queued, counts.workers, self._target_seconds)
 
 
 def _of_jobs(jobs: JobCounts, now: datetime) -> Iterable[Metric]:

@@ -135,7 +135,7 @@ def _enhancer(settings: Settings) -> PromptEnhancer | None:
 def counts_of(ports: Ports) -> ServiceCounts:
     """For the metrics. Raises StoreError."""
     jobs, workers = ports.store.counts(ports.catalog.names()), ports.workers.all()
-    return ServiceCounts(jobs, workers, ports.clock.now())
+    return ServiceCounts(jobs, workers, ports.store.pool_demands(), ports.clock.now())
 
 
 def ports_of(request: Request) -> Ports:

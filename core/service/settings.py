@@ -270,6 +270,11 @@ class Settings(BaseSettings):
     ageing_seconds: Annotated[float, Field(gt=0)] = Field(
         default=300.0, description="A job that has waited longer than this goes before some of a better class."
     )
+    target_queue_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=120.0,
+        description="Within how long the workers of a pool should do its open work; says how many are wanted, see "
+        "operations.md.",
+    )
     lease_ttl_seconds: Annotated[float, Field(gt=0)] = Field(
         default=15.0, description="A worker that does not renew its lease for this long loses its chunk."
     )

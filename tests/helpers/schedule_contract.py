@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from core.service.domain.capacity import PoolDemand
 from core.service.domain.ports import JobStore, Lease
 from core.service.domain.priority import Priority
+from core.service.domain.refine_plan import num_pieces
 from core.service.domain.schema import JobRecord, Lane
 from core.service.domain.transitions import entry_of
 from core.service.testing.clock import FakeClock
-from tests.helpers.jobs import chunk_of, queued_job
+from tests.helpers.jobs import chunk_of, queued_job, refine_spec
 
 MODEL = "sprites"
 LANES = (Lane.GENERATE, Lane.REFINE)
@@ -55,6 +57,9 @@ class Queue:
             assert lease
             job = self.make(lease, 0.0)
         return job
+
+    def demand(self, pool: str = MODEL) -> PoolDemand | None:
+        return next((each for each in self.store.pool_demands() if each.pool == pool), None)
 
 
 def numbers(leases: list[Lease]) -> list[int]:
@@ -166,3 +171,41 @@ class ScheduleContract:
         places = [live.queue_position for live in queue.store.live_statuses(jobs)]
         assert places == [2, 4, 5, 3, 1]
         assert numbers([queue.next() for _ in range(2)]) == [5, 1]
+
+    def test_a_pool_tells_its_open_work_and_who_does_it(self, queue: Queue) -> None:
+        assert queue.store.pool_demands() == []
+        queue.submit(1)
+        queue.submit(2, num_frames=32)
+        assert queue.demand() == PoolDemand(MODEL, 2, 0, queue_seconds=None, active_workers=0)
+        first = queue.next()
+        assert queue.demand() == PoolDemand(MODEL, 1, 1, queue_seconds=None, active_workers=1)
+        queue.make(first, 4.0)
+        assert queue.demand() == PoolDemand(MODEL, 1, 1, queue_seconds=11 * 4.0, active_workers=0)
+
+    def test_work_without_an_end_is_one_piece_that_takes_turns(self, queue: Queue) -> None:
+        queue.submit(1, num_frames=None, endless_limit=320)
+        queue.make(queue.next(), 4.0)
+        assert queue.demand() == PoolDemand(MODEL, 1, 0, queue_seconds=4.0, active_workers=0)
+
+    def test_refinement_adds_to_the_pool_of_its_model(self, queue: Queue) -> None:
+        job = queue.submit(1, num_frames=64, refine=refine_spec())
+        for _ in range(3):
+            lease = queue.store.claim(job.id, Lane.GENERATE, "w1", TTL)
+            assert lease
+            queue.make(lease, 4.0)
+        assert queue.demand() == PoolDemand(MODEL, 0, 2, queue_seconds=4.0, active_workers=0), "refinement is not timed"
+        lease = queue.store.claim(job.id, Lane.REFINE, "w2", TTL)
+        assert lease
+        queue.clock.advance(10)
+        assert queue.demand() == PoolDemand(MODEL, 0, 2, queue_seconds=4.0, active_workers=1)
+        queue.store.commit_refined(lease, 1, (), "r1")
+        seconds = 4.0 + (num_pieces(job.spec) - 1) * 10.0
+        assert queue.demand() == PoolDemand(MODEL, 0, 2, queue_seconds=seconds, active_workers=0)
+
+    def test_work_that_is_done_or_given_up_is_open_no_more(self, queue: Queue) -> None:
+        queue.submit(1, num_frames=16)
+        queue.submit(2, refine=refine_spec())
+        queue.make(queue.next(), 4.0)
+        queue.store.request_cancel(queued_job(2).id)
+        assert queue.demand() == PoolDemand(MODEL, 0, 0, queue_seconds=0.0, active_workers=0)
+        assert queue.demand("finalize") == PoolDemand("finalize", 0, 1, queue_seconds=None, active_workers=0)

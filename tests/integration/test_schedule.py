@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, cast
 
@@ -136,11 +137,16 @@ class Twins:
     def compare(self) -> None:
         for lane in LANES:
             assert self.real.ready(lane, MODEL, 50) == self.fake.ready(lane, MODEL, 50)
+        assert self._demands(self.real) == pytest.approx(self._demands(self.fake))
         jobs = [record for record in self.fake.active() if record.status is JobStatus.QUEUED]
         real, fake = self.real.live_statuses(jobs), self.fake.live_statuses(jobs)
         assert [status.queue_position for status in real] == [status.queue_position for status in fake]
         for one, other in zip(real, fake, strict=True):
             assert (one.wait_seconds or 0) == pytest.approx(other.wait_seconds or 0, rel=0.06)
+
+    def _demands(self, store: RedisJobStore | FakeJobStore) -> dict[str, float | None]:
+        demands = [asdict(demand) for demand in store.pool_demands()]
+        return {f"{each['pool']} {name}": each[name] for each in demands for name in each.keys() - {"pool"}}
 
 
 @pytest.fixture

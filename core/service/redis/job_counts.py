@@ -1,12 +1,14 @@
-"""How many jobs there are, from the sizes of indexes; and since when the oldest of each queue waits, from the records
-at its head."""
+"""How many jobs there are, and how much work pools have, from the sizes of indexes and counters; and since when the
+oldest of each queue waits, from the records at its head."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import cast
 
+from core.service.domain.capacity import LaneWork, PoolDemand, pool_demand
 from core.service.domain.ports import JobCounts, QueuedJobs
 from core.service.domain.schema import JobStatus
 from core.service.redis import keys
@@ -46,6 +48,25 @@ class StoredJobCounts(JobRecords):
         }
         return JobCounts(by_status, queued, in_lanes, pending)
 
+    @raises_store_errors
+    def pool_demands(self) -> Sequence[PoolDemand]:
+        names = cast("set[str]", self._redis.smembers(keys.QUEUES))
+        queues = sorted(queues_of(names), key=lambda queue: queue.pool_name)
+        pools = [list(of_pool) for _, of_pool in groupby(queues, key=lambda queue: queue.pool_name)]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for of_pool in pools:
+                pipe.hlen(f"{of_pool[0].pool}:charges")
+                for queue in of_pool:
+                    pipe.hlen(keys.entries_key(queue.name))
+                    pipe.hmget(f"{queue.pool}:state", queue.counters)
+            answers = iter(pipe.execute())
+        demands = list[PoolDemand]()
+        for of_pool in pools:
+            active = int(next(answers))
+            lanes = [_lane_work(int(next(answers)), next(answers)) for _ in of_pool]
+            demands.append(pool_demand(of_pool[0].pool_name, lanes, active))
+        return demands
+
     def _oldest_queued_at(self, model: str) -> datetime | None:
         """Since when the job waits that has waited longest. The index is in order of creation, so none behind the first
         job that never ended has waited longer than that one."""
@@ -61,3 +82,13 @@ class StoredJobCounts(JobRecords):
             if len(members) < READ_AT_ONCE:
                 break
         return oldest
+
+
+def _lane_work(jobs: int, counters: Sequence[str | None]) -> LaneWork:
+    """`jobs` with work on the lane, and its Queue.counters. Entries that a version without these counters has written
+    are not in them."""
+    *counts, mean_seconds = counters
+    new_jobs, new_pieces, begun_pieces = (max(0, int(count or 0)) for count in counts)
+    queued = min(jobs, new_jobs)
+    pieces = max(jobs, new_pieces + begun_pieces)
+    return LaneWork(queued, jobs - queued, pieces, None if mean_seconds is None else float(mean_seconds))

@@ -43,9 +43,20 @@ class Queue:
         return keys.ready_queue(self.lane, self.model)
 
     @property
-    def pool(self) -> str:
+    def pool_name(self) -> str:
         """The model, or a lane of any model."""
-        return keys.pool_key(self.model or self.lane.value)
+        return self.model or self.lane.value
+
+    @property
+    def pool(self) -> str:
+        """Prefix of the pool's keys."""
+        return keys.pool_key(self.pool_name)
+
+    @property
+    def counters(self) -> tuple[str, str, str, str]:
+        """Fields of the pool's state about this queue: new jobs, their pieces, those of begun ones, mean seconds."""
+        prefix = "refine " if self.lane is Lane.REFINE else ""  # as in schedule_scripts
+        return f"{prefix}new jobs", f"{prefix}new pieces", f"{prefix}begun pieces", f"mean {self.lane}"
 
     @property
     def in_pool(self) -> list[Queue]:

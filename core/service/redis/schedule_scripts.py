@@ -224,11 +224,18 @@ _PUT = """
 local put = cjson.decode(ARGV[1])
 local pool, all, queue, job, now = put.pool, put.all, put.queue, put.job, put.now
 local held = queue.key .. ':held'
+-- The lanes of a model share a state.
+local counted = queue.lane == 'refine' and 'refine ' or ''
 
 local function count(entry, by)
-  if queue.lane ~= 'generate' then return end
-  redis.call('HINCRBY', pool .. ':state', entry.begun and 'begun pieces' or 'new pieces', by * entry.pieces)
-  if not entry.begun then redis.call('HINCRBY', pool .. ':state', 'new jobs', by) end
+  local state, pieces = pool .. ':state', entry.begun and 'begun pieces' or 'new pieces'
+  redis.call('HINCRBY', state, counted .. pieces, by * entry.pieces)
+  if not entry.begun then redis.call('HINCRBY', state, counted .. 'new jobs', by) end
+end
+local function forget_counts()
+  -- What a version that counted otherwise has left there.
+  if redis.call('EXISTS', queue.key .. ':entries') == 1 then return end
+  redis.call('HDEL', pool .. ':state', counted .. 'begun pieces', counted .. 'new pieces', counted .. 'new jobs')
 end
 local function join(owner)
   if redis.call('HINCRBY', pool .. ':waiting', owner, 1) == 1 then
@@ -257,6 +264,7 @@ if put.entry == cjson.null then
   if old then
     settle(pool, all, queue, job, now)
     redis.call('HDEL', queue.key .. ':entries', job)
+    forget_counts()
     redis.call('ZREM', held, job)
     leave(old.owner)
   end

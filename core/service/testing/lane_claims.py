@@ -6,11 +6,12 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from core.service.domain import transitions
+from core.service.domain.capacity import PoolDemand, lane_work, pool_demand
 from core.service.domain.ports import Lease, QueuedWork
 from core.service.domain.scheduling import Entry, Key, choose
 from core.service.domain.schema import LANES_OF_ANY_MODEL, ChunkRecord, JobRecord, JobStatus, Lane
 from core.service.domain.transitions.entries import entry_of
-from core.service.testing.memory import MemoryStore
+from core.service.testing.memory import MemoryStore, pool_name
 
 
 class FakeLaneClaims(MemoryStore):
@@ -44,6 +45,16 @@ class FakeLaneClaims(MemoryStore):
             if not self._free_entries([lane for lane in Lane if self._pool(lane, model) is pool], model):
                 pool.pick(None, self._now())
             return None
+
+    def pool_demands(self) -> Sequence[PoolDemand]:
+        with self.memory.changed:
+            return [self._demand(name) for name in sorted(self.memory.used_pools)]
+
+    def _demand(self, name: str) -> PoolDemand:
+        pool = self.memory.pools[name]
+        lanes = [lane for lane in Lane if pool_name(lane, name) == name]
+        work = [lane_work(self._entries([lane], name), pool.mean_seconds.get(lane)) for lane in lanes]
+        return pool_demand(name, work, len(pool.charges))
 
     def is_next(self, entry: Entry, lanes: Sequence[Lane], model: str) -> bool:
         with self.memory.changed:

@@ -52,6 +52,8 @@ class Memory:
     commits: int = 0
     pools: dict[str, Pool] = field(default_factory=lambda: {})
     """By model, or lane of any model."""
+    used_pools: set[str] = field(default_factory=lambda: set())
+    """Those of them that ever had work."""
     deliveries: dict[tuple[str, str], Delivery] = field(default_factory=lambda: {})
     due: dict[tuple[str, str], datetime] = field(default_factory=lambda: {})
     dropped: Counter[str] = field(default_factory=lambda: Counter())
@@ -163,6 +165,7 @@ class MemoryStore(TransitionStore):
             old, new = before and entry_of(before, lane), entry_of(after, lane)
             pool, was, is_now = self._pool(lane, after.spec.model), before and before.lane(lane), after.lane(lane)
             if new is not None and old is None:
+                self.memory.used_pools.add(pool_name(lane, after.spec.model))
                 pool.join(new.owner)
             if new is not None and is_now.held and not (was and was.held and was.token == is_now.token):
                 pool.claim(new, now)
@@ -178,7 +181,7 @@ class MemoryStore(TransitionStore):
                 self._pool(lane, record.spec.model).leave(entry.owner)
 
     def _pool(self, lane: Lane, model: str) -> Pool:
-        return self.memory.pools.setdefault(lane.value if lane in LANES_OF_ANY_MODEL else model, Pool())
+        return self.memory.pools.setdefault(pool_name(lane, model), Pool())
 
     def _bound_deliveries(self, job_id: str) -> None:
         """As outbox_scripts.BOUND."""
@@ -207,3 +210,7 @@ class MemoryStore(TransitionStore):
             for number, event in enumerate(transition.events, first)
         ]
         del log[:-KEPT_EVENTS]
+
+
+def pool_name(lane: Lane, model: str) -> str:
+    return lane.value if lane in LANES_OF_ANY_MODEL else model

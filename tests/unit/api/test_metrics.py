@@ -16,11 +16,13 @@ from api.backends.readiness import Probe
 from core.service.domain.api_keys import Scope
 from core.service.domain.errors import StoreUnavailable
 from core.service.domain.ports import WorkerStatus
+from core.service.domain.schema import Lane
 from core.service.settings import Settings
 from core.service.testing.clock import FAKE_START
 from tests.helpers.api_world import World, submit
 from tests.helpers.callers import Callers
 from tests.helpers.customers import ADMIN_KEY, bearer, with_keys
+from tests.helpers.jobs import chunk_of
 
 METRICS_KEY = "the-key-that-prometheus-has-in-all-tests"
 
@@ -66,6 +68,43 @@ def test_workers_are_counted_by_state(api: TestClient, world: World) -> None:
     world.workers.report(WorkerStatus(name="c", kind="cpu", model=None, state="ready", **common), 60)
     assert scraped(api, "longtake_workers", kind="both", model="fake", state="busy") == 2
     assert scraped(api, "longtake_workers", kind="cpu", model="", state="ready") == 1
+
+
+def pool_samples(api: TestClient, pool: str) -> dict[str, float | None]:
+    names = ("queue_seconds", "active_workers", "workers", "desired_workers")
+    return {name: scraped(api, f"longtake_pool_{name}", pool=pool) for name in names}
+
+
+def test_a_pool_tells_its_work_and_how_many_workers_it_needs(api: TestClient, world: World) -> None:
+    for _ in range(7):
+        submit(api, num_frames=160)
+    lease = world.store.claim_next([Lane.GENERATE], "fake", "w1", 3600)
+    assert lease
+    world.clock.advance(10)
+    world.store.commit_and_claim(lease, chunk_of(world.store.get(lease.job_id), 0), "f1", 3600)
+    told = {"queue_seconds": 690, "active_workers": 1, "workers": 0, "desired_workers": 6}
+    assert pool_samples(api, "fake") == told, "69 pieces of 10 s, to be done in 120 s"
+
+
+def test_work_that_was_never_timed_has_no_seconds_and_wants_one_worker(api: TestClient) -> None:
+    submit(api)
+    told = {"queue_seconds": None, "active_workers": 0, "workers": 0, "desired_workers": 1}
+    assert pool_samples(api, "fake") == told
+
+
+def test_pools_without_work_have_zeros_and_count_their_ready_workers(api: TestClient, world: World) -> None:
+    common: Mapping[str, Any] = {"device": "cpu", "pid": 1, "started_at": FAKE_START}
+    for status in (
+        WorkerStatus(name="a", kind="both", model="fake", state="busy", **common),
+        WorkerStatus(name="b", kind="refine", model="fake", state="ready", **common),
+        WorkerStatus(name="c", kind="both", model="fake", state="starting", **common),
+        WorkerStatus(name="d", kind="both", model="other", state="ready", **common),
+        WorkerStatus(name="e", kind="cpu", model=None, state="ready", **common),
+    ):
+        world.workers.report(status, 60)
+    zeros = {"queue_seconds": 0, "active_workers": 0, "desired_workers": 0}
+    for pool, count in (("fake", 2), ("prepare", 1), ("finalize", 1)):
+        assert pool_samples(api, pool) == zeros | {"workers": count}
 
 
 def test_answers_are_counted_by_route_method_and_status(api: TestClient) -> None:

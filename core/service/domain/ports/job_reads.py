@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from core.service.domain.capacity import PoolDemand
 from core.service.domain.ports.job_values import JobCounts, JobPage, LiveStatus, Look
 from core.service.domain.schema import JobRecord, JobStatus
 
@@ -48,4 +49,8 @@ class JobReads(Protocol):
     def counts(self, models: Sequence[str]) -> JobCounts:
         """How many jobs of each kind there are; `queued` has these models and all that ever had a job. Two round trips,
         O(log n) in jobs."""
+        ...
+
+    def pool_demands(self) -> Sequence[PoolDemand]:
+        """The open work of every pool that ever had any, sorted by name. Two round trips, O(pools)."""
         ...

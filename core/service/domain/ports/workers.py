@@ -9,8 +9,8 @@ from typing import Protocol
 
 from pydantic import Field
 
-from core.service.domain.schema import Stored
-from core.service.domain.worker_kinds import WorkerKind, WorkerState
+from core.service.domain.schema import LANES_OF_ANY_MODEL, Lane, Stored
+from core.service.domain.worker_kinds import WorkerKind, WorkerState, serves
 
 _PROCESS_ID = re.compile(r"-\d+(?=@)")
 
@@ -29,6 +29,22 @@ class WorkerStatus(Stored):
     job_id: str | None = None
     started_at: datetime
     slots: int = Field(default=0, description="Threads that work on jobs of their own; see slot_names.")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it works, or would."""
+        return self.state in {"ready", "busy"}
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The pools whose work it does; see capacity.PoolDemand."""
+        if self.kind == "cpu":
+            return tuple(lane.value for lane in LANES_OF_ANY_MODEL)
+        return () if self.model is None else (self.model,)
+
+    def serves(self, lane: Lane, model: str) -> bool:
+        """Whether it works on this lane of this model ("" for lanes of all models)."""
+        return serves(self.kind, lane) and (not model or model == self.model)
 
 
 def slot_names(process: str, count: int) -> list[str]:
