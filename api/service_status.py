@@ -6,15 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from api.backends.ports import Ports
+from api.backends.readiness import WorkersSeen
 from core.service.domain.capacity import PoolDemand, desired_workers
 from core.service.domain.ports import (
     MadeLately,
-    PauseTarget,
     PieceInWork,
     WaitingJobs,
     WorkerStatus,
     slot_names,
-    widest,
 )
 from core.service.domain.priority import Priority
 from core.service.domain.service_status import PauseView, PieceView, QueueView, RateView, ServiceStatus, WorkerNow
@@ -23,23 +22,19 @@ from core.service.domain.service_status import PauseView, PieceView, QueueView, 
 def read_status(ports: Ports, target_seconds: float) -> ServiceStatus:
     """About ten round trips, O(pools + workers). `target_seconds`: LONGTAKE_TARGET_QUEUE_SECONDS. Raises StoreError."""
     store, workers, paused = ports.store, ports.workers.all(), ports.pauses.all()
-    counts, made, now = store.counts(()), store.made_lately(), ports.clock.now()
+    seen = WorkersSeen(workers, paused)
+    totals, made, now = store.totals(), store.made_lately(), ports.clock.now()
     making = store.in_work([name for worker in workers for name in _names(worker)])
     return ServiceStatus(
         at=now,
         paused=[PauseView(model=target.model, worker=target.worker, since=since) for target, since in paused.items()],
-        workers=[_worker(worker, paused, making) for worker in workers],
+        workers=[_worker(worker, seen, making) for worker in workers],
         queues=list(_queues(store.pool_demands(), store.waiting(), workers, target_seconds, now)),
         rates=list(_rates(made)),
         rate_seconds=round(made.seconds, 1),
-        jobs=dict(counts.by_status),
-        webhooks_pending=counts.pending_webhooks,
+        jobs=dict(totals.jobs),
+        webhooks_pending=totals.pending_webhooks,
     )
-
-
-def is_paused(worker: WorkerStatus, paused: Mapping[PauseTarget, datetime]) -> bool:
-    """Whether one of these pauses holds the worker."""
-    return widest(paused, worker.model or "", worker.name) is not None
 
 
 def _names(worker: WorkerStatus) -> list[str]:
@@ -47,11 +42,9 @@ def _names(worker: WorkerStatus) -> list[str]:
     return [worker.name, *slot_names(worker.name, worker.slots)]
 
 
-def _worker(
-    worker: WorkerStatus, paused: Mapping[PauseTarget, datetime], making: Mapping[str, PieceInWork]
-) -> WorkerNow:
+def _worker(worker: WorkerStatus, seen: WorkersSeen, making: Mapping[str, PieceInWork]) -> WorkerNow:
     pieces = [_piece(making[name]) for name in _names(worker) if name in making]
-    return WorkerNow(**{**dict(worker), "paused": is_paused(worker, paused), "making": pieces})
+    return WorkerNow(**{**dict(worker), "paused": seen.is_paused(worker), "making": pieces})
 
 
 def _piece(piece: PieceInWork) -> PieceView:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import cast
 
-from core.service.domain.ports import MadeLately, PieceInWork, WaitingJobs
+from core.service.domain.ports import MadeLately, PieceInWork, Totals, WaitingJobs
 from core.service.domain.priority import Priority
-from core.service.domain.schema import Lane, Variant
+from core.service.domain.schema import JobStatus, Lane, Variant
 from core.service.redis import keys, made
 from core.service.redis.errors import raises_store_errors
 from core.service.redis.event_log import StreamEntry, progress_from_fields
@@ -23,6 +23,15 @@ _Claim = tuple[str, Lane, str]
 
 class StoredWorkReads(JobRecords):
     """ports.WorkReads."""
+
+    @raises_store_errors
+    def totals(self) -> Totals:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for status in JobStatus:
+                pipe.zcard(keys.status_index(status))
+            pipe.zcard(keys.OUTBOX_DUE)
+            *jobs, webhooks = cast("list[int]", pipe.execute())
+        return Totals(dict(zip(JobStatus, jobs, strict=True)), webhooks)
 
     @raises_store_errors
     def waiting(self) -> Sequence[WaitingJobs]:

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from core.service.domain.ports import Made, MadeLately, PieceInWork, WaitingJobs
+from core.service.domain.ports import Made, MadeLately, PieceInWork, Totals, WaitingJobs
 from core.service.domain.priority import Priority
 from core.service.domain.rates import bucket_of, newest_buckets, window_seconds
-from core.service.domain.schema import LANES_OF_ANY_MODEL, Lane
+from core.service.domain.schema import LANES_OF_ANY_MODEL, JobStatus, Lane
 from core.service.testing.lane_claims import FakeLaneClaims
 
 
 class FakeWorkReads(FakeLaneClaims):
     """ports.WorkReads in memory."""
+
+    def totals(self) -> Totals:
+        with self.memory.changed:
+            jobs = [record for record in self._sorted() if not record.delete_requested]
+            by_status = {status: sum(job.status is status for job in jobs) for status in JobStatus}
+            return Totals(by_status, len(self.memory.due))
 
     def waiting(self) -> Sequence[WaitingJobs]:
         with self.memory.changed:

@@ -28,7 +28,7 @@ from core.service.domain.ports.storage import ObjectPart, ObjectReader, Storage,
 from core.service.domain.ports.task_queue import TaskQueue
 from core.service.domain.ports.uploads import Discarded, UploadStore
 from core.service.domain.ports.usage import RequestCounts, Usage
-from core.service.domain.ports.work_reads import Made, MadeLately, PieceInWork, WaitingJobs, WorkReads
+from core.service.domain.ports.work_reads import Made, MadeLately, PieceInWork, Totals, WaitingJobs, WorkReads
 from core.service.domain.ports.workers import (
     WorkerKind,
     WorkerRegistry,
@@ -77,6 +77,7 @@ __all__ = [
     "Storage",
     "StoredObject",
     "TaskQueue",
+    "Totals",
     "UploadStore",
     "Usage",
     "WaitingJobs",

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from core.service.domain.priority import Priority
-from core.service.domain.schema import Lane
+from core.service.domain.schema import JobStatus, Lane
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,20 @@ class MadeLately:
     by_lane: Mapping[tuple[Lane, str], Made]
 
 
+@dataclass(frozen=True)
+class Totals:
+    """How many jobs are stored, and webhooks to be sent, retries included."""
+
+    jobs: Mapping[JobStatus, int]
+    pending_webhooks: int
+
+
 class WorkReads(Protocol):
     """Part of ports.JobStore. Raises StoreError. None of these reads a record."""
+
+    def totals(self) -> Totals:
+        """One round trip."""
+        ...
 
     def waiting(self) -> Sequence[WaitingJobs]:
         """Of every queue that ever had a job. Two round trips, O(log n) in jobs."""
