@@ -46,7 +46,13 @@ class WorkContract:
         assert queue.store.in_work(["w1", "w2"]) == {}
         lease = queue.next()
         piece = queue.store.in_work(["w1", "w2"])["w1"]
-        assert (piece.job_id, piece.lane, piece.chunk, piece.step, piece.steps) == (job.id, Lane.GENERATE, 0, None, None)
+        assert (piece.job_id, piece.lane, piece.chunk, piece.step, piece.steps) == (
+            job.id,
+            Lane.GENERATE,
+            0,
+            None,
+            None,
+        )
         assert 0 <= piece.seconds < 60
         queue.make(lease)
         assert queue.store.in_work(["w1"]) == {}

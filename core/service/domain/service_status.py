@@ -15,7 +15,9 @@ class PauseView(Shown):
     """What `longtake pause` holds, until `longtake resume` with the same option."""
 
     model: str | None = Field(description="Its generation and refinement.")
-    worker: str | None = Field(description="One process, with or without its process id; null with `model`: everything.")
+    worker: str | None = Field(
+        description="One process, with or without its process id. Null, and `model` too: everything."
+    )
     since: datetime
 
 
