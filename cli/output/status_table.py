@@ -103,7 +103,8 @@ def _workers(status: ServiceStatus) -> Iterator[RenderableType]:
         return
     table = _table(("name", "left"), ("state", "left"), ("job", "left"), ("making", "left"), ("for", "right"))
     table.columns[0].overflow = "fold"
-    table.columns[2].no_wrap = table.columns[1].no_wrap = table.columns[4].no_wrap = True
+    for column in (table.columns[1], table.columns[2], table.columns[4]):
+        column.no_wrap = True
     for worker in status.workers:
         state = _state(worker)
         cells = [Text(printable(worker.name)), Text(state, _STYLES.get(state, ""))]
@@ -126,7 +127,7 @@ def _piece_cells(piece: PieceView | None, worker: WorkerNow) -> tuple[Text, Text
         waits = worker.reason if worker.state != "not_ready" else None  # that one has a line at the top
         return Text(), Text(printable(waits or ""), QUIET), Text()
     chunk = "" if piece.chunk is None else f" {piece.chunk}"
-    step = "" if piece.step is None else f", step {piece.step}/{piece.steps}"
+    step = "" if piece.step is None else f" ({piece.step}/{piece.steps})"
     return Text(printable(piece.job_id)), Text(f"{piece.lane}{chunk}{step}"), Text(duration(piece.seconds))
 
 
@@ -164,7 +165,7 @@ def _rates(status: ServiceStatus) -> Iterator[RenderableType]:
 
 def _totals(status: ServiceStatus) -> Text:
     jobs = ", ".join(f"{count} {name}" for name, count in status.jobs.items() if count)
-    return Text(f"Jobs: {jobs or 'none'}. Webhooks to be sent: {status.webhooks_pending}.")
+    return Text(f"Jobs: {jobs or 'none'}\nWebhooks to be sent: {status.webhooks_pending}")
 
 
 def _heading(text: str) -> Text:
@@ -172,7 +173,7 @@ def _heading(text: str) -> Text:
 
 
 def _table(*columns: tuple[str, Literal["left", "right"]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style=QUIET)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style=QUIET)
     for name, justify in columns:
         table.add_column(name, justify=justify)
     return table
