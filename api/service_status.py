@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from api.backends.ports import Ports
 from api.backends.readiness import WorkersSeen
@@ -44,7 +45,8 @@ def _names(worker: WorkerStatus) -> list[str]:
 
 def _worker(worker: WorkerStatus, seen: WorkersSeen, making: Mapping[str, PieceInWork]) -> WorkerNow:
     pieces = [_piece(making[name]) for name in _names(worker) if name in making]
-    return WorkerNow(**{**dict(worker), "paused": seen.is_paused(worker), "making": pieces})
+    shown: dict[str, Any] = {**dict(worker), "paused": seen.is_paused(worker), "making": pieces}
+    return WorkerNow(**shown)
 
 
 def _piece(piece: PieceInWork) -> PieceView:

@@ -30,9 +30,7 @@ MOST_NAMED = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target_arguments(parser)
-    parser.add_argument(
-        "--force", action="store_true", help="also what is not known, as a worker that is down now"
-    )
+    parser.add_argument("--force", action="store_true", help="also what is not known, as a worker that is down now")
     parser.add_argument("--list", action="store_true", help="only list what is paused")
 
 

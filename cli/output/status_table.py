@@ -7,10 +7,9 @@ control characters.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -101,8 +100,7 @@ def _workers(status: ServiceStatus) -> Iterator[RenderableType]:
     if not status.workers:
         yield Text("none is running", QUIET)
         return
-    table = _table(("name", "left"), ("state", "left"), ("job", "left"), ("making", "left"), ("for", "right"))
-    table.columns[0].overflow = "fold"
+    table = _table(["name", "state", "job", "making"], ["for"])
     for column in (table.columns[1], table.columns[2], table.columns[4]):
         column.no_wrap = True
     for worker in status.workers:
@@ -136,9 +134,8 @@ def _queues(status: ServiceStatus) -> Iterator[RenderableType]:
     if not status.queues:
         yield Text("no work and no worker", QUIET)
         return
-    numbers = (*(each.value for each in Priority), "new", "begun", "oldest", "work", "active", "desired", "workers")
-    table = _table(("pool", "left"), *((name, "right") for name in numbers))
-    table.columns[0].overflow = "fold"
+    classes, others = [each.value for each in Priority], ["new", "begun", "oldest", "work"]
+    table = _table(["pool"], [*classes, *others, "active", "desired", "workers"])
     for queue in status.queues:
         waiting = [str(queue.waiting.get(each, 0)) for each in Priority]
         jobs = [str(queue.queued_jobs), str(queue.begun_jobs)]
@@ -154,9 +151,7 @@ def _rates(status: ServiceStatus) -> Iterator[RenderableType]:
     if not status.rates:
         yield Text("nothing was committed", QUIET)
         return
-    names = ("chunks/s", "frames/s", "x real time")
-    table = _table(("model", "left"), ("lane", "left"), *((name, "right") for name in names))
-    table.columns[0].overflow = "fold"
+    table = _table(["model", "lane"], ["chunks/s", "frames/s", "x real time"])
     for rate in status.rates:
         numbers = (f"{rate.chunks_per_second:.2f}", f"{rate.frames_per_second:.1f}", f"{rate.realtime_factor:.2f}")
         table.add_row(Text(printable(rate.model)), Text(rate.lane), *map(Text, numbers))
@@ -172,10 +167,14 @@ def _heading(text: str) -> Text:
     return Text(f"\n{text}", "bold")
 
 
-def _table(*columns: tuple[str, Literal["left", "right"]]) -> Table:
+def _table(texts: Iterable[str], numbers: Iterable[str]) -> Table:
+    """An empty table: columns of texts, of which the first is folded if it is too long, then of numbers."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style=QUIET)
-    for name, justify in columns:
-        table.add_column(name, justify=justify)
+    for name in texts:
+        table.add_column(name)
+    for name in numbers:
+        table.add_column(name, justify="right")
+    table.columns[0].overflow = "fold"
     return table
 
 

@@ -209,7 +209,7 @@ def test_looks_within_a_second_read_redis_once_and_no_record(world: World, monke
         assert world.store.claim(job_id, Lane.GENERATE, NAME, 600)
         monkeypatch.setattr(world.store, "totals", counted)
         for name in ("get", "list", "active", "looks", "counts", "queued_work"):
-            monkeypatch.setattr(world.store, name, lambda *_, name=name, **__: reads.append(name))
+            monkeypatch.setattr(world.store, name, partial(reads.append, name))
         for _ in range(5):
             assert status_of(api)["workers"][0]["making"][0]["job_id"] == job_id
     assert reads == ["totals"]
