@@ -93,5 +93,6 @@ def _check(reason: str | None, caller: Caller) -> Check:
 
 
 def _view(status: WorkerStatus, is_paused: bool, caller: Caller) -> WorkerView:
-    shown: dict[str, Any] = dict(status) if caller.sees_all else {**dict(status), **dict.fromkeys(_HIDDEN)}
-    return WorkerView(**{**shown, "paused": is_paused})
+    hidden = {} if caller.sees_all else dict.fromkeys(_HIDDEN)
+    shown: dict[str, Any] = {**dict(status), "paused": is_paused, **hidden}
+    return WorkerView(**shown)
