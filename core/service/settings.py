@@ -275,6 +275,10 @@ class Settings(BaseSettings):
         description="Within how long the workers of a pool should do its open work; says how many are wanted, see "
         "operations.md.",
     )
+    pool_hold_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=60.0,
+        description="How long a GPU of `longtake worker --pool` at least serves a model that it was given to by need.",
+    )
     lease_ttl_seconds: Annotated[float, Field(gt=0)] = Field(
         default=15.0, description="A worker that does not renew its lease for this long loses its chunk."
     )

@@ -118,6 +118,11 @@ class Service:
         children += [self.start_worker("both", model, wait=False) for model in models]
         eventually(lambda: all(map(self._is_ready, children)), f"workers for {', '.join(models)}", seconds=180)
 
+    def start_pools(self, *pools: str, gpus: str) -> Child:
+        """Start `longtake worker` with these `--pool`, and do not wait. `gpus`: as for --gpus; none need exist."""
+        arguments = [argument for pool in pools for argument in ("--pool", pool)]
+        return self._start("pools", ["cli.main", "worker", "--gpus", gpus, *arguments])
+
     def _is_ready(self, supervisor: Child) -> bool:
         """The worker process under this `longtake worker` can take tasks."""
         supervisor.check()

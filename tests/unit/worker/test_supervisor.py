@@ -13,10 +13,17 @@ import pytest
 
 from core.service.settings import Settings
 from tests.helpers.deadline import eventually
+from worker.children import FIRST_BACKOFF_SECONDS, Child, ChildPlan, plan_child, plan_children
 from worker.options import read_options
 from worker.runtime.names import process_name
-from worker.supervisor import FIRST_BACKOFF_SECONDS, ChildPlan, Supervisor, plan_children
+from worker.supervisor import Supervisor
 
+DRAINS = """
+import signal, sys, threading
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print(flush=True)
+threading.Event().wait(60)
+"""
 SLEEPS = "import threading; threading.Event().wait(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); {SLEEPS}"
 
@@ -28,9 +35,11 @@ class Spawner:
         self._code = code
         self.processes: list[subprocess.Popen[bytes]] = []
         self.started_at: list[float] = []
+        self.models: list[str] = []
 
-    def __call__(self, plan: ChildPlan) -> subprocess.Popen[bytes]:  # noqa: ARG002 - the port's signature
+    def __call__(self, plan: ChildPlan) -> subprocess.Popen[bytes]:
         self.started_at.append(time.monotonic())
+        self.models.append(plan.model)
         self.processes.append(subprocess.Popen([sys.executable, "-c", self._code], stdout=subprocess.PIPE))
         return self.processes[-1]
 
@@ -121,3 +130,64 @@ def test_a_child_that_will_not_stop_is_killed_in_the_end_or_on_the_second_signal
         if hurry:
             supervisor.kill.set()
         assert eventually(child.poll, "the child to be killed", seconds=10) == -9
+
+
+def wait_for_line(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdout is not None
+    process.stdout.readline()
+
+
+def test_a_moved_slot_ends_its_child_in_order_and_starts_one_of_the_other_model() -> None:
+    died: list[str] = []
+    with supervised(DRAINS, children=2, died=died) as (supervisor, spawner):
+        eventually(lambda: len(spawner.processes) == 2, "both children")
+        wait_for_line(spawner.processes[1])
+        before = supervisor.names()
+        supervisor.move(1, plan_child("both", "other", "1", 1))
+        eventually(lambda: len(spawner.processes) == 3, "the child of the other model")
+        assert spawner.models == ["tiny", "tiny", "other"]
+        assert spawner.processes[1].poll() == 0
+        assert spawner.processes[0].poll() is None
+        named = eventually(lambda: (names := supervisor.names()) != before and names, "the new name")
+    assert named == [before[0], process_name("both", "other", "1", spawner.processes[2].pid)]
+    assert died == [], "it left in order"
+
+
+def test_a_child_that_will_not_end_for_a_move_is_killed_and_has_died() -> None:
+    died: list[str] = []
+    with supervised(STUBBORN, stop_seconds=0.2, died=died) as (supervisor, spawner):
+        eventually(lambda: len(spawner.processes) == 1, "the child")
+        wait_for_line(spawner.processes[0])
+        supervisor.move(0, plan_child("both", "other", "0", 0))
+        eventually(lambda: len(spawner.processes) == 2, "the child of the other model", seconds=10)
+        assert spawner.processes[0].poll() == -9
+    assert died == [process_name("generate", "tiny", "0", spawner.processes[0].pid)]
+
+
+def test_a_slot_is_moved_at_once_where_its_child_waits_to_be_started_again() -> None:
+    spawner = Spawner(SLEEPS)
+    child = Child(plan_child("both", "tiny", "0", 0), start_at=time.monotonic() + 3600)
+    try:
+        child.keep_running(spawner, lambda _: None, 10.0)
+        assert spawner.models == []
+        child.next_plan = plan_child("both", "other", "0", 0)
+        child.keep_running(spawner, lambda _: None, 10.0)
+        assert spawner.models == ["other"]
+    finally:
+        spawner.close()
+
+
+def test_a_slot_without_a_child_starts_one_when_it_is_given_a_model() -> None:
+    spawner = Spawner(SLEEPS)
+    supervisor = Supervisor([None], lambda _: None, spawner)
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    try:
+        assert supervisor.names() == [None]
+        supervisor.move(0, plan_child("both", "tiny", "0", 0))
+        eventually(lambda: spawner.models == ["tiny"], "its first child")
+    finally:
+        supervisor.stop.set()
+        supervisor.kill.set()
+        thread.join()
+        spawner.close()

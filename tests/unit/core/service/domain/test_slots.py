@@ -1,0 +1,199 @@
+"""Which model each GPU serves: minimums, need, idle GPUs, overload, and the laws that hold whatever happens."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.service.domain.capacity import PoolDemand
+from core.service.domain.slots import TURN_HOLDS, Pool, PoolLimits, Slot, allot
+
+TARGET = 100.0
+HOLD = 60.0
+NAMES = ("a", "b", "c", "d")
+Seconds = float | None
+
+
+def pool(
+    model: str,
+    minimum: int,
+    maximum: int,
+    jobs: int = 0,
+    seconds: Seconds = 0.0,
+    elsewhere: int = 0,
+    without: float = 0.0,
+) -> Pool:
+    demand = PoolDemand(model, jobs, 0, seconds, 0)
+    return Pool(PoolLimits(model, minimum, maximum), demand, elsewhere, without)
+
+
+def models(slots: Sequence[Slot]) -> str:
+    """One letter a slot, - without a model."""
+    return "".join(slot.model or "-" for slot in slots)
+
+
+def allotted(before: str, *pools: Pool, held: float = 1e6, busy: str = "") -> str:
+    """The models after one step. `held`: by every slot. `busy`: numbers of the slots that work."""
+    slots = [Slot(None if one == "-" else one, held, str(at) in busy) for at, one in enumerate(before)]
+    return models(allot(slots, pools, TARGET, HOLD))
+
+
+def test_minimums_come_first_and_what_is_left_is_shared_out() -> None:
+    assert allotted("-----", pool("a", 1, 5), pool("b", 2, 5)) == "abbaa"
+    assert allotted("---", pool("a", 0, 1), pool("b", 0, 1)) == "ab-", "nobody may have more"
+
+
+def test_work_that_waits_at_the_start_decides_on_what_the_minimums_leave() -> None:
+    assert allotted("----", pool("a", 1, 4), pool("b", 0, 4, jobs=9, seconds=900)) == "abbb"
+
+
+def test_an_idle_slot_keeps_its_model_until_somebody_needs_it() -> None:
+    idle = pool("a", 0, 4)
+    assert allotted("aa", idle, pool("b", 0, 4)) == "aa"
+    assert allotted("aa", idle, pool("b", 0, 4, jobs=1, seconds=1)) == "ba"
+    assert allotted("aa", idle, pool("b", 0, 4, jobs=2, seconds=101)) == "bb"
+
+
+def test_nobody_goes_below_its_minimum_or_above_its_maximum() -> None:
+    needs_all = pool("b", 0, 2, jobs=9, seconds=9000)
+    assert allotted("aaaa", pool("a", 0, 4), needs_all) == "bbaa"
+    assert allotted("aa", pool("a", 2, 4), needs_all) == "aa"
+
+
+def test_a_slot_that_was_just_given_stays() -> None:
+    pools = (pool("a", 0, 4), pool("b", 0, 4, jobs=1, seconds=1))
+    assert allotted("a", *pools, held=HOLD - 1) == "a"
+    assert allotted("a", *pools, held=HOLD) == "b"
+
+
+def test_idle_slots_move_before_busy_ones() -> None:
+    one_enough = pool("a", 0, 4, jobs=1, seconds=1)
+    assert allotted("aaa", one_enough, pool("b", 0, 4, jobs=1, seconds=1), busy="01") == "aab"
+
+
+def test_where_all_have_too_much_work_slots_go_where_there_is_much_more() -> None:
+    few = pool("b", 0, 4, jobs=9, seconds=1000)
+    assert allotted("aaab", pool("a", 0, 4, jobs=9, seconds=1000), few) == "aaab", "even enough"
+    assert allotted("aaab", pool("a", 0, 4, jobs=9, seconds=500), few) == "baab"
+    assert allotted("aaa", pool("a", 0, 4, jobs=9, seconds=1e5), few) == "baa", "one worker at least"
+
+
+def test_pools_that_share_too_few_slots_take_turns() -> None:
+    works, turn = pool("a", 0, 1, jobs=1, seconds=50), TURN_HOLDS * HOLD
+    waits = pool("b", 0, 1, jobs=1, seconds=50, without=turn)
+    assert allotted("a", works, waits, held=turn) == "b"
+    assert allotted("a", works, waits, held=turn - 1) == "a"
+    assert allotted("a", works, replace(waits, without_seconds=turn - 1), held=turn) == "a"
+
+
+def test_of_those_that_wait_for_a_turn_the_one_that_waited_longest_is_next() -> None:
+    works, turn = pool("a", 0, 1, jobs=1, seconds=50), TURN_HOLDS * HOLD
+    waits = [pool(name, 0, 1, jobs=1, seconds=50, without=turn + at) for at, name in enumerate("bc")]
+    assert allotted("a", works, *waits, held=turn) == "c"
+
+
+def test_workers_of_other_machines_count() -> None:
+    idle = pool("a", 0, 4)
+    assert allotted("aa", idle, pool("b", 0, 4, jobs=2, seconds=150, elsewhere=2)) == "aa"
+    assert allotted("aa", idle, pool("b", 0, 4, jobs=3, seconds=250, elsewhere=2)) == "ba"
+    assert allotted("-", pool("a", 0, 1, elsewhere=1), pool("b", 0, 1)) == "b", "nobody has it loaded"
+
+
+def test_work_that_was_never_timed_gets_one_worker() -> None:
+    assert allotted("aaa", pool("a", 0, 4), pool("b", 0, 4, jobs=9, seconds=None)) == "baa"
+
+
+@dataclass
+class Machine:
+    """Slots through time, as worker.pools keeps them."""
+
+    limits: Sequence[PoolLimits]
+    models: list[str | None]
+    now: float = 0.0
+    given_at: list[float] = field(default_factory=list[float])
+    served_at: dict[str, float] = field(default_factory=dict[str, float])
+
+    def __post_init__(self) -> None:
+        self.given_at = [float("-inf")] * len(self.models)
+        self.served_at = dict.fromkeys((one.model for one in self.limits), 0.0)
+
+    def step(self, demands: Mapping[str, tuple[int, Seconds]], seconds: float) -> int:
+        """How many slots moved from one model to another."""
+        self.now += seconds
+        self.served_at |= {model: self.now for model in self.models if model}
+        pools = [
+            pool(one.model, one.minimum, one.maximum, *demands[one.model], without=self.now - self.served_at[one.model])
+            for one in self.limits
+        ]
+        slots = [Slot(model, self.now - at) for model, at in zip(self.models, self.given_at, strict=True)]
+        moved = 0
+        for number, slot in enumerate(allot(slots, pools, TARGET, HOLD)):
+            if slot.model != self.models[number]:
+                if self.models[number] is not None:
+                    assert self.now - self.given_at[number] >= HOLD, "it keeps what it was given"
+                    moved += 1
+                self.models[number], self.given_at[number] = slot.model, self.now - slot.held_seconds
+        return moved
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> Machine:
+    num_slots, names = draw(st.integers(1, 6)), NAMES[: draw(st.integers(1, 4))]
+    limits, left = list[PoolLimits](), num_slots
+    for name in names:
+        minimum = draw(st.integers(0, min(2, left)))
+        left -= minimum
+        limits.append(PoolLimits(name, minimum, max(1, minimum + draw(st.integers(0, 4)))))
+    return Machine(limits, [None] * num_slots)
+
+
+DEMANDS = st.fixed_dictionaries(
+    {name: st.tuples(st.integers(1, 20), st.none() | st.floats(0, 3000)) | st.just((0, 0.0)) for name in NAMES}
+)
+
+
+@given(machines(), st.lists(st.tuples(DEMANDS, st.floats(0.1, 400)), min_size=1, max_size=12))
+def test_limits_hold_whatever_happens(
+    machine: Machine, steps: list[tuple[dict[str, tuple[int, Seconds]], float]]
+) -> None:
+    for demands, seconds in steps:
+        machine.step(demands, seconds)
+        counts = Counter(machine.models)
+        for one in machine.limits:
+            assert one.minimum <= counts[one.model] <= one.maximum
+        assert counts[None] == max(0, len(machine.models) - sum(one.maximum for one in machine.limits))
+
+
+def with_work(machine: Machine, demands: Mapping[str, tuple[int, Seconds]]) -> list[PoolLimits]:
+    return [one for one in machine.limits if demands[one.model][0] > 0]
+
+
+@given(machines(), DEMANDS, DEMANDS)
+def test_under_constant_demand_nothing_moves_any_more(
+    machine: Machine, before: dict[str, tuple[int, Seconds]], demands: dict[str, tuple[int, Seconds]]
+) -> None:
+    """Unless pools must take turns."""
+    machine.step(before, 1.0)
+    needed = sum(max(1, one.minimum) for one in with_work(machine, demands))
+    needed += sum(one.minimum for one in machine.limits if one not in with_work(machine, demands))
+    for _ in range(2):
+        machine.step(demands, TURN_HOLDS * HOLD)
+    moved = sum(machine.step(demands, TURN_HOLDS * HOLD) for _ in range(10))
+    assert moved == 0 or needed > len(machine.models)
+
+
+@given(machines(), DEMANDS, DEMANDS)
+def test_every_pool_with_work_gets_a_slot_in_the_end(
+    machine: Machine, before: dict[str, tuple[int, Seconds]], demands: dict[str, tuple[int, Seconds]]
+) -> None:
+    machine.step(before, 1.0)
+    served = set[str | None]()
+    for _ in range(200):
+        machine.step(demands, HOLD / 2)
+        served |= set(machine.models)
+    if sum(one.minimum for one in machine.limits) < len(machine.models):
+        assert {one.model for one in with_work(machine, demands)} <= served

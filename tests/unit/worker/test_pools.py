@@ -1,0 +1,241 @@
+"""`--pool`: what is refused, and how a supervisor's GPUs follow the work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.service.admission.catalog import Catalog
+from core.service.domain.capacity import PoolDemand
+from core.service.domain.errors import SetupError, StoreUnavailable
+from core.service.domain.ports import EVERYTHING, PauseTarget, WorkerKind, WorkerState, WorkerStatus
+from core.service.domain.slots import PoolLimits
+from core.service.settings import Settings
+from core.service.testing.clock import FAKE_START
+from tests.helpers.presets import write_fake_preset
+from worker import supervisor
+from worker.pools import STARTING_SECONDS, Needs, SlotController, read_pools
+
+HOLD = 60.0
+COMMAND: dict[str, Any] = {"model": None, "gpus": "0,1", "pools": ["sprites=0..1"]}
+LIMITS = (PoolLimits("a", 0, 4), PoolLimits("b", 0, 4))
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    for name in ("a", "b"):
+        write_fake_preset(tmp_path, name)
+    return Catalog(Settings(presets_dir=tmp_path))
+
+
+def test_pools_are_read(catalog: Catalog) -> None:
+    assert read_pools(["a=1..4", "b=0..8"], catalog, 4) == [PoolLimits("a", 1, 4), PoolLimits("b", 0, 8)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (["a"], "cannot be read"),
+        (["a=1"], "cannot be read"),
+        (["a=1..b"], "cannot be read"),
+        (["a=-1..2"], "cannot be read"),
+        (["a=1..2,b=0..2"], "cannot be read"),
+        (["a=\x1b[31m"], r"\\x1b"),
+        ([""], "cannot be read"),
+        (["c=0..1"], "no model named 'c'"),
+        (["a=3..2"], "at least the minimum"),
+        (["a=0..0"], "at least 1"),
+        (["a=0..1", "a=0..2"], "more than once"),
+        (["a=1..4", "b=2..4"], "at least 3 GPUs together, and there are 2"),
+    ],
+)
+def test_pools_that_make_no_sense_are_refused(catalog: Catalog, texts: list[str], words: str) -> None:
+    with pytest.raises(SetupError, match=words) as refused:
+        read_pools(texts, catalog, 2)
+    assert refused.value.fix
+
+
+def test_limits_that_leave_a_model_or_a_gpu_out_are_told(catalog: Catalog, caplog: pytest.LogCaptureFixture) -> None:
+    read_pools(["a=2..2", "b=0..2"], catalog, 2)
+    assert "b never gets a GPU" in caplog.text
+    read_pools(["a=0..1", "b=1..2"], catalog, 5)
+    assert "2 GPUs have no worker" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"kind": "cpu"}, "--kind cpu"),
+        ({"kind": "refine"}, "--kind refine"),
+        ({"kind": "both", "model": "a"}, "does not go with --model"),
+        ({"kind": "both", "pools": ["sprites=2..1"]}, "at least the minimum"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_starts(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(SetupError, match=words):
+        supervisor.run(**(COMMAND | arguments))
+
+
+class Machine:
+    """A controller of a few slots whose processes are called p0, p1, ...; and what Redis says."""
+
+    def __init__(self, num_slots: int, limits: Sequence[PoolLimits] = LIMITS) -> None:
+        self.now, self.away = 1000.0, False
+        self.demands = list[PoolDemand]()
+        self.workers = list[WorkerStatus]()
+        self.paused = list[PauseTarget]()
+        self.names = [f"p{number}" for number in range(num_slots)]
+        self.is_mute = False
+        self.announced = list[tuple[int, str]]()
+        self.controller = SlotController(
+            limits, num_slots, self, target_seconds=100.0, hold_seconds=HOLD, monotonic=lambda: self.now
+        )
+
+    def read(self) -> Needs:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+        return Needs(self.demands, self.workers, frozenset(self.paused))
+
+    def announce(self, number: int, model: str) -> None:
+        if self.is_mute:
+            raise StoreUnavailable("Redis went away meanwhile")
+        self.announced.append((number, model))
+
+    def need(self, **seconds: float) -> None:
+        """Nine jobs of each of these models, which take so long together."""
+        self.demands = [PoolDemand(model, 9, 0, each, 0) for model, each in seconds.items()]
+
+    def look(self, seconds: float = 5.0) -> list[tuple[int, str]]:
+        self.now += seconds
+        return self.controller.look(self.names)
+
+    def report(self, name: str, model: str, state: WorkerState = "ready", kind: WorkerKind = "both") -> None:
+        self.workers.append(
+            WorkerStatus(name=name, kind=kind, model=model, state=state, device="cpu", pid=1, started_at=FAKE_START)
+        )
+
+
+def test_a_slot_follows_the_work_and_stays_for_a_while() -> None:
+    machine = Machine(2)
+    assert machine.controller.first_models() == ["a", "b"]
+    assert machine.look() == []
+    machine.need(b=150)
+    assert machine.look() == [(0, "b")], "nobody had needed it, so it moves at once"
+    machine.need(a=50)
+    machine.names[0] = "p0 again"
+    assert machine.look() == [(1, "a")]
+    machine.need(b=150)
+    assert machine.look() == [], "it was given a moment ago"
+    assert machine.look(HOLD) == [(1, "b")]
+
+
+def test_the_queues_decide_at_the_start() -> None:
+    machine = Machine(2)
+    machine.need(b=900)
+    assert machine.controller.first_models() == ["b", "b"]
+
+
+def test_without_redis_all_stays_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    machine = Machine(2)
+    machine.away = True
+    assert machine.controller.first_models() == ["a", "b"]
+    assert "Redis is away" in caplog.text
+    with pytest.raises(StoreUnavailable):
+        machine.look()
+    machine.away = False
+    assert machine.look() == []
+    machine.need(b=150)
+    assert machine.look() == [(0, "b")]
+
+
+def test_a_slot_at_work_is_the_last_to_move() -> None:
+    machine = Machine(3, (PoolLimits("a", 0, 3), PoolLimits("b", 0, 3)))
+    assert machine.controller.first_models() == ["a", "b", "a"]
+    machine.report("p0", "a", "busy")
+    machine.need(b=150)
+    assert machine.look() == [(2, "b")]
+
+
+@pytest.mark.parametrize("target", [EVERYTHING, PauseTarget(model="b")])
+def test_a_paused_model_needs_nobody(target: PauseTarget) -> None:
+    machine = Machine(2)
+    machine.controller.first_models()
+    machine.need(b=150)
+    machine.paused = [target]
+    assert machine.look() == []
+    machine.paused = [PauseTarget(model="a"), PauseTarget(worker="p1")]
+    assert machine.look() == [(0, "b")]
+
+
+@pytest.mark.parametrize("paused", ["a-0-17@host", "a-0@host"])
+def test_a_paused_process_keeps_its_slot(paused: str) -> None:
+    machine = Machine(3)
+    assert machine.controller.first_models() == ["a", "b", "a"]
+    machine.names = ["a-0-17@host", "b-1-18@host", "a-2-19@host"]
+    machine.paused = [PauseTarget(worker=paused)]
+    machine.need(b=900)
+    assert machine.look() == [(2, "b")]
+    assert machine.look(1e6) == []
+
+
+def test_workers_of_other_machines_do_their_part() -> None:
+    machine = Machine(2)
+    machine.controller.first_models()
+    machine.need(b=150)
+    machine.report("elsewhere", "b", "starting")
+    machine.report("p1", "b", "busy")
+    assert machine.look() == [], "its own worker and the other one are enough"
+
+
+@pytest.mark.parametrize(("state", "kind"), [("not_ready", "both"), ("draining", "both"), ("ready", "refine")])
+def test_workers_elsewhere_that_make_no_chunks_do_not_count(state: WorkerState, kind: WorkerKind) -> None:
+    machine = Machine(2)
+    machine.controller.first_models()
+    machine.need(b=150)
+    machine.report("elsewhere", "b", state, kind)
+    assert machine.look() == [(0, "b")]
+
+
+def test_a_worker_that_is_coming_is_announced_until_it_reports_itself() -> None:
+    machine = Machine(2)
+    machine.controller.first_models()
+    for name, model in zip(machine.names, ("a", "b"), strict=True):
+        machine.report(name, model)
+    assert machine.look() == []
+    machine.need(b=150)
+    assert machine.look() == [(0, "b")]
+    assert machine.look() == []
+    assert machine.announced == [(0, "b"), (0, "b")]
+    machine.report("p0", "b", "starting")
+    machine.look()
+    assert len(machine.announced) == 2
+
+
+def test_a_move_that_cannot_be_announced_is_done_all_the_same() -> None:
+    machine = Machine(2)
+    machine.controller.first_models()
+    machine.need(b=150)
+    machine.is_mute = True
+    assert machine.look() == [(0, "b")]
+
+
+def test_a_worker_that_never_reports_itself_is_announced_no_more() -> None:
+    machine = Machine(1)
+    machine.controller.first_models()
+    machine.look()
+    assert machine.announced == [(0, "a")]
+    machine.look(STARTING_SECONDS)
+    assert machine.announced == [(0, "a")]
+
+
+def test_pools_with_too_few_gpus_take_turns() -> None:
+    machine = Machine(1)
+    machine.need(a=50, b=50)
+    assert machine.controller.first_models() == ["a"]
+    served = [model for _ in range(100) for _, model in machine.look(HOLD)]
+    assert served[:4] == ["b", "a", "b", "a"]

@@ -1,0 +1,233 @@
+"""Several models on one machine's GPUs: reads their limits, and moves GPUs to the models that need them.
+
+Which model a GPU should serve is decided by core.service.domain.slots; the supervisor restarts its process for a move.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
+from typing import Protocol
+
+from core.service.admission.catalog import Catalog
+from core.service.clock import SystemClock
+from core.service.domain.capacity import PoolDemand
+from core.service.domain.errors import SetupError, StoreError, UnknownModel, shortened
+from core.service.domain.ports import EVERYTHING, PauseTarget, WorkerStatus
+from core.service.domain.ports.pauses import targets_of
+from core.service.domain.slots import Pool, PoolLimits, Slot, allot
+from core.service.redis.client import REQUEST, connect
+from core.service.redis.job_store import RedisJobStore
+from core.service.redis.pauses import RedisPauses
+from core.service.redis.worker_registry import RedisWorkerRegistry
+from core.service.settings import Settings
+from worker.runtime.names import process_name
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0 * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+"""Between two looks at the queues. Machines look at different times, so that one mostly sees what another has moved."""
+ANNOUNCED_SECONDS = 2.5 * LOOK_SECONDS
+STARTING_SECONDS = 120.0
+"""A process that has not reported itself this long after its slot's move is announced no more: it may never."""
+_POOL = re.compile(r"([^=\s]+)=(\d{1,4})\.\.(\d{1,4})")
+_COMING_OR_THERE = frozenset({"starting", "ready", "busy"})
+_MAKES_CHUNKS = frozenset({"both", "generate"})
+
+
+def read_pools(texts: Sequence[str], catalog: Catalog, num_slots: int) -> list[PoolLimits]:
+    """The pools of `--pool MODEL=MIN..MAX`, given once for each model. Raises SetupError if a text cannot be read,
+    names an unknown model or one twice, or has limits that contradict one another or the number of GPUs."""
+    pools = [_read_pool(text, catalog) for text in texts]
+    models = [pool.model for pool in pools]
+    if twice := [model for model in models if models.count(model) > 1]:
+        raise SetupError(f"--pool names {twice[0]} more than once", fix="give each model once")
+    wanted = sum(pool.minimum for pool in pools)
+    if wanted > num_slots:
+        raise SetupError(
+            f"the pools want at least {wanted} GPUs together, and there are {num_slots}", fix="lower their minimums"
+        )
+    if wanted == num_slots:
+        for pool in pools:
+            if pool.minimum == 0:
+                logger.warning("%s never gets a GPU: the minimums of other pools take all %d", pool.model, num_slots)
+    if (most := sum(pool.maximum for pool in pools)) < num_slots:
+        logger.warning("%d GPUs have no worker: the maximums of the pools are %d together", num_slots - most, most)
+    return pools
+
+
+def _read_pool(text: str, catalog: Catalog) -> PoolLimits:
+    found = _POOL.fullmatch(text)
+    if found is None:
+        raise SetupError(f"--pool {shortened(text)!r} cannot be read", fix="give MODEL=MIN..MAX, such as sprites=1..4")
+    model, minimum, maximum = found[1], int(found[2]), int(found[3])
+    try:
+        catalog.get(model)
+    except UnknownModel as error:
+        raise SetupError(f"--pool {shortened(text)!r}: {error.message}", fix=error.fix) from error
+    if not minimum <= maximum or maximum == 0:
+        raise SetupError(
+            f"--pool {shortened(text)!r}: the maximum must be at least 1, and at least the minimum",
+            fix=f"for example {model}={minimum}..{max(1, minimum)}",
+        )
+    return PoolLimits(model, minimum, maximum)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the whole service needs and has at one moment."""
+
+    demands: Sequence[PoolDemand]
+    workers: Sequence[WorkerStatus]
+    paused: frozenset[PauseTarget]
+
+
+class Surroundings(Protocol):
+    """What a machine learns of the service, and tells the other machines."""
+
+    def read(self) -> Needs:
+        """Without what this machine has announced. Raises StoreError."""
+        ...
+
+    def announce(self, number: int, model: str) -> None:
+        """A process of this model is coming on that slot: others count on it until it reports itself. Lasts until
+        shortly after the next look. Raises StoreError."""
+        ...
+
+
+class RedisSurroundings:
+    """Surroundings in Redis. `gpus`: of each slot, as for worker.children.plan_child."""
+
+    def __init__(self, settings: Settings, gpus: Sequence[str]) -> None:
+        records = connect(settings.redis_url, REQUEST)
+        self._gpus, self._clock = gpus, SystemClock()
+        self._store = RedisJobStore(records, self._clock, retention_seconds=settings.retention_seconds)
+        self._workers = RedisWorkerRegistry(records)
+        self._pauses = RedisPauses(records)
+        self._announced = set[str]()
+
+    def read(self) -> Needs:
+        workers = [worker for worker in self._workers.all() if worker.name not in self._announced]
+        return Needs(self._store.pool_demands(), workers, frozenset(self._pauses.all()))
+
+    def announce(self, number: int, model: str) -> None:
+        gpu, pid = self._gpus[number], os.getpid()
+        coming = WorkerStatus(
+            name=process_name("both", model, gpu or "cpu", pid),
+            kind="both",
+            model=model,
+            state="starting",
+            reason="the worker before it is being replaced, or it is being started",
+            device="cpu",
+            pid=pid,
+            cuda_visible_devices=gpu,
+            started_at=self._clock.now(),
+        )
+        self._announced.add(coming.name)
+        self._workers.report(coming, ANNOUNCED_SECONDS)
+
+
+class SlotController:
+    """Knows which model each slot serves, and changes that as the work changes.
+
+    The times are the settings: how soon open work should be done, and how long a slot keeps what it was given.
+    """
+
+    def __init__(
+        self,
+        limits: Sequence[PoolLimits],
+        num_slots: int,
+        surroundings: Surroundings,
+        *,
+        target_seconds: float,
+        hold_seconds: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limits = limits
+        self._surroundings = surroundings
+        self._target_seconds, self._hold_seconds = target_seconds, hold_seconds
+        self._now = monotonic
+        self._models: list[str | None] = [None] * num_slots
+        self._given_at = [-inf] * num_slots
+        self._moved_at = [-inf] * num_slots
+        self._last_served_at = dict.fromkeys((pool.model for pool in limits), monotonic())
+
+    def first_models(self) -> list[str | None]:
+        """The models to start with, by slot; None where all pools have their maximum. Without Redis nobody needs
+        anything."""
+        try:
+            needs = self._surroundings.read()
+        except StoreError as error:
+            logger.warning("GPUs are shared out without regard to the queues: %s", error.message)
+            needs = Needs([], [], frozenset())
+        self._allot(needs, [None] * len(self._models))
+        return list(self._models)
+
+    def look(self, names: Sequence[str | None]) -> list[tuple[int, str]]:
+        """The slots that move now, with their new models. `names`: of each slot's process, None where none runs. Raises
+        StoreError: then all stays as it is."""
+        needs = self._surroundings.read()
+        moves = self._allot(needs, names)
+        reported = {(worker.name, worker.model) for worker in needs.workers}
+        for number, model in enumerate(self._models):
+            is_new = self._now() - self._moved_at[number] < STARTING_SECONDS
+            if model is not None and is_new and (names[number], model) not in reported:
+                with suppress(StoreError):  # the next look does
+                    self._surroundings.announce(number, model)
+        return moves
+
+    def _allot(self, needs: Needs, names: Sequence[str | None]) -> list[tuple[int, str]]:
+        now = self._now()
+        for model in self._models:
+            if model is not None:
+                self._last_served_at[model] = now
+        busy = {worker.name for worker in needs.workers if worker.state == "busy"}
+        slots = [
+            # A paused process is kept for maintenance: as one of another model it would not be paused.
+            Slot(model, 0.0 if _is_paused(name, needs.paused) else now - given_at, name in busy)
+            for model, given_at, name in zip(self._models, self._given_at, names, strict=True)
+        ]
+        own = {name for name in names if name is not None}
+        after = allot(slots, self._pools(needs, own, now), self._target_seconds, self._hold_seconds)
+        moves = list[tuple[int, str]]()
+        for number, slot in enumerate(after):
+            if slot.model is not None and slot.model != self._models[number]:
+                self._models[number], self._given_at[number] = slot.model, now - slot.held_seconds
+                self._moved_at[number] = now
+                moves.append((number, slot.model))
+        return moves
+
+    def _pools(self, needs: Needs, own: Collection[str], now: float) -> list[Pool]:
+        demands = {demand.pool: demand for demand in needs.demands if needs.paused.isdisjoint(_pauses_of(demand.pool))}
+        others = [worker for worker in needs.workers if worker.name not in own and _counts(worker)]
+        return [
+            Pool(
+                limits,
+                demands.get(limits.model) or PoolDemand(limits.model, 0, 0, queue_seconds=0.0, active_workers=0),
+                elsewhere=sum(worker.model == limits.model for worker in others),
+                without_seconds=now - self._last_served_at[limits.model],
+            )
+            for limits in self._limits
+        ]
+
+
+def _pauses_of(model: str) -> set[PauseTarget]:
+    """Under these nothing of it is begun, so no worker is needed for it."""
+    return {EVERYTHING, PauseTarget(model=model)}
+
+
+def _is_paused(name: str | None, paused: frozenset[PauseTarget]) -> bool:
+    """Whether a pause is for this process itself."""
+    return name is not None and not paused.isdisjoint({*targets_of("", name)} - {EVERYTHING})
+
+
+def _counts(worker: WorkerStatus) -> bool:
+    """Whether it does, or soon will do, the work of its model."""
+    return worker.state in _COMING_OR_THERE and worker.kind in _MAKES_CHUNKS
