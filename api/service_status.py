@@ -92,7 +92,9 @@ def _queues(
 
 
 def _is_served(queue: WaitingJobs, workers: Iterable[WorkerStatus]) -> bool:
-    return any(worker.is_ready and worker.serves(queue.lane, queue.model) for worker in workers)
+    """Whether a worker takes its jobs, or will when it has loaded; one that is paused counts."""
+    of_queue = (worker for worker in workers if worker.serves(queue.lane, queue.model))
+    return any(worker.is_ready or worker.state == "starting" for worker in of_queue)
 
 
 def _rates(made: MadeLately) -> Iterator[RateView]:

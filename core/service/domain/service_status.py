@@ -67,7 +67,9 @@ class QueueView(Shown):
     active_workers: int = Field(description="Lanes that workers hold.")
     desired_workers: int = Field(description="Workers that would do the open work within the target.")
     workers: int = Field(description="Processes that are ready or busy.")
-    unserved: list[Lane] = Field(description="Lanes with jobs that wait, and no worker that could take them.")
+    unserved: list[Lane] = Field(
+        description="Lanes with jobs that wait, and no worker that could take them now or when it has started."
+    )
 
 
 class RateView(Shown):

@@ -97,7 +97,7 @@ def test_a_queue_tells_what_waits_by_class_how_long_and_what_is_left(api: TestCl
         ("ready", "both", []),
         ("busy", "generate", []),
         ("not_ready", "both", ["generate"]),
-        ("starting", "generate", ["generate"]),
+        ("starting", "generate", []),
         ("ready", "refine", ["generate"]),
         ("draining", "both", ["generate"]),
     ],
