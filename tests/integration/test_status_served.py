@@ -1,4 +1,4 @@
-"""`longtake status` and a pause, on real processes: the chunk in work is committed, nothing new begins, all is shown."""
+"""`longtake status` and a pause, on real processes: the chunk in work is committed, nothing new begins, all shown."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ from core.service.redis.event_log import RedisEventLog
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.lane_claims import HEADS
 from core.service.redis.outbox import MAX_UNREADABLE, RedisOutbox
-from core.service.redis.schedule import Queue, Schedule
 from core.service.redis.pauses import RedisPauses
+from core.service.redis.schedule import Queue, Schedule
 from core.service.redis.upload_store import RedisUploadStore
 from core.service.redis.usage import RedisUsage
 from core.service.redis.worker_registry import RedisWorkerRegistry
