@@ -66,10 +66,12 @@ from api.routes import (
     openai_models,
     openai_videos,
     problems_page,
+    service_status,
     steering,
     uploads,
     webhooks,
 )
+from api.service_status import read_status
 from core.service.domain.addresses import networks_of
 from core.service.domain.errors import SetupError
 from core.service.settings import Settings, read_settings
@@ -80,7 +82,7 @@ def _all_routes() -> APIRouter:
     routes = APIRouter(dependencies=checks, generate_unique_id_function=openapi.operation_id)
     of_jobs = (create, batch, jobs, steering, continuing, branch, links, webhooks)
     others = (uploads, media, events, models, keys, openai_videos, openai_models)
-    for module in (*of_jobs, *others, health, metrics, home, docs, problems_page):
+    for module in (*of_jobs, *others, health, service_status, metrics, home, docs, problems_page):
         routes.include_router(module.router)
     return routes
 
@@ -110,7 +112,7 @@ def create_app(
     app.state.ports = ports = ports or real_ports(settings)
     app.state.looks = Looks(ports.store)
     app.state.known_keys = KnownKeys(ports.keys, ports.clock)
-    app.state.probes = Probes(ports.health or health_of(ports.store, ports.workers, ports.storage))
+    app.state.probes = Probes(ports.health or health_of(ports.store, ports.workers, ports.pauses, ports.storage))
     limit = event_stream_limit(settings.max_event_streams, settings.max_event_streams_per_address)
     app.state.streams = Streams(ports, limit, timing)
     app.state.media_streams = MediaStreams(settings)
@@ -119,6 +121,7 @@ def create_app(
     app.state.large_bodies = LargeBodies()
     app.state.playlist_waits = PlaylistWaits(settings)
     app.state.service_counts = Probe(partial(counts_of, ports))
+    app.state.service_status = Probe(partial(read_status, ports, settings.target_queue_seconds))
     app.state.metrics = _metrics_of(app)
     app.router.routes.extend(ROUTES.routes)
     problems.install(app)

@@ -32,6 +32,7 @@ from cli.commands import (
     pull,
     resume,
     retry,
+    status,
     steer,
     submit,
     train,
@@ -43,7 +44,7 @@ from core.service.domain.errors import ConversionError, LongtakeError
 
 COMMANDS = (
     *(demo, up, submit, watch, list_jobs, get, download, steer, extend, branch, retry, cancel, delete, keys),
-    *(models, worker, pause, resume, pull, convert, train, evaluate, gc, health, completion),
+    *(models, worker, status, pause, resume, pull, convert, train, evaluate, gc, health, completion),
 )
 DELEGATING = (train, evaluate)
 """Commands that pass all arguments on to a program of core.model, --help included."""

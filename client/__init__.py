@@ -33,6 +33,7 @@ from client.options import JobOptions
 from client.sse import ServerEvent
 from client.sync.job import Job
 from client.sync.longtake import Longtake
+from core.service.domain.service_status import ServiceStatus
 
 __all__ = [
     "ApiError",
@@ -58,6 +59,7 @@ __all__ = [
     "NewKey",
     "NotFound",
     "ServerEvent",
+    "ServiceStatus",
     "ServiceUnavailable",
     "StorageUnreachable",
     "Upload",

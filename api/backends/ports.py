@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from api.backends.readiness import Health
+from api.backends.readiness import Health, WorkersSeen
 from api.metrics import ServiceCounts
 from core.service.admission.catalog import Catalog
 from core.service.domain.ports import (
@@ -22,6 +21,7 @@ from core.service.domain.ports import (
     IdempotencyKeys,
     JobStore,
     ObjectReader,
+    Pauses,
     PromptEnhancer,
     RequestCounts,
     Speeds,
@@ -30,7 +30,6 @@ from core.service.domain.ports import (
     UploadStore,
     Usage,
     WorkerRegistry,
-    WorkerStatus,
 )
 from core.service.net.resolver import REQUEST_SECONDS, BoundedResolver
 from core.service.settings import Settings
@@ -43,6 +42,7 @@ class Ports:
     store: JobStore
     events: EventLog
     workers: WorkerRegistry
+    pauses: Pauses
     storage: Storage
     objects: ObjectReader
     uploads: UploadStore
@@ -75,6 +75,7 @@ def real_ports(settings: Settings) -> Ports:
     from core.service.redis.health import check_storage, check_store
     from core.service.redis.idempotency import RedisIdempotencyKeys
     from core.service.redis.job_store import RedisJobStore
+    from core.service.redis.pauses import RedisPauses
     from core.service.redis.queue import CeleryTaskQueue, make_celery_app
     from core.service.redis.request_counts import RedisRequestCounts
     from core.service.redis.speed import RedisSpeeds
@@ -88,14 +89,14 @@ def real_ports(settings: Settings) -> Ports:
     redis = redis_client.connect(settings.redis_url, redis_client.REQUEST, CircuitBreaker())
     broker = redis_client.connect(settings.broker_url, redis_client.REQUEST, CircuitBreaker())
     storage = object_store.S3Storage(settings, timeouts=object_store.REQUEST, breaker=CircuitBreaker())
-    workers = RedisWorkerRegistry(redis)
+    workers, pauses = RedisWorkerRegistry(redis), RedisPauses(redis)
     clock = SystemClock()
     queue = CeleryTaskQueue(make_celery_app(settings, redis_client.REQUEST), broker)
     queue.warm_up()
 
-    def check_records() -> Sequence[WorkerStatus]:
+    def check_records() -> WorkersSeen:
         check_store(redis)
-        return workers.all()
+        return WorkersSeen(workers.all(), pauses.all())
 
     return Ports(
         store=RedisJobStore(
@@ -103,6 +104,7 @@ def real_ports(settings: Settings) -> Ports:
         ),
         events=RedisEventLog(redis_client.connect(settings.redis_url, redis_client.STREAM)),
         workers=workers,
+        pauses=pauses,
         storage=storage,
         objects=S3ObjectReader(storage),
         uploads=RedisUploadStore(redis),

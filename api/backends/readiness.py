@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, TypeVar
 
 from core.service.domain.errors import LongtakeError
-from core.service.domain.ports import JobStore, Storage, WorkerRegistry, WorkerStatus
+from core.service.domain.ports import JobStore, Pauses, PauseTarget, Storage, WorkerRegistry, WorkerStatus, widest
 
 WAIT_SECONDS = 1.5
 KEPT_SECONDS = 1.0
@@ -26,19 +27,32 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Health:
-    """The checks. They raise a LongtakeError if the server cannot be used; `store` returns the workers."""
+class WorkersSeen:
+    """The running workers, and what is paused since when."""
 
-    store: Callable[[], Sequence[WorkerStatus]]
+    workers: Sequence[WorkerStatus]
+    paused: Mapping[PauseTarget, datetime]
+
+    def is_paused(self, worker: WorkerStatus) -> bool:
+        """Whether a pause holds the worker: it finishes what it is making, and begins nothing more."""
+        return widest(self.paused, worker.model or "", worker.name) is not None
+
+
+@dataclass(frozen=True)
+class Health:
+    """The checks. They raise a LongtakeError if the server cannot be used; `store` returns what workers report, and
+    what is paused."""
+
+    store: Callable[[], WorkersSeen]
     storage: Callable[[], None]
 
 
-def health_of(store: JobStore, workers: WorkerRegistry, storage: Storage) -> Health:
+def health_of(store: JobStore, workers: WorkerRegistry, pauses: Pauses, storage: Storage) -> Health:
     """The checks that the ports offer."""
 
-    def check_records() -> Sequence[WorkerStatus]:
+    def check_records() -> WorkersSeen:
         store.ping()
-        return workers.all()
+        return WorkersSeen(workers.all(), pauses.all())
 
     return Health(check_records, storage.check)
 

@@ -119,3 +119,67 @@ PING_EXAMPLES: dict[str, dict[str, Any]] = {
         "value": {"webhook_url": "https://example.com/hooks/longtake"},
     },
 }
+STATUS_EXAMPLE: dict[str, Any] = {
+    "at": "2026-01-02T03:04:05Z",
+    "paused": [{"model": None, "worker": "sprites-1@gpu-1", "since": "2026-01-02T03:00:00Z"}],
+    "workers": [
+        {
+            "name": "sprites-0-4711@gpu-1",
+            "kind": "both",
+            "model": "sprites",
+            "state": "busy",
+            "reason": None,
+            "device": "cuda:0",
+            "pid": 4711,
+            "cuda_visible_devices": "0",
+            "started_at": "2026-01-01T00:00:00Z",
+            "paused": False,
+            "making": [
+                {
+                    "job_id": "job_k3mq5w7zr2ay4n6c5bqd",
+                    "lane": "generate",
+                    "chunk": 3,
+                    "step": 2,
+                    "steps": 6,
+                    "seconds": 0.4,
+                }
+            ],
+        }
+    ],
+    "queues": [
+        {
+            "pool": "sprites",
+            "waiting": {"high": 0, "normal": 12, "low": 3},
+            "waiting_seconds": 41.5,
+            "queued_jobs": 15,
+            "begun_jobs": 1,
+            "queue_seconds": 52.8,
+            "active_workers": 1,
+            "desired_workers": 1,
+            "workers": 1,
+            "unserved": [],
+        }
+    ],
+    "rates": [
+        {
+            "model": "sprites",
+            "lane": "generate",
+            "chunks_per_second": 1.81,
+            "frames_per_second": 28.9,
+            "realtime_factor": 3.61,
+        }
+    ],
+    "rate_seconds": 65.2,
+    "jobs": {
+        "queued": 15,
+        "running": 1,
+        "canceling": 0,
+        "finalizing": 0,
+        "succeeded": 120,
+        "failed": 1,
+        "canceled": 4,
+        "expired": 0,
+    },
+    "webhooks_pending": 0,
+}
+"""Of GET /status; a test validates it."""

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
 
 from api.access.caller import Caller, CallerDep
-from api.backends.readiness import Probes
+from api.backends.readiness import Probes, WorkersSeen
 from core.service.domain.ports import WorkerKind, WorkerState, WorkerStatus
 from core.service.domain.schema import Shown
 
@@ -50,14 +50,17 @@ class WorkerView(Shown):
     cuda_visible_devices: str | None = Field(description=FOR_OPERATORS)
     job_id: str | None = Field(description=f"The job that it makes. {FOR_OPERATORS}")
     started_at: datetime
+    paused: bool = Field(description="It finishes what it is making, and begins nothing more, until `longtake resume`.")
 
 
 class Readiness(Shown):
-    """Ready means that jobs can be accepted. Workers are listed only: without any, jobs wait."""
+    """Ready means that jobs can be accepted. Workers are listed only: without any, or while they are paused, jobs
+    wait."""
 
     status: Literal["ready", "not_ready"]
     redis: Check
     storage: Check
+    paused: bool = Field(description="Everything, a model or a worker is paused: GET /status says what.")
     workers: list[WorkerView]
 
 
@@ -72,6 +75,7 @@ async def readyz(response: Response, probes: ProbesDep, caller: CallerDep) -> Re
     """200 if Redis and the object storage accept writes, else 503. Responds within two seconds. Open to all; where keys
     are used, reasons, names and jobs are shown to a key of the scope `admin` only."""
     store, storage = await gather(probes.store.result(), probes.storage.result())
+    seen = store.value or WorkersSeen([], {})
     ready = store.reason is None and storage.reason is None
     response.status_code = 200 if ready else 503
     response.headers["Cache-Control"] = "no-store"
@@ -79,7 +83,8 @@ async def readyz(response: Response, probes: ProbesDep, caller: CallerDep) -> Re
         status="ready" if ready else "not_ready",
         redis=_check(store.reason, caller),
         storage=_check(storage.reason, caller),
-        workers=[_view(status, caller) for status in store.value or ()],
+        paused=bool(seen.paused),
+        workers=[_view(status, seen.is_paused(status), caller) for status in seen.workers],
     )
 
 
@@ -87,6 +92,7 @@ def _check(reason: str | None, caller: Caller) -> Check:
     return Check(ok=reason is None, reason=reason if caller.sees_all else None)
 
 
-def _view(status: WorkerStatus, caller: Caller) -> WorkerView:
-    shown: dict[str, Any] = dict(status) if caller.sees_all else {**dict(status), **dict.fromkeys(_HIDDEN)}
+def _view(status: WorkerStatus, is_paused: bool, caller: Caller) -> WorkerView:
+    hidden = {} if caller.sees_all else dict.fromkeys(_HIDDEN)
+    shown: dict[str, Any] = {**dict(status), "paused": is_paused, **hidden}
     return WorkerView(**shown)

@@ -40,12 +40,13 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def api_client(url: str, key: str | None = None) -> Generator[Longtake]:
-    """A client of the API at `url`. Its exceptions become RequestFailed, which the command line prints."""
+def api_client(url: str, key: str | None = None, *, max_retries: int = 2) -> Generator[Longtake]:
+    """A client of the API at `url`; `max_retries` as of Longtake. Its exceptions become RequestFailed, which the
+    command line prints."""
     from client import ClientError, KeyRefused, Longtake
 
     try:
-        with Longtake(url, key) as client:
+        with Longtake(url, key, max_retries=max_retries) as client:
             yield client
     except ClientError as error:
         fix = "set LONGTAKE_KEY, or pass --key" if isinstance(error, KeyRefused) else error.fix
@@ -53,9 +54,9 @@ def api_client(url: str, key: str | None = None) -> Generator[Longtake]:
 
 
 @contextmanager
-def api_of(args: argparse.Namespace) -> Generator[Longtake]:
+def api_of(args: argparse.Namespace, *, max_retries: int = 2) -> Generator[Longtake]:
     """A client of the API that the command line names."""
-    with api_client(args.url, args.key or os.environ.get("LONGTAKE_KEY")) as client:
+    with api_client(args.url, args.key or os.environ.get("LONGTAKE_KEY"), max_retries=max_retries) as client:
         yield client
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from core.service.domain.ports import PauseTarget
+    from core.service.domain.ports import PauseTarget, WorkerStatus
 
 NAME = "pause"
 SUMMARY = "let workers begin nothing more, for maintenance"
@@ -20,12 +21,16 @@ examples:
   longtake pause --model streaming-t2v          its generation and refinement
   longtake pause --worker sprites-0@gpu-1       one worker, also after its restart
   longtake pause --worker sprites-0-4711@gpu-1  one process, by its name in /readyz
+  longtake pause --worker sprites-0@gpu-2 --force   although it does not run now
   longtake pause --list                         what is paused, and since when
 """
+MOST_NAMED = 20
+"""Names in a refusal."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target_arguments(parser)
+    parser.add_argument("--force", action="store_true", help="also what is not known, as a worker that is down now")
     parser.add_argument("--list", action="store_true", help="only list what is paused")
 
 
@@ -49,15 +54,46 @@ def target_of(args: argparse.Namespace) -> PauseTarget:
     return PauseTarget(model=args.model, worker=args.worker)
 
 
+def check_target(target: PauseTarget, workers: Collection[WorkerStatus], presets: Iterable[str]) -> None:
+    """Raises SetupError if the target names no model of these, and no worker: a typing error would pause nothing, and
+    nobody would notice."""
+    from core.service.domain.ports import names_of
+
+    if target.worker is not None:
+        known = {name for worker in workers for name in names_of(worker.name)}
+        _check_name("worker", target.worker, known, "a worker that is down now")
+    if target.model is not None:
+        known = {*presets, *(worker.model for worker in workers if worker.model is not None)}
+        _check_name("model", target.model, known, "a model that only other machines have")
+
+
+def _check_name(kind: str, name: str, known: Collection[str], forced: str) -> None:
+    from core.service.domain.errors import SetupError
+
+    if name in known:
+        return
+    first = sorted(known)[:MOST_NAMED]
+    more = f" and {len(known) - len(first)} more" if len(known) > len(first) else ""
+    there_are = f"there are {', '.join(first)}{more}" if first else "there is none"
+    raise SetupError(f"there is no {kind} {name}: {there_are}", fix=f"--force pauses it all the same, for {forced}")
+
+
 def run(args: argparse.Namespace) -> int:
+    from core.service.admission.catalog import Catalog
     from core.service.clock import SystemClock
     from core.service.redis.client import connect
     from core.service.redis.pauses import RedisPauses
+    from core.service.redis.worker_registry import RedisWorkerRegistry
     from core.service.settings import read_settings
 
-    pauses = RedisPauses(connect(read_settings().redis_url))
+    settings = read_settings()
+    records = connect(settings.redis_url)
+    pauses = RedisPauses(records)
     if not args.list:
-        pauses.pause(target_of(args), SystemClock().now())
+        target = target_of(args)
+        if not args.force:
+            check_target(target, RedisWorkerRegistry(records).all(), Catalog(settings).names())
+        pauses.pause(target, SystemClock().now())
     paused = pauses.all()
     for target, since in paused.items():
         print(f"paused since {since:%Y-%m-%d %H:%M:%S} UTC: {target}")

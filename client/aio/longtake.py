@@ -10,9 +10,11 @@ import httpx
 from client.aio.connection import AsyncConnection
 from client.aio.jobs import AsyncJobs
 from client.aio.resources import AsyncKeys, AsyncModels, AsyncUploads, AsyncWebhooks
+from client.calls import service as service_calls
 from client.calls import uploads as calls
 from client.calls.call import DEFAULT_URL
 from client.files import OnBytes, ignore_bytes
+from core.service.domain.service_status import ServiceStatus
 
 
 class AsyncLongtake:
@@ -55,6 +57,10 @@ class AsyncLongtake:
         """Save a URL of an answer as `path`, which appears only when it is complete. Redirects are followed. A
         connection that is cut is taken up where it ended."""
         await self._connection.download(url, Path(path), on_bytes)
+
+    async def status(self) -> ServiceStatus:
+        """What workers are making, what waits, what is paused and how fast it goes; for operators."""
+        return await self._connection.send(service_calls.status())
 
     async def is_ready(self) -> bool:
         """Whether GET /readyz answers with success within 5 seconds."""

@@ -7,12 +7,14 @@ from typing import Self
 
 import httpx
 
+from client.calls import service as service_calls
 from client.calls import uploads as calls
 from client.calls.call import DEFAULT_URL
 from client.files import OnBytes, ignore_bytes
 from client.sync.connection import Connection
 from client.sync.jobs import Jobs
 from client.sync.resources import Keys, Models, Uploads, Webhooks
+from core.service.domain.service_status import ServiceStatus
 
 
 class Longtake:
@@ -61,6 +63,10 @@ class Longtake:
         """Save a URL of an answer as `path`, which appears only when it is complete. Redirects are followed. A
         connection that is cut is taken up where it ended."""
         self._connection.download(url, Path(path), on_bytes)
+
+    def status(self) -> ServiceStatus:
+        """What workers are making, what waits, what is paused and how fast it goes; for operators."""
+        return self._connection.send(service_calls.status())
 
     def is_ready(self) -> bool:
         """Whether GET /readyz answers with success within 5 seconds."""

@@ -25,6 +25,7 @@ from core.service.testing.deliveries import FakeDeliveries
 from core.service.testing.event_log import FakeEventLog
 from core.service.testing.idempotency import FakeIdempotencyKeys
 from core.service.testing.job_store import FakeJobStore
+from core.service.testing.pauses import FakePauses
 from core.service.testing.queue import FakeTaskQueue
 from core.service.testing.registries import FakeUploadStore, FakeWorkerRegistry
 from core.service.testing.speed import FakeSpeeds
@@ -50,6 +51,7 @@ class World:
         self.store = FakeJobStore(self.clock)
         self.events = FakeEventLog(self.store)
         self.workers = FakeWorkerRegistry(self.clock)
+        self.pauses = FakePauses()
         self.uploads = FakeUploadStore(self.clock, self.store.usage)
         self.idempotency = FakeIdempotencyKeys(self.clock)
         self.speeds = FakeSpeeds()
@@ -63,6 +65,7 @@ class World:
             store=self.store,
             events=self.events,
             workers=self.workers,
+            pauses=self.pauses,
             storage=self.storage,
             objects=self.objects,
             uploads=self.uploads,

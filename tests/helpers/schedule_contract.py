@@ -12,7 +12,7 @@ from core.service.domain.capacity import PoolDemand
 from core.service.domain.ports import JobStore, Lease
 from core.service.domain.priority import Priority
 from core.service.domain.refine_plan import num_pieces
-from core.service.domain.schema import JobRecord, Lane
+from core.service.domain.schema import JobRecord, Lane, StepProgress
 from core.service.domain.transitions import entry_of
 from core.service.testing.clock import FakeClock
 from tests.helpers.jobs import chunk_of, queued_job, refine_spec
@@ -48,6 +48,12 @@ class Queue:
     def chunk(self, lease: Lease) -> Any:
         job = self.store.get(lease.job_id)
         return chunk_of(job, job.chunks.count).model_copy(update={"created_at": self.clock.now()})
+
+    def report_step(self, lease: Lease, step: int, steps: int) -> None:
+        """A denoising step of the next chunk."""
+        index = self.store.get(lease.job_id).chunks.count
+        progress = StepProgress(chunk_index=index, step=step, steps=steps, at=self.clock.now())
+        self.store.report_progress(lease.job_id, progress)
 
     def begin(self, number: int, chunks: int = 1, **values: Any) -> JobRecord:
         """A job with chunks, made in no time."""

@@ -6,8 +6,10 @@ import pytest
 import redis
 
 from cli.main import main
-from core.service.domain.ports import EVERYTHING, Pauses
+from core.service.domain.ports import EVERYTHING, Pauses, WorkerStatus
 from core.service.redis.pauses import RedisPauses
+from core.service.redis.worker_registry import RedisWorkerRegistry
+from core.service.testing.clock import FAKE_START
 from tests.helpers.pauses_contract import PausesContract
 
 
@@ -50,3 +52,26 @@ def test_bad_names_are_refused(options: list[str]) -> None:
     with pytest.raises(SystemExit) as refused:
         main(["pause", *options])
     assert refused.value.code == 2
+
+
+@pytest.mark.usefixtures("_settings")
+@pytest.mark.parametrize(("option", "name"), [("--model", "sprits"), ("--worker", "sprites-0@gpu-1")])
+def test_what_is_not_known_is_paused_by_force_only(
+    pauses: Pauses, capsys: pytest.CaptureFixture[str], option: str, name: str
+) -> None:
+    assert main(["pause", option, name]) == 1
+    assert f"there is no {option[2:]} {name}" in capsys.readouterr().err
+    assert pauses.all() == {}
+    assert main(["pause", option, name, "--force"]) == 0
+    assert [str(target) for target in pauses.all()] == [f"{option[2:]} {name}"]
+
+
+@pytest.mark.usefixtures("_settings")
+def test_a_worker_that_runs_may_be_paused(client: redis.Redis, pauses: Pauses) -> None:
+    status = WorkerStatus(
+        name="far-0-7@gpu-1", kind="both", model="far", state="ready", device="cpu", pid=7, started_at=FAKE_START
+    )
+    RedisWorkerRegistry(client).report(status, 60)
+    for options in (["--worker", "far-0@gpu-1"], ["--worker", "far-0-7@gpu-1"], ["--model", "far"]):
+        assert main(["pause", *options]) == 0
+    assert len(pauses.all()) == 3

@@ -9,7 +9,7 @@ import redis
 
 from cli.processes.embedded import EmbeddedRedis
 from core.service.clock import SystemClock
-from core.service.domain.schema import JobRecord, Lane, StepProgress
+from core.service.domain.schema import JobRecord, JobStatus, Lane, StepProgress
 from core.service.redis.client import connect
 from core.service.redis.job_store import RedisJobStore
 from core.service.settings import Settings
@@ -93,3 +93,25 @@ def test_a_pass_of_the_janitor_reads_no_job_that_is_well(client: redis.Redis) ->
     few = cost_of_a_pass()
     fill(store, 100, first=1000)
     assert cost_of_a_pass() <= few
+
+
+def test_the_status_costs_the_same_however_many_jobs_there_are(client: redis.Redis) -> None:
+    store = store_of(client)
+    workers = [f"worker-{number}" for number in range(4)]
+
+    def commands_of_a_look() -> int:
+        before = client.info("stats")["total_commands_processed"]  # pyright: ignore[reportIndexIssue]
+        for read in (store.totals, store.waiting, store.pool_demands, store.made_lately):
+            read()
+        store.in_work(workers)
+        return client.info("stats")["total_commands_processed"] - before  # pyright: ignore[reportIndexIssue]
+
+    for number, worker in enumerate(workers):
+        record = store.create(queued_job(number))
+        assert store.claim(record.id, Lane.GENERATE, worker, 600)
+    few = commands_of_a_look()
+    fill(store, 200, first=1000)
+    assert store.totals().jobs[JobStatus.QUEUED] == 100
+    assert sum(queue.count for queue in store.waiting()) == 100
+    assert len(store.in_work(workers)) == len(workers)
+    assert commands_of_a_look() == few

@@ -30,6 +30,7 @@ from core.service.testing.job_store import FakeJobStore
 from tests.helpers.jobs import chunk_of, queued_job, refine_spec
 from tests.helpers.schedule_contract import Queue, ScheduleContract
 from tests.helpers.store_contract import ERROR
+from tests.helpers.work_contract import WorkContract
 
 LANES = [Lane.GENERATE, Lane.REFINE]
 MODEL = queued_job().spec.model
@@ -158,6 +159,10 @@ def queue(client: redis.Redis) -> Queue:
 
 class TestRedisSchedule(ScheduleContract):
     """Who is next, in Redis."""
+
+
+class TestRedisWork(WorkContract):
+    """What waits, is being made and was made, in Redis."""
 
 
 @pytest.mark.parametrize("seed", range(12))

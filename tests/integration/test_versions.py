@@ -32,6 +32,7 @@ from core.service.redis.event_log import RedisEventLog
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.lane_claims import HEADS
 from core.service.redis.outbox import MAX_UNREADABLE, RedisOutbox
+from core.service.redis.pauses import RedisPauses
 from core.service.redis.schedule import Queue, Schedule
 from core.service.redis.upload_store import RedisUploadStore
 from core.service.redis.usage import RedisUsage
@@ -286,6 +287,7 @@ def test_the_api_lists_the_others_and_says_that_a_job_cannot_be_read_now(
         store=world.store,
         events=RedisEventLog(client),
         workers=RedisWorkerRegistry(client),
+        pauses=RedisPauses(client),
         storage=world.storage,
         objects=FakeObjectReader(world.storage),
         uploads=world.uploads,

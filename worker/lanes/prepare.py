@@ -27,7 +27,7 @@ from core.service.domain.errors import (
     UrlRefused,
 )
 from core.service.domain.manifest import input_index_key, input_key, input_piece_key
-from core.service.domain.ports import Lease
+from core.service.domain.ports import Lease, slot_names
 from core.service.domain.schema import JobRecord, JobStatus, Lane, PreparedMedia
 from core.service.domain.transitions import awaits_copies
 from worker import metrics
@@ -40,7 +40,6 @@ from worker.media.input_length import DecodedMedia
 from worker.media.input_media import InputMediaReader, input_media_of
 from worker.media.media_concurrency import FetchSlots, Source
 from worker.runtime.disk_errors import is_disk_error
-from worker.runtime.names import slot_names
 from worker.runtime.services import Services
 from worker.runtime.thread_shutdown import Deadline
 from worker.runtime.ticker import Ticker

@@ -10,13 +10,12 @@ import threading
 
 from core.service.clock import SystemClock
 from core.service.domain.errors import JobNotFound, StoreError
-from core.service.domain.ports import JobStore, TaskQueue, WorkerRegistry
+from core.service.domain.ports import JobStore, TaskQueue, WorkerRegistry, slot_names
 from core.service.redis.client import connect
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.queue import CeleryTaskQueue, make_celery_app
 from core.service.redis.worker_registry import RedisWorkerRegistry
 from core.service.settings import Settings
-from worker.runtime.names import slot_names
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +24,7 @@ class DeadWorkerCleaner:
     """For processes that this supervisor started."""
 
     def __init__(self, settings: Settings, slots: int = 0) -> None:
-        """`slots`: how many leases one process can hold beside its own (see names.slot_names)."""
+        """`slots`: how many leases one process can hold beside its own (see ports.slot_names)."""
         self._slots = slots
         records = connect(settings.redis_url)
         self._store = RedisJobStore(records, SystemClock(), retention_seconds=settings.retention_seconds)

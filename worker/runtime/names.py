@@ -11,8 +11,3 @@ def process_name(kind: WorkerKind, model: str, slot: str, pid: int) -> str:
     """`slot` distinguishes the processes of one kind on this machine."""
     what = {"cpu": "cpu", "refine": f"{model}-refine"}.get(kind, model)
     return f"{what}-{slot}-{pid}@{socket.gethostname()}"
-
-
-def slot_names(process: str, count: int) -> list[str]:
-    """Names of the threads of a process that each hold a lease of their own."""
-    return [f"{process}/{number}" for number in range(count)]

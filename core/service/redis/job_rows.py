@@ -21,7 +21,7 @@ from core.service.domain.schema import ChunkLists, JobRecord, JobStatus, Lane, r
 from core.service.domain.transitions import KEPT_EVENTS, NewEvent, Transition
 from core.service.domain.webhooks import CHUNK_EVENTS, KEPT_PENDING
 from core.service.records.job_order import index_member
-from core.service.redis import chunk_lists, keys, outbox_scripts, schedule, usage
+from core.service.redis import chunk_lists, keys, made, outbox_scripts, schedule, usage
 from core.service.redis.event_log import event_fields
 
 DUE_AT_ONCE_SECONDS = 1e9
@@ -89,6 +89,7 @@ def write(
         pipe.delete(*(keys.progress_key(record.id, lane) for lane in transition.cleared_progress))
     if transition.is_commit:
         pipe.incr(keys.COMMITS)
+        made.write(pipe, transition, now)
     _free_lane(pipe, transition)
     _write_indexes(pipe, before, record)
     schedule.write(pipe, before, transition, now)

@@ -1,4 +1,5 @@
-"""ports.JobStore in Redis, in parts: job_records, job_queries, job_counts, lane_claims, job_cleanup."""
+"""ports.JobStore in Redis, in parts: job_records, job_queries, job_counts, work_reads, lane_claims,
+job_cleanup."""
 
 from __future__ import annotations
 
@@ -11,9 +12,10 @@ from core.service.redis.job_cleanup import JobCleanup
 from core.service.redis.job_counts import StoredJobCounts
 from core.service.redis.job_queries import JobQueries
 from core.service.redis.lane_claims import LaneClaims
+from core.service.redis.work_reads import StoredWorkReads
 
 
-class RedisJobStore(JobQueries, StoredJobCounts, LaneClaims, JobCleanup):
+class RedisJobStore(JobQueries, StoredJobCounts, StoredWorkReads, LaneClaims, JobCleanup):
     """ports.JobStore. `redis` is from client.connect; ended jobs expire `retention_seconds` later."""
 
     @raises_store_errors

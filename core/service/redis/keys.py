@@ -132,6 +132,12 @@ def entries_key(queue: str) -> str:
     return f"{queue_key(queue)}:entries"
 
 
+def waiting_index(queue: str, priority: int) -> str:
+    """Sorted set: the jobs of a `ready_queue` and a class (Priority.number) that a worker could take now, scored by the
+    time since which they wait; see schedule_scripts."""
+    return f"{queue_key(queue)}:{priority}:waiting"
+
+
 def pool_key(pool: str) -> str:
     """Prefix of the keys of a pool, a model or a lane of any model; see schedule_scripts."""
     return f"longtake:pool:{pool}"
@@ -175,6 +181,11 @@ def upload_key(upload_id: str) -> str:
 def uploads_of_client(client: str) -> str:
     """Uploads of a client, scored by their expiry: those removed by an older version stop counting then."""
     return f"longtake:uploads:of_client:{client}"
+
+
+def made_key(bucket: int) -> str:
+    """Hash: what was made in a bucket of domain.rates; lane, model, and what of it -> how much."""
+    return f"longtake:made:{bucket}"
 
 
 def worker_key(name: str) -> str:

@@ -24,10 +24,11 @@ from core.service.domain.schema import (
 )
 from core.service.domain.transitions.entries import place_of
 from core.service.records.job_order import cursor_from_member, index_member, member_from_cursor
-from core.service.testing.lane_claims import FakeLaneClaims, queues_of
+from core.service.testing.lane_claims import queues_of
+from core.service.testing.work_reads import FakeWorkReads
 
 
-class FakeJobStore(FakeLaneClaims):
+class FakeJobStore(FakeWorkReads):
     """ports.JobStore in memory. FakeEventLog and FakeOutbox read the events and webhooks that it writes."""
 
     def ping(self) -> None: ...

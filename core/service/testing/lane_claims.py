@@ -86,7 +86,7 @@ class FakeLaneClaims(MemoryStore):
         state = record.lane(lane)
         self.memory.leases[record.id, lane] = (state.token, self._clock.now() + timedelta(seconds=ttl_seconds))
         lease = Lease(record.id, lane, state.token, worker, transitions.is_poison(state))
-        self.memory.claims[worker] = lease
+        self.memory.claims[worker], self.memory.claimed_at[worker] = lease, self._clock.now()
         return lease
 
     def renew(self, lease: Lease, ttl_seconds: float) -> bool:

@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import JobNotFound, shortened
 from core.service.domain.manifest import PAGE_CHUNKS, ChunkPage, full_pages
-from core.service.domain.ports import Clock, Delivery, Lease
+from core.service.domain.ports import Clock, Delivery, Lease, Made
 from core.service.domain.ports.outbox import place_of
 from core.service.domain.scheduling import Policy, Pool
 from core.service.domain.schema import LANES_OF_ANY_MODEL, ChunkRecord, JobEvent, JobRecord, Lane, StepProgress, Variant
-from core.service.domain.transitions import KEPT_EVENTS, Transition
+from core.service.domain.transitions import KEPT_EVENTS, Transition, made_in
 from core.service.domain.transitions.entries import entry_of
 from core.service.domain.webhooks import CHUNK_EVENTS, KEPT_PENDING
 from core.service.records.job_order import index_member
@@ -42,6 +42,9 @@ class Memory:
     rests: dict[tuple[str, Lane], datetime] = field(default_factory=lambda: {})
     claims: dict[str, Lease] = field(default_factory=lambda: {})
     """The last claim of each worker."""
+    claimed_at: dict[str, datetime] = field(default_factory=lambda: {})
+    made: list[tuple[float, tuple[Lane, str], Made]] = field(default_factory=lambda: [])
+    """What each commit has made, by time, lane and model."""
     tombstones: dict[str, datetime] = field(default_factory=lambda: {})
     announced: dict[str, datetime] = field(default_factory=lambda: {})
     unswept: set[str] = field(default_factory=lambda: set())
@@ -131,6 +134,8 @@ class MemoryStore(TransitionStore):
         if not record.status.is_terminal:
             memory.unswept.discard(record.id)
         memory.commits += transition.is_commit
+        at, model = self._clock.now().timestamp(), record.spec.model
+        memory.made += [(at, (lane, model), made) for lane, made in made_in(transition).items()]
         if transition.tombstone_until is not None:
             memory.tombstones[record.id] = transition.tombstone_until
         self.usage.write(before, record)

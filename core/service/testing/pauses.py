@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from core.service.domain.ports.pauses import PauseTarget, targets_of
+from core.service.domain.ports.pauses import PauseTarget, widest
 
 
 class FakePauses:
@@ -15,7 +15,7 @@ class FakePauses:
         self._since: dict[PauseTarget, datetime] = {}
 
     def of(self, model: str, worker: str) -> PauseTarget | None:
-        return next((target for target in targets_of(model, worker) if target in self._since), None)
+        return widest(self._since, model, worker)
 
     def all(self) -> Mapping[PauseTarget, datetime]:
         return dict(sorted(self._since.items(), key=lambda pause: str(pause[0])))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from api.http.examples import STATUS_EXAMPLE
+from client import ServiceStatus
 from client.models import Key, NewKey
 from core.service.domain.schema import WebhookDeliveryList
 from tests.helpers.shown_jobs import MakeJob
@@ -62,6 +64,14 @@ def test_priority_and_share_of_a_key_are_read_and_sent(ask: Ask) -> None:
     (changed,) = ask(api, lambda client: client.keys.change("key_x", limits={"max_priority": "high", "share": 2.5}))
     assert changed.limits == {"frames": 48, "max_priority": "high", "share": 2.5}
     assert api.sent == [("PATCH", "/keys/key_x", {"limits": {"max_priority": "high", "share": 2.5}})]
+
+
+def test_the_status_is_read(ask: Ask) -> None:
+    api = Recorder({**STATUS_EXAMPLE, "of_a_newer_api": 1})
+    (status,) = ask(api, lambda client: client.status())
+    assert status == ServiceStatus.model_validate(STATUS_EXAMPLE)
+    assert status.workers[0].making[0].chunk == 3
+    assert api.sent == [("GET", "/status", None)]
 
 
 def test_all_keys_are_listed(ask: Ask) -> None:

@@ -17,7 +17,7 @@ from client import AsyncJob, AsyncLongtake, BatchResult, ClientError, Job, JobOp
 from client.aio import jobs as aio_jobs
 from client.aio import resources as aio_resources
 from client.calls import jobs as jobs_calls
-from client.calls import keys, uploads, webhooks
+from client.calls import keys, service, uploads, webhooks
 from client.calls.call import Call
 from client.models import Key, KeyLimits, NewKey, NewWebhookSecret, UploadTarget
 from client.options import FirstChunk, PriorityName, Refine
@@ -79,6 +79,7 @@ def test_every_call_is_an_endpoint_of_the_api() -> None:
         ),
         *(webhooks.deliveries("x", 1, None), webhooks.redeliver("x", "y"), webhooks.ping("x", None)),
         webhooks.ping_result("x"),
+        service.status(),
     ]
     paths = create_app().openapi()["paths"]
     real = {(method.upper(), re.sub(r"\{\w+\}", "*", path)) for path, methods in paths.items() for method in methods}

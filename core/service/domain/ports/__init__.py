@@ -21,14 +21,22 @@ from core.service.domain.ports.job_values import (
     Steered,
 )
 from core.service.domain.ports.outbox import Delivery, DeliveryAttempt, Outbox
-from core.service.domain.ports.pauses import EVERYTHING, Pauses, PauseTarget
+from core.service.domain.ports.pauses import EVERYTHING, Pauses, PauseTarget, widest
 from core.service.domain.ports.prompt_enhancer import PromptEnhancer
 from core.service.domain.ports.speeds import SpeedOf, Speeds
 from core.service.domain.ports.storage import ObjectPart, ObjectReader, Storage, StoredObject
 from core.service.domain.ports.task_queue import TaskQueue
 from core.service.domain.ports.uploads import Discarded, UploadStore
 from core.service.domain.ports.usage import RequestCounts, Usage
-from core.service.domain.ports.workers import WorkerKind, WorkerRegistry, WorkerState, WorkerStatus
+from core.service.domain.ports.work_reads import Made, MadeLately, PieceInWork, Totals, WaitingJobs, WorkReads
+from core.service.domain.ports.workers import (
+    WorkerKind,
+    WorkerRegistry,
+    WorkerState,
+    WorkerStatus,
+    names_of,
+    slot_names,
+)
 
 __all__ = [
     "EVERYTHING",
@@ -49,11 +57,14 @@ __all__ = [
     "LiveStatus",
     "LogPosition",
     "Look",
+    "Made",
+    "MadeLately",
     "ObjectPart",
     "ObjectReader",
     "Outbox",
     "PauseTarget",
     "Pauses",
+    "PieceInWork",
     "PromptEnhancer",
     "QueuedJobs",
     "QueuedWork",
@@ -66,10 +77,16 @@ __all__ = [
     "Storage",
     "StoredObject",
     "TaskQueue",
+    "Totals",
     "UploadStore",
     "Usage",
+    "WaitingJobs",
+    "WorkReads",
     "WorkerKind",
     "WorkerRegistry",
     "WorkerState",
     "WorkerStatus",
+    "names_of",
+    "slot_names",
+    "widest",
 ]

@@ -10,6 +10,7 @@ from core.service.domain.api_keys import KeyLimits
 from core.service.domain.manifest import ChunkPage
 from core.service.domain.ports.job_reads import JobReads
 from core.service.domain.ports.job_values import Lease, QueuedWork, Results, Steered
+from core.service.domain.ports.work_reads import WorkReads
 from core.service.domain.scheduling import Entry, Key
 from core.service.domain.schema import (
     ChunkLists,
@@ -26,7 +27,7 @@ from core.service.domain.schema import (
 )
 
 
-class JobStore(JobReads, Protocol):
+class JobStore(JobReads, WorkReads, Protocol):
     """Records, leases, progress. A change of a record, its event and its webhook deliveries are one transaction.
 
     Methods that return a record, a lease or a position raise JobNotFound if the job does not exist or was deleted; the

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple, Protocol
+
+from core.service.domain.ports.workers import names_of
 
 
 class PauseTarget(NamedTuple):
@@ -25,15 +26,18 @@ class PauseTarget(NamedTuple):
 
 
 EVERYTHING = PauseTarget()
-_PROCESS_ID = re.compile(r"-\d+(?=@)")
 
 
 def targets_of(model: str, worker: str) -> tuple[PauseTarget, ...]:
     """The pauses that hold this worker's work on this model ("" for lanes of all models), the widest first."""
     process = worker.partition("/")[0]  # its threads have a number after it
-    names = dict.fromkeys((_PROCESS_ID.sub("", process), process))
     of_model = (PauseTarget(model=model),) if model else ()
-    return (EVERYTHING, *of_model, *(PauseTarget(worker=name) for name in names))
+    return (EVERYTHING, *of_model, *(PauseTarget(worker=name) for name in names_of(process)))
+
+
+def widest(paused: Collection[PauseTarget], model: str, worker: str) -> PauseTarget | None:
+    """The widest of these pauses that holds this worker's work on this model, if any."""
+    return next((target for target in targets_of(model, worker) if target in paused), None)
 
 
 class Pauses(Protocol):

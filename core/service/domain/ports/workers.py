@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Protocol
 
-from core.service.domain.schema import LANES_OF_ANY_MODEL, Stored
+from pydantic import Field
 
-WorkerKind = Literal["both", "generate", "refine", "cpu"]
-"""Lanes that a worker process serves; "both" is generate and refine."""
-WorkerState = Literal["starting", "ready", "busy", "not_ready", "draining"]
+from core.service.domain.schema import LANES_OF_ANY_MODEL, Lane, Stored
+from core.service.domain.worker_kinds import WorkerKind, WorkerState, serves
+
+_PROCESS_ID = re.compile(r"-\d+(?=@)")
 
 
 class WorkerStatus(Stored):
@@ -26,6 +28,7 @@ class WorkerStatus(Stored):
     cuda_visible_devices: str | None = None
     job_id: str | None = None
     started_at: datetime
+    slots: int = Field(default=0, description="Threads that work on jobs of their own; see slot_names.")
 
     @property
     def is_ready(self) -> bool:
@@ -38,6 +41,20 @@ class WorkerStatus(Stored):
         if self.kind == "cpu":
             return tuple(lane.value for lane in LANES_OF_ANY_MODEL)
         return () if self.model is None else (self.model,)
+
+    def serves(self, lane: Lane, model: str) -> bool:
+        """Whether it works on this lane of this model ("" for lanes of all models)."""
+        return serves(self.kind, lane) and (not model or model == self.model)
+
+
+def slot_names(process: str, count: int) -> list[str]:
+    """Names of the threads of a process that each hold a lease of their own."""
+    return [f"{process}/{number}" for number in range(count)]
+
+
+def names_of(process: str) -> tuple[str, ...]:
+    """The names by which a worker process is paused: without its process id, and its own."""
+    return tuple(dict.fromkeys((_PROCESS_ID.sub("", process), process)))
 
 
 class WorkerRegistry(Protocol):

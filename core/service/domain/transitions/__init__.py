@@ -29,6 +29,7 @@ from core.service.domain.transitions.lifecycle import (
     request_delete,
     revoke_links,
 )
+from core.service.domain.transitions.made import made_in
 from core.service.domain.transitions.restore import TOKENS_SKIPPED_BY_RESTORE, restore
 from core.service.domain.transitions.rules import (
     ACTIVE_STATUSES,
@@ -88,6 +89,7 @@ __all__ = [
     "is_prepared_ahead",
     "is_same_job",
     "lanes_with_progress",
+    "made_in",
     "needs_media_again",
     "place_of",
     "release",

@@ -102,7 +102,8 @@ def test_a_scope_that_does_not_suffice_is_refused_on_every_route(api: TestClient
     key = customer(world.keys, scope)
     for method, path in PROTECTED:
         answer = send(api, method, path, bearer(key.text))
-        needed = Scope.ADMIN if path.startswith("/keys") else Scope.READ if method in {"GET", "HEAD"} else Scope.JOBS
+        of_method = Scope.READ if method in {"GET", "HEAD"} else Scope.JOBS
+        needed = Scope.ADMIN if path.startswith(("/keys", "/status")) else of_method
         may = needed is Scope.READ or needed is scope
         assert (answer.status_code == 403) != may, (method, path)
         if not may and method != "HEAD":

@@ -102,6 +102,7 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
         "GET /v1/models/{model}",
         "GET /healthz",
         "GET /readyz",
+        "GET /status",
     }
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from core.service.domain.errors import StorageError
 from core.service.domain.ids import new_upload_id
-from core.service.domain.ports import Lease
+from core.service.domain.ports import Lease, slot_names
 from core.service.domain.schema import JobStatus, JobWarning, Lane
 from core.service.domain.uploads import upload_key
 from core.service.media.allowed_addresses import media_addresses
@@ -35,7 +35,6 @@ from worker.maintenance.dead_workers import release_lease_of
 from worker.media.decode import DecodeRequest, decode_media
 from worker.media.input_media import InputMediaReader
 from worker.media.media_concurrency import FetchSlots, Source
-from worker.runtime.names import slot_names
 
 PNG = picture((200, 100, 50))
 

@@ -24,6 +24,7 @@ from tests.helpers.delivery_contract import DeliveryContract
 from tests.helpers.jobs import job_spec
 from tests.helpers.schedule_contract import Queue, ScheduleContract
 from tests.helpers.store_contract import SHORT, StoreContract, StorePorts, worker
+from tests.helpers.work_contract import WorkContract
 
 
 def no_step(step: int, steps: int) -> None:
@@ -192,3 +193,7 @@ def queue() -> Queue:
 
 class TestFakeSchedule(ScheduleContract):
     """Who is next, in memory."""
+
+
+class TestFakeWork(WorkContract):
+    """What waits, is being made and was made, in memory."""
