@@ -85,12 +85,13 @@ def _of_jobs(jobs: JobCounts, now: datetime) -> Iterable[Metric]:
     by_status = GaugeMetricFamily("longtake_jobs", "Stored jobs.", labels=["status"])
     for status, count in jobs.by_status.items():
         by_status.add_metric([status.value], count)
-    queued = GaugeMetricFamily("longtake_queued_jobs", "Jobs that no worker has begun.", labels=["model"])
-    age = GaugeMetricFamily("longtake_queue_age_seconds", "Longest wait of these so far.", labels=["model"])
-    for model, waiting in jobs.queued.items():
-        queued.add_metric([model], waiting.count)
+    of_class = ["model", "priority"]
+    queued = GaugeMetricFamily("longtake_queued_jobs", "Jobs that no worker has begun.", labels=of_class)
+    age = GaugeMetricFamily("longtake_queue_age_seconds", "Longest wait of these so far.", labels=of_class)
+    for (model, priority), waiting in jobs.queued.items():
+        queued.add_metric([model, priority.value], waiting.count)
         since = waiting.oldest_at or now
-        age.add_metric([model], max(0.0, (now - since).total_seconds()))
+        age.add_metric([model, priority.value], max(0.0, (now - since).total_seconds()))
     lanes = GaugeMetricFamily("longtake_lane_jobs", "Jobs with work on a lane.", labels=["lane", "model"])
     for (lane, model), count in jobs.in_lanes.items():
         lanes.add_metric([lane.value, model], count)

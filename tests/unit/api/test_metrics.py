@@ -47,16 +47,16 @@ def test_jobs_and_queues_are_counted(api: TestClient, world: World) -> None:
     world.start(begun)
     assert scraped(api, "longtake_jobs", status="queued") == 1
     assert scraped(api, "longtake_jobs", status="running") == 1
-    assert scraped(api, "longtake_queued_jobs", model="fake") == 1
-    assert scraped(api, "longtake_queue_age_seconds", model="fake") == 40
+    assert scraped(api, "longtake_queued_jobs", model="fake", priority="normal") == 1
+    assert scraped(api, "longtake_queue_age_seconds", model="fake", priority="normal") == 40
     assert scraped(api, "longtake_lane_jobs", lane="generate", model="fake") == 2
     assert scraped(api, "longtake_webhooks_pending") == 0
     assert scraped(api, "longtake_redis_up") == 1
 
 
 def test_a_model_without_jobs_has_an_empty_queue(api: TestClient) -> None:
-    assert scraped(api, "longtake_queued_jobs", model="fake") == 0
-    assert scraped(api, "longtake_queue_age_seconds", model="fake") == 0
+    assert scraped(api, "longtake_queued_jobs", model="fake", priority="normal") == 0
+    assert scraped(api, "longtake_queue_age_seconds", model="fake", priority="normal") == 0
 
 
 def test_workers_are_counted_by_state(api: TestClient, world: World) -> None:
