@@ -15,11 +15,15 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from core.service.domain.media_types import MediaKind
 from core.service.domain.ports import JobCounts, WorkerStatus
+from core.service.domain.uploads import Upload
 
 disable_created_metrics()  # a series more for each counter
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper ends of the buckets of durations; `Prefer: wait` and playlists take the longest."""
+_ANY_KIND = "any"
+"""Kind of an upload whose declared type is that of any file."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,40 @@ class ServiceCounts:
 
     jobs: JobCounts
     workers: Sequence[WorkerStatus]
+    uploads: int
     read_at: datetime
+
+
+class UploadCounters:
+    """Uploads that this process has made."""
+
+    def __init__(self) -> None:
+        self._made = Counter("longtake_uploads", "Uploads made.", ("kind",), registry=None)
+        self._bytes = Counter("longtake_upload_bytes", "Bytes declared for these.", ("kind",), registry=None)
+        for kind in (*MediaKind, None):
+            self._made.labels(kind or _ANY_KIND)
+            self._bytes.labels(kind or _ANY_KIND)
+
+    def register(self, registry: CollectorRegistry) -> None:
+        registry.register(self._made)
+        registry.register(self._bytes)
+
+    def made(self, upload: Upload) -> None:
+        """An upload was made: its client may send the file, or has sent it with the request of a job."""
+        (kind,) = upload.kinds if len(upload.kinds) == 1 else (_ANY_KIND,)
+        self._made.labels(kind).inc()
+        self._bytes.labels(kind).inc(upload.size_bytes)
 
 
 class ApiMetrics:
     """One for each application. `event_streams` and `media_streams` tell how many are open now."""
 
-    def __init__(self, event_streams: Callable[[], int], media_streams: Callable[[], int]) -> None:
+    def __init__(
+        self, event_streams: Callable[[], int], media_streams: Callable[[], int], uploads: UploadCounters
+    ) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
+        uploads.register(registry)
         self._requests = Counter(
             "longtake_http_requests", "HTTP requests answered.", ("method", "route", "status"), registry=registry
         )
@@ -79,6 +108,7 @@ class _ServiceCollector(Collector):
         if counts is not None:
             yield from _of_jobs(counts.jobs, counts.read_at)
             yield _of_workers(counts.workers)
+            yield GaugeMetricFamily("longtake_stored_uploads", "Uploads that are kept.", value=counts.uploads)
 
 
 def _of_jobs(jobs: JobCounts, now: datetime) -> Iterable[Metric]:
