@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 import threading
@@ -142,6 +143,7 @@ def set_up_logs(
     handler.setFormatter(lines)
     logging.basicConfig(level=settings.log_level, handlers=[handler])
     if is_json:
+        logging.captureWarnings(capture=True)
         sys.excepthook = _log_uncaught
         threading.excepthook = lambda args: _log_uncaught(
             args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
@@ -152,3 +154,13 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Traceb
     """What ends a process or a thread is a line like others: Python would write it as text, with all it says."""
     if not issubclass(kind, SystemExit | KeyboardInterrupt):
         logger.critical("uncaught %s", kind.__name__, exc_info=(kind, error, trace))
+
+
+def quiet_libraries() -> None:
+    """Keep libraries from logging what clients wrote. Called after the logs are set up, before the libraries are
+    imported."""
+    # At level INFO httpx logs every URL in full, and clients' URLs may hold secrets.
+    logging.getLogger("httpx").setLevel(max(logging.WARNING, logging.getLogger().level))
+    # Their warnings repeat the part of a prompt that is too long, and are written as text.
+    for library in ("DIFFUSERS", "TRANSFORMERS"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -77,6 +78,22 @@ def test_lines_of_a_worker_are_json_and_name_it_and_its_metrics_are_served(tmp_p
         eventually(lambda: "is not ready" in log.read_text(), "the worker to miss Redis", seconds=60)
     assert "secret" not in log.read_text()
     assert all(line["worker_id"].startswith("cpu-0-") for line in lines_of(log))
+
+
+def test_libraries_repeat_no_prompt_that_is_too_long_for_them() -> None:
+    """As pipelines of diffusers do with the part that they cut off."""
+    code = (
+        "from core.service.logs import quiet_libraries\n"
+        "quiet_libraries()\n"
+        "from diffusers.utils import logging as of_diffusers\n"
+        "from transformers.utils import logging as of_transformers\n"
+        "for library, name in ((of_diffusers, 'diffusers.pipelines.x'), (of_transformers, 'transformers.x')):\n"
+        "    library.get_logger(name).warning('truncated: secret words')\n"
+        "    library.get_logger(name).error('an error')\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stderr.count("an error") == 2
+    assert "secret" not in told.stdout + told.stderr
 
 
 def test_a_metrics_port_in_use_stops_no_worker(tmp_path: Path) -> None:

@@ -138,18 +138,21 @@ def test_short_passwords_cut_no_other_words() -> None:
     assert secrets_of(Settings(redis_url="redis://:redis@h/0")) == []
 
 
-def test_what_ends_a_process_or_a_thread_is_a_line_without_secrets() -> None:
+def test_warnings_and_what_ends_a_process_or_a_thread_are_lines_without_secrets() -> None:
     code = (
-        "import sys, threading\n"
+        "import sys, threading, warnings\n"
         "from core.service.logs import set_up_logs\n"
         "from core.service.settings import Settings\n"
         "set_up_logs(Settings(log_format='json', redis_url='redis://:the-password@h/0'), '%(message)s')\n"
+        "warnings.warn('token=the-token')\n"
         "def fail(): raise RuntimeError('GET /a?token=the-token with the-password')\n"
         "thread = threading.Thread(target=fail); thread.start(); thread.join()\n"
         "fail()"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    lines = [json.loads(text) for text in told.stderr.splitlines()]
+    warning, *lines = [json.loads(text) for text in told.stderr.splitlines()]
+    assert warning["logger"] == "py.warnings"
+    assert "the-token" not in told.stderr
     assert [(each["level"], each["message"]) for each in lines] == [("CRITICAL", "uncaught RuntimeError")] * 2
     assert all(each["error"].endswith("RuntimeError: GET /a?... with ...") for each in lines)
     assert (told.returncode, told.stdout) == (1, "")
