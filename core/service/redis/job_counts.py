@@ -53,7 +53,7 @@ class StoredJobCounts(JobRecords):
         the first job that never ended has waited longer than that one."""
         oldest: datetime | None = None
         for start in range(0, MOST_READ, READ_AT_ONCE):
-            members = self._head(model, priority, start)
+            members = self._oldest_of(model, priority, start)
             for record in self._records(members):
                 if record.status is not JobStatus.QUEUED:  # begun meanwhile
                     continue
@@ -64,7 +64,7 @@ class StoredJobCounts(JobRecords):
                 break
         return oldest
 
-    def _head(self, model: str, priority: Priority, start: int) -> list[str]:
+    def _oldest_of(self, model: str, priority: Priority, start: int) -> list[str]:
         found = self._redis.zrangebyscore(keys.queue_index(model), *_scores_of(priority), start=start, num=READ_AT_ONCE)
         return cast("list[str]", found)
 
