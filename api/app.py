@@ -133,7 +133,8 @@ def create_app(
 def _metrics_of(app: FastAPI) -> ApiMetrics:
     streams, media_streams = cast(Streams, app.state.streams), cast(MediaStreams, app.state.media_streams)
     target_seconds = cast(Settings, app.state.settings).target_queue_seconds
-    return ApiMetrics(lambda: streams.limit.in_use, lambda: media_streams.in_use, target_seconds)
+    uploads = cast(Ports, app.state.ports).upload_counters
+    return ApiMetrics(lambda: streams.limit.in_use, lambda: media_streams.in_use, uploads, target_seconds)
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:

@@ -17,11 +17,15 @@ from prometheus_client.registry import Collector
 
 from api.pool_metrics import pool_metrics
 from core.service.domain.capacity import PoolDemand
+from core.service.domain.media_types import MediaKind
 from core.service.domain.ports import JobCounts, WorkerStatus
+from core.service.domain.uploads import Upload
 
 disable_created_metrics()  # a series more for each counter
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper ends of the buckets of durations; `Prefer: wait` and playlists take the longest."""
+_ANY_KIND = "any"
+"""Kind of an upload whose declared type is that of any file."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,29 @@ class ServiceCounts:
     jobs: JobCounts
     workers: Sequence[WorkerStatus]
     demands: Sequence[PoolDemand]
+    uploads: int
     read_at: datetime
+
+
+class UploadCounters:
+    """Uploads that this process has made."""
+
+    def __init__(self) -> None:
+        self._made = Counter("longtake_uploads", "Uploads made.", ("kind",), registry=None)
+        self._bytes = Counter("longtake_upload_bytes", "Bytes declared for these.", ("kind",), registry=None)
+        for kind in (*MediaKind, None):
+            self._made.labels(kind or _ANY_KIND)
+            self._bytes.labels(kind or _ANY_KIND)
+
+    def register(self, registry: CollectorRegistry) -> None:
+        registry.register(self._made)
+        registry.register(self._bytes)
+
+    def made(self, upload: Upload) -> None:
+        """An upload was made: its client may send the file, or has sent it with the request of a job."""
+        (kind,) = upload.kinds if len(upload.kinds) == 1 else (_ANY_KIND,)
+        self._made.labels(kind).inc()
+        self._bytes.labels(kind).inc(upload.size_bytes)
 
 
 class ApiMetrics:
@@ -39,10 +65,15 @@ class ApiMetrics:
     is the setting."""
 
     def __init__(
-        self, event_streams: Callable[[], int], media_streams: Callable[[], int], target_queue_seconds: float
+        self,
+        event_streams: Callable[[], int],
+        media_streams: Callable[[], int],
+        uploads: UploadCounters,
+        target_queue_seconds: float,
     ) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
+        uploads.register(registry)
         self._requests = Counter(
             "longtake_http_requests", "HTTP requests answered.", ("method", "route", "status"), registry=registry
         )
@@ -86,19 +117,22 @@ class _ServiceCollector(Collector):
         if counts is not None:
             yield from _of_jobs(counts.jobs, counts.read_at)
             yield _of_workers(counts.workers)
-            yield from pool_metrics(counts.demands, counts.jobs.queued, counts.workers, self._target_seconds)
+            yield GaugeMetricFamily("longtake_stored_uploads", "Uploads that are kept.", value=counts.uploads)
+            models = {model for model, _ in counts.jobs.queued}
+            yield from pool_metrics(counts.demands, models, counts.workers, self._target_seconds)
 
 
 def _of_jobs(jobs: JobCounts, now: datetime) -> Iterable[Metric]:
     by_status = GaugeMetricFamily("longtake_jobs", "Stored jobs.", labels=["status"])
     for status, count in jobs.by_status.items():
         by_status.add_metric([status.value], count)
-    queued = GaugeMetricFamily("longtake_queued_jobs", "Jobs that no worker has begun.", labels=["model"])
-    age = GaugeMetricFamily("longtake_queue_age_seconds", "Longest wait of these so far.", labels=["model"])
-    for model, waiting in jobs.queued.items():
-        queued.add_metric([model], waiting.count)
+    of_class = ["model", "priority"]
+    queued = GaugeMetricFamily("longtake_queued_jobs", "Jobs that no worker has begun.", labels=of_class)
+    age = GaugeMetricFamily("longtake_queue_age_seconds", "Longest wait of these so far.", labels=of_class)
+    for (model, priority), waiting in jobs.queued.items():
+        queued.add_metric([model, priority.value], waiting.count)
         since = waiting.oldest_at or now
-        age.add_metric([model], max(0.0, (now - since).total_seconds()))
+        age.add_metric([model, priority.value], max(0.0, (now - since).total_seconds()))
     lanes = GaugeMetricFamily("longtake_lane_jobs", "Jobs with work on a lane.", labels=["lane", "model"])
     for (lane, model), count in jobs.in_lanes.items():
         lanes.add_metric([lane.value, model], count)

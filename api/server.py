@@ -31,7 +31,7 @@ from api.http.access_log import WithoutQueries
 from api.http.problems import HeadersTooLarge, MalformedHttp, RequestTooSlow, response_of
 from api.http.request_ids import HEADER, request_id_of
 from core.service.domain.errors import LongtakeError, SetupError
-from core.service.logs import JsonLines, set_up_logs
+from core.service.logs import JsonLines, secrets_of, set_up_logs
 from core.service.request_ids import LOG_SUFFIX, accepted_request_id
 from core.service.settings import Settings
 from core.service.tracing import set_up_traces
@@ -258,7 +258,8 @@ def _log_config(settings: Settings) -> dict[str, Any]:
     config["handlers"]["access"]["filters"] = ["queries"]
     for name, formatter in config["formatters"].items():
         as_text = {**formatter, "fmt": formatter["fmt"] + LOG_SUFFIX}
-        config["formatters"][name] = {"()": JsonLines} if settings.log_format == "json" else as_text
+        as_json = {"()": JsonLines, "secrets": secrets_of(settings)}
+        config["formatters"][name] = as_json if settings.log_format == "json" else as_text
     return config
 
 

@@ -55,6 +55,8 @@ _factors = Histogram(
     buckets=_FACTORS,
     registry=REGISTRY,
 )
+_stalls = Counter("longtake_stalls", "Chunks that came too late for viewers.", ("model", "priority"), registry=REGISTRY)
+_stalled = Counter("longtake_stalled_seconds", "Seconds that viewers waited.", ("model", "priority"), registry=REGISTRY)
 _stored = Counter("longtake_stored_bytes", "Bytes put to the object store.", registry=REGISTRY)
 _ended = Counter("longtake_jobs_ended", "Jobs that this process ended.", ("lane", "status"), registry=REGISTRY)
 _resumes = Counter("longtake_resumes", "States read from the object store.", ("model",), registry=REGISTRY)
@@ -90,6 +92,9 @@ def chunks_committed(
     which took none of the engine's time."""
     not_counted = WAITING | STORING if stored_meanwhile else WAITING
     labels = (spec.model, lane.value)
+    if lane is Lane.GENERATE:
+        _stalls.labels(spec.model, spec.priority.value)  # 0 until there is one
+        _stalled.labels(spec.model, spec.priority.value)
     for chunk in chunks:
         _chunks.labels(*labels).inc()
         _frames.labels(*labels).inc(chunk.num_frames)
@@ -100,6 +105,12 @@ def chunks_committed(
         work = sum(seconds for phase, seconds in phases.items() if phase not in not_counted)
         if work > 0:
             _factors.labels(*labels).observe(seconds_of(chunk.num_frames, spec.fps) / work)
+
+
+def viewers_stalled(spec: JobSpec, seconds: float) -> None:
+    """Viewers who watch the job from its first chunk have waited so long for the chunk that is there now."""
+    _stalls.labels(spec.model, spec.priority.value).inc()
+    _stalled.labels(spec.model, spec.priority.value).inc(seconds)
 
 
 def step_done(model: str, lane: Lane) -> None:

@@ -30,7 +30,7 @@ from core.service.clock import SystemClock
 from core.service.domain.device_fault import is_device_fault
 from core.service.domain.errors import LongtakeError, SetupError, StoreError
 from core.service.domain.ports import WorkerStatus
-from core.service.logs import set_up_logs
+from core.service.logs import quiet_libraries, set_up_logs
 from core.service.redis.client import REQUEST
 from core.service.redis.health import check_store
 from core.service.redis.queue import CPU_QUEUE, JANITOR_QUEUE, MEDIA_QUEUE, WEBHOOKS_QUEUE, worker_options
@@ -71,8 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_SETTINGS
     options = read_options(sys.argv[1:] if arguments is None else arguments, settings)
     set_up_logs(settings, f"%(asctime)s %(levelname)s %(name)s: %(message)s{LOG_SUFFIX}", worker_id=options.name)
-    # At level INFO httpx logs every URL in full, and clients' URLs may hold secrets.
-    logging.getLogger("httpx").setLevel(max(logging.WARNING, logging.getLogger().level))
+    quiet_libraries()
     # Celery warns about pickle; only JSON is accepted here.
     warnings.simplefilter("ignore", SecurityWarning)
     # Celery will cancel tasks when the broker is lost; here they continue, the lease decides.

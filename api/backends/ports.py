@@ -11,7 +11,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from api.backends.readiness import Health, WorkersSeen
-from api.metrics import ServiceCounts
+from api.metrics import ServiceCounts, UploadCounters
 from core.service.admission.catalog import Catalog
 from core.service.domain.ports import (
     ApiKeys,
@@ -59,6 +59,7 @@ class Ports:
     """Resolves the host names in clients' URLs."""
     enhancer: PromptEnhancer | None = None
     """None if the operator named no endpoint."""
+    upload_counters: UploadCounters = field(default_factory=UploadCounters)
     health: Health | None = None
     """The checks of /readyz; None for those of the ports themselves."""
 
@@ -137,7 +138,8 @@ def _enhancer(settings: Settings) -> PromptEnhancer | None:
 def counts_of(ports: Ports) -> ServiceCounts:
     """For the metrics. Raises StoreError."""
     jobs, workers = ports.store.counts(ports.catalog.names()), ports.workers.all()
-    return ServiceCounts(jobs, workers, ports.store.pool_demands(), ports.clock.now())
+    demands, uploads = ports.store.pool_demands(), ports.uploads.count()
+    return ServiceCounts(jobs, workers, demands, uploads, ports.clock.now())
 
 
 def ports_of(request: Request) -> Ports:

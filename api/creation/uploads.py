@@ -35,6 +35,7 @@ def stored_upload(sent: SentFile, caller: Caller, ports: Ports, settings: Settin
     wanted = UploadRequest(content_type=sent.content_type, size_bytes=len(sent.data))
     upload = declared_upload(wanted, sent.address, caller, ports, settings)
     ports.uploads.create(upload, limits_on(caller, upload.owner))
+    ports.upload_counters.made(upload)
     ports.storage.put(upload.key, sent.data, sent.content_type)
     ports.uploads.sent(upload.id)
     return upload

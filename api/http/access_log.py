@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
+
+_MARK = re.compile(r"(\?|%3f)", re.IGNORECASE)
 
 
 class WithoutQueries(logging.Filter):
@@ -15,5 +18,6 @@ class WithoutQueries(logging.Filter):
 
 
 def _without_query(text: str) -> str:
-    path, mark, _query = text.partition("?")
-    return f"{path}?..." if mark else path
+    """Also without one that was encoded into the path by mistake."""
+    path, mark, _query = _MARK.split(text, maxsplit=1) if _MARK.search(text) else (text, "", "")
+    return f"{path}{mark}..." if mark else path

@@ -98,6 +98,7 @@ def create_upload(
     headers = {"content-type": upload.content_type, "content-length": str(upload.size_bytes)}
     url = ports.storage.upload_url(upload.key, headers, settings.upload_ttl_seconds)
     ports.uploads.create(upload, limits_on(caller, upload.owner))
+    ports.upload_counters.made(upload)
     target = UploadTarget(
         id=upload.id,
         url=url,

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
-from collections.abc import Generator
-from contextlib import contextmanager
+import sys
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import TextIO
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pydantic import SecretStr
 
 from core.service.request_ids import current_request_id, put_request_ids_into_log_records
 from core.service.settings import Settings
@@ -23,11 +30,24 @@ _work = ContextVar[tuple[str | None, int | None]]("work", default=(None, None))
 _CUT = "..."
 _SECRETS = (
     re.compile(r"((?<=[^\s?])\?)\S+"),  # a query: clients may write quotes and brackets into it
-    re.compile(r"(://)[^\s/]+(?=@)"),  # user and password of a URL, up to its last @: passwords may have some
+    re.compile(r"((?<=\S)%3f)\S+", re.IGNORECASE),  # one that was encoded into a path by mistake
     re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]+", re.IGNORECASE),
+    re.compile(r"(\bAWS4-HMAC-SHA256\s+)[^\n]+"),
     re.compile(r"(\b(?:lt|whsec)_)[\w+/=-]{8,}"),  # an API key, a webhook secret
+    re.compile(  # as in repr of arguments, dicts and lists of headers
+        r"((?:password|passwd|secret|token|signature|credential|api[-_]?key|access[-_]?key)[\w-]{0,40}"
+        r"(?:[\"']\s?[:,]|=)\s?b?[\"']?)[^\s\"',;&)}\]]+",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(\binput_value=)[^\n]+"),  # of pydantic's errors: prompts, URLs, whole requests
 )
 """What comes after the first group is cut out of JSON lines."""
+_WORD = re.compile(r"\S+")
+_LOGIN = re.compile(r"(://)[^\s/]+(?=@)")
+"""User and password of a URL, up to its last @: passwords may have some."""
+_SHORTEST = 8
+"""Characters of a secret of the settings that is cut out wherever it is: a shorter one may be any word."""
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -41,18 +61,47 @@ def working_on(job_id: str | None, chunk: int | None = None) -> Generator[None]:
 
 
 def without_secrets(text: str) -> str:
-    """`text` without queries of URLs and paths, passwords in URLs, bearer tokens, API keys and webhook secrets."""
+    """`text` without queries of URLs and paths, passwords in URLs, bearer tokens, API keys and webhook secrets, values
+    named as secrets, and input that pydantic repeats."""
+    if "://" in text and "@" in text:
+        text = _WORD.sub(_without_login, text)
     for secret in _SECRETS:
         text = secret.sub(rf"\g<1>{_CUT}", text)
     return text
 
 
-class JsonLines(logging.Formatter):
-    """Formats a record as one JSON object. `worker_id`: name of this worker process."""
+def _without_login(word: re.Match[str]) -> str:
+    """A word without the user and password of the URL in it. Only in web addresses is an @ after a slash usual: in
+    others, a password has a slash that should have been encoded."""
+    scheme, mark, rest = word[0].partition("://")
+    end = rest.rfind("@")
+    if end < 0:
+        return word[0]
+    if scheme.lower().endswith(("http", "https")):
+        return _LOGIN.sub(rf"\g<1>{_CUT}", word[0])
+    return f"{scheme}{mark}{_CUT}" if "?" in rest[:end] else f"{scheme}{mark}{_CUT}{rest[end:]}"
 
-    def __init__(self, worker_id: str | None = None) -> None:
+
+def secrets_of(settings: Settings) -> Sequence[str]:
+    """The secrets in the settings, as they may be in a text: keys, and passwords of Redis."""
+    values = [getattr(settings, name) for name in type(settings).model_fields]
+    words = [word for value in values if isinstance(value, SecretStr) for word in value.get_secret_value().split()]
+    for url in (settings.redis_url, settings.broker_url):
+        with suppress(ValueError):  # it is no URL: connecting will say so
+            parts = urlsplit(url)
+            words += [parts.password or "", unquote(parts.password or "")]
+            words += parse_qs(parts.query).get("sentinel_password", [])
+    return sorted({word for word in words if len(word) >= _SHORTEST}, key=len, reverse=True)
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one JSON object. `worker_id`: name of this worker process. `secrets`: texts that are cut out
+    wherever they are (secrets_of)."""
+
+    def __init__(self, worker_id: str | None = None, secrets: Sequence[str] = ()) -> None:
         super().__init__()
         self._worker_id = worker_id
+        self._known = re.compile("|".join(map(re.escape, secrets))) if secrets else None
 
     def format(self, record: logging.LogRecord) -> str:
         job_id, chunk = _work.get()
@@ -67,7 +116,7 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": without_secrets(record.getMessage()),
+            "message": self._safe(record.getMessage()),
             **{name: value for name, value in known.items() if value is not None},
         }
         return json.dumps(line)
@@ -76,7 +125,10 @@ class JsonLines(logging.Formatter):
         """The traceback and the stack of a record."""
         parts = [self.formatException(record.exc_info)] if record.exc_info and record.exc_info[0] else []
         parts += [self.formatStack(record.stack_info)] if record.stack_info else []
-        return without_secrets("\n".join(parts)) or None
+        return self._safe("\n".join(parts)) or None
+
+    def _safe(self, text: str) -> str:
+        return without_secrets(text if self._known is None else self._known.sub(_CUT, text))
 
 
 def set_up_logs(
@@ -87,5 +139,28 @@ def set_up_logs(
     put_request_ids_into_log_records()
     handler = logging.StreamHandler(stream)
     is_json = settings.log_format == "json"
-    handler.setFormatter(JsonLines(worker_id) if is_json else logging.Formatter(text_format))
+    lines = JsonLines(worker_id, secrets_of(settings)) if is_json else logging.Formatter(text_format)
+    handler.setFormatter(lines)
     logging.basicConfig(level=settings.log_level, handlers=[handler])
+    if is_json:
+        logging.captureWarnings(capture=True)
+        sys.excepthook = _log_uncaught
+        threading.excepthook = lambda args: _log_uncaught(
+            args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
+        )
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What ends a process or a thread is a line like others: Python would write it as text, with all it says."""
+    if not issubclass(kind, SystemExit | KeyboardInterrupt):
+        logger.critical("uncaught %s", kind.__name__, exc_info=(kind, error, trace))
+
+
+def quiet_libraries() -> None:
+    """Keep libraries from logging what clients wrote. Called after the logs are set up, before the libraries are
+    imported."""
+    # At level INFO httpx logs every URL in full, and clients' URLs may hold secrets.
+    logging.getLogger("httpx").setLevel(max(logging.WARNING, logging.getLogger().level))
+    # Their warnings repeat the part of a prompt that is too long, and are written as text.
+    for library in ("DIFFUSERS", "TRANSFORMERS"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")

@@ -265,8 +265,8 @@ class Settings(BaseSettings):
     )
     ahead_seconds: Annotated[float, Field(ge=0)] = Field(
         default=20.0,
-        description="A job whose viewers can watch longer than this gives its worker to others; a quarter of it is enough "
-        "where workers have room for more viewers; see scheduling.md.",
+        description="A job whose viewers can watch longer than this gives its worker to others; a quarter of it is "
+        "enough where workers have room for more viewers; see scheduling.md.",
     )
     ageing_seconds: Annotated[float, Field(gt=0)] = Field(
         default=300.0, description="A job that has waited longer than this goes before some of a better class."

@@ -111,10 +111,16 @@ def current_traceparent() -> str | None:
 
 @contextmanager
 def span(
-    name: str, parent: str | None, attributes: Attributes | None = None, *, is_request: bool = False
+    name: str,
+    parent: str | None,
+    attributes: Attributes | None = None,
+    *,
+    is_request: bool = False,
+    not_begun: tuple[type[BaseException], ...] = (),
 ) -> Generator[Span | None]:
     """A span around the block, current in it. `parent`: a traceparent; without a valid one it begins a trace.
-    An exception that leaves the block is named in it. `is_request`: a request that this process answers."""
+    An exception that leaves the block is named in it. `is_request`: a request that this process answers. `not_begun`:
+    exceptions after which nothing was done yet; they leave no span."""
     tracer = _tracer
     if tracer is None:
         yield None
@@ -123,14 +129,24 @@ def span(
 
     kind = SpanKind.SERVER if is_request else SpanKind.INTERNAL
     started = tracer.start_as_current_span(
-        name, _context(parent), kind, attributes, record_exception=False, set_status_on_exception=False
+        name,
+        _context(parent),
+        kind,
+        attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+        end_on_exit=False,
     )
     with started as current:
         try:
             yield current
+        except not_begun:
+            raise  # a span that never ends is never sent
         except BaseException as error:
             fail(current, type(error).__name__)
+            current.end()
             raise
+        current.end()
 
 
 def fail(current: Span | None, reason: str) -> None:

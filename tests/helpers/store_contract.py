@@ -33,6 +33,7 @@ from core.service.domain.ports import (
     WorkerRegistry,
     WorkerStatus,
 )
+from core.service.domain.priority import Priority
 from core.service.domain.schema import (
     BranchSource,
     ChunkLists,
@@ -1098,7 +1099,8 @@ class StoreContract:
     def test_jobs_are_counted_by_status_queue_and_lane(self, ports: StorePorts) -> None:
         nothing = ports.store.counts(["idle"])
         assert not any(nothing.by_status.values())
-        assert (nothing.queued["idle"], nothing.pending_webhooks) == (QueuedJobs(0, None), 0)
+        assert nothing.queued == {("idle", priority): QueuedJobs(0, None) for priority in Priority}
+        assert nothing.pending_webhooks == 0
         young, old, begun, failed, fetching = (queued_job(number, age_seconds=10 * number) for number in range(5))
         failed = failed.model_copy(
             update={"spec": failed.spec.model_copy(update={**HOOKED, "webhook_events": ("job.failed",)})}
@@ -1114,10 +1116,30 @@ class StoreContract:
             "running": 1,
             "failed": 1,
         }
-        assert counts.queued[model] == QueuedJobs(3, fetching.created_at)
+        assert counts.queued[model, Priority.NORMAL] == QueuedJobs(3, fetching.created_at)
         lanes = {lane: count for lane, count in counts.in_lanes.items() if count}
         assert lanes == {(Lane.GENERATE, model): 3, (Lane.PREPARE, ""): 1}
         assert counts.pending_webhooks == 1
+
+    def test_queued_jobs_are_counted_by_class(self, ports: StorePorts) -> None:
+        ages = {Priority.HIGH: (10, 20), Priority.NORMAL: (40,), Priority.LOW: (30, 50, 60)}
+        jobs = {priority: list[JobRecord]() for priority in Priority}
+        for priority, of_class in ages.items():
+            for age in of_class:
+                jobs[priority].append(ports.store.create(queued_job(age, age_seconds=age, priority=priority)))
+        model = jobs[Priority.HIGH][0].spec.model
+        assert ports.store.counts([]).queued == {
+            (model, priority): QueuedJobs(len(of_class), of_class[-1].created_at) for priority, of_class in jobs.items()
+        }
+        raised = jobs[Priority.LOW][-1]
+        ports.store.steer(raised.id, JobChange(priority=Priority.HIGH))
+        ports.claim(jobs[Priority.HIGH][-1])
+        ports.store.request_cancel(jobs[Priority.NORMAL][0].id)
+        assert ports.store.counts([]).queued == {
+            (model, Priority.HIGH): QueuedJobs(2, raised.created_at),
+            (model, Priority.NORMAL): QueuedJobs(0, None),
+            (model, Priority.LOW): QueuedJobs(2, jobs[Priority.LOW][1].created_at),
+        }
 
     def test_a_job_that_went_on_has_waited_since_then(self, ports: StorePorts) -> None:
         """Although it is listed by its creation, before all younger ones."""
@@ -1128,12 +1150,16 @@ class StoreContract:
             ports.store.fail(job.id, ERROR)
             went_on.append(ports.store.retry(job.id))
         model, first = went_on[0].spec.model, went_on[0].earlier[0].next_at
-        assert ports.store.counts([]).queued[model] == QueuedJobs(6, first)
+
+        def waiting() -> QueuedJobs:
+            return ports.store.counts([]).queued[model, Priority.NORMAL]
+
+        assert waiting() == QueuedJobs(6, first)
         for number, age in ((7, 3), (8, 2)):
             ports.store.create(queued_job(number, age_seconds=age * days))
-        assert ports.store.counts([]).queued[model] == QueuedJobs(8, queued_job(age_seconds=3 * days).created_at)
+        assert waiting() == QueuedJobs(8, queued_job(age_seconds=3 * days).created_at)
         ports.store.create(queued_job(9, age_seconds=10 * days))
-        assert ports.store.counts([]).queued[model] == QueuedJobs(9, queued_job(age_seconds=10 * days).created_at)
+        assert waiting() == QueuedJobs(9, queued_job(age_seconds=10 * days).created_at)
 
     def test_an_ended_job_expires_after_its_retention(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())

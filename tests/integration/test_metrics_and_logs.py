@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -57,13 +58,13 @@ def test_lines_of_the_api_are_json_and_have_no_secret_and_no_query(tmp_path: Pat
     with running(["api.server", "--port", str(port), "--access-log"], log) as api:
         eventually(lambda: answers(api, f"{url}/healthz"), "the API to answer", seconds=60)
         headers = {"Authorization": "Bearer lt_secret-key-of-a-customer", "X-Request-Id": request_id}
-        paths = ("/jobs/job_a?token=secret-token", "/jobs?limit=7")
+        paths = ("/jobs/job_a?token=secret-token", "/jobs/job_a%3Ftoken=secret-token", "/jobs?limit=7")
         asked = [httpx.get(f"{url}{path}", headers=headers, trust_env=False, timeout=20) for path in paths]
-        assert [answer.status_code for answer in asked] == [422, 503]
+        assert [answer.status_code for answer in asked] == [422, 503, 503]
     assert "secret" not in log.read_text()
     lines = [line for line in lines_of(log) if line.get("request_id") == request_id]
     access = [line["message"] for line in lines if line["logger"] == "uvicorn.access"]
-    requests = ["GET /jobs/job_a?... HTTP/1.1", "GET /jobs?... HTTP/1.1"]
+    requests = [f"GET {path} HTTP/1.1" for path in ("/jobs/job_a?...", "/jobs/job_a%3F...", "/jobs?...")]
     assert [message.split('"')[1] for message in access] == requests
     assert {"ERROR", "INFO"} <= {line["level"] for line in lines}, "the refusal and the access"
 
@@ -77,6 +78,22 @@ def test_lines_of_a_worker_are_json_and_name_it_and_its_metrics_are_served(tmp_p
         eventually(lambda: "is not ready" in log.read_text(), "the worker to miss Redis", seconds=60)
     assert "secret" not in log.read_text()
     assert all(line["worker_id"].startswith("cpu-0-") for line in lines_of(log))
+
+
+def test_libraries_repeat_no_prompt_that_is_too_long_for_them() -> None:
+    """As pipelines of diffusers do with the part that they cut off."""
+    code = (
+        "from core.service.logs import quiet_libraries\n"
+        "quiet_libraries()\n"
+        "from diffusers.utils import logging as of_diffusers\n"
+        "from transformers.utils import logging as of_transformers\n"
+        "for library, name in ((of_diffusers, 'diffusers.pipelines.x'), (of_transformers, 'transformers.x')):\n"
+        "    library.get_logger(name).warning('truncated: secret words')\n"
+        "    library.get_logger(name).error('an error')\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stderr.count("an error") == 2
+    assert "secret" not in told.stdout + told.stderr
 
 
 def test_a_metrics_port_in_use_stops_no_worker(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from core.service.admission.catalog import Catalog
 from core.service.domain.errors import StoreDamaged
 from core.service.domain.ids import new_upload_id
 from core.service.domain.manifest import chunk_key, job_prefix, manifest_key, video_key
+from core.service.domain.priority import Priority
 from core.service.domain.scheduling import Policy
 from core.service.domain.schema import JobRecord, JobStatus, Lane
 from core.service.domain.uploads import upload_key
@@ -107,6 +108,12 @@ def test_jobs_of_the_previous_version_are_queued_and_finished(world: RedisWorld,
     types = [event.type for event in RedisEventLog(client).read("job_a")]
     assert types == ["job.queued", "job.started", *["chunk.completed"] * 3, "job.succeeded"]
     assert {row.event_type for row in RedisOutbox(client).of_job("job_a")} == {"chunk.completed", "job.succeeded"}
+
+
+def test_queued_jobs_of_the_version_before_count_as_normal_ones(world: RedisWorld, client: redis.Redis) -> None:
+    load_redis(VERSION_0_1_0, client)
+    numbers = {priority: world.store.counts(["sprites"]).queued["sprites", priority].count for priority in Priority}
+    assert numbers == {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 0}
 
 
 def test_waiting_jobs_of_the_version_before_get_the_manifest_that_they_lacked(

@@ -88,8 +88,12 @@ def test_most_metrics_are_on_the_dashboard() -> None:
 
 def nodes_of(query: str) -> list[Expr]:
     """Every node of the query's tree. Raises ValueError if it is no PromQL."""
+    return nodes_within(promql_parser.parse(query))
+
+
+def nodes_within(root: Expr) -> list[Expr]:
     found = list[Expr]()
-    promql_parser.walk(promql_parser.parse(query), found.append)
+    promql_parser.walk(root, found.append)
     return found
 
 
@@ -101,17 +105,62 @@ def grouping_of(node: Expr) -> set[str]:
     return set() if matching is None else set(matching.labels)
 
 
+def selectors_in(node: Expr) -> list[VectorSelector]:
+    return [each for each in nodes_within(node) if isinstance(each, VectorSelector)]
+
+
+def labels_of(selector: VectorSelector) -> frozenset[str]:
+    return documented().get(SUFFIX.sub("", selector.name or ""), frozenset()) | SCRAPED
+
+
+def labels_that_there_are_not(query: str) -> set[str]:
+    """Labels that a selector matches and its metric has not, or by which is grouped what has no such label."""
+    missing = set[str]()
+    for node in nodes_of(query):
+        if isinstance(node, VectorSelector):
+            missing |= {matcher.name for matcher in node.matchers.matchers} - labels_of(node)
+        for selector in selectors_in(node):
+            missing |= grouping_of(node) - labels_of(selector)
+    return missing
+
+
 @pytest.mark.parametrize("query", queries())
 def test_a_query_asks_for_metrics_and_labels_that_there_are(query: str) -> None:
-    nodes = nodes_of(query)
-    known = set(SCRAPED)
-    for selector in (node for node in nodes if isinstance(node, VectorSelector)):
-        name = SUFFIX.sub("", selector.name or "")
+    for node in nodes_of(query):
+        name = SUFFIX.sub("", (node.name or "") if isinstance(node, VectorSelector) else "up")
         assert name in documented() or name == "up" or name.startswith("process_"), name
-        labels = documented().get(name, frozenset()) | SCRAPED
-        assert {matcher.name for matcher in selector.matchers.matchers} <= labels
-        known |= labels
-    assert set[str]().union(*map(grouping_of, nodes)) <= known
+    assert labels_that_there_are_not(query) == set()
+
+
+@pytest.mark.parametrize(
+    ("query", "missing"),
+    [
+        ("sum by (lane) (rate(longtake_chunks_total[5m])) / sum by (lane) (rate(longtake_stalls_total[5m]))", {"lane"}),
+        ('longtake_queued_jobs{class="high"}', {"class"}),
+        ("sum(rate(longtake_stalls_total[5m])) and on (lane) longtake_lane_jobs", {"lane"}),
+    ],
+)
+def test_a_label_that_a_metric_has_not_is_found(query: str, missing: set[str]) -> None:
+    assert labels_that_there_are_not(query) == missing
+
+
+def labels_left(query: str) -> set[str]:
+    """Labels that a legend may show: those of the groups, or where nothing is aggregated those of the metric."""
+    nodes = nodes_of(query)
+    if any(isinstance(node, AggregateExpr) for node in nodes):
+        return set[str]().union(*map(grouping_of, nodes))
+    return set[str]().union(*(labels_of(node) for node in nodes if isinstance(node, VectorSelector)))
+
+
+@pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
+def test_a_legend_shows_labels_that_its_query_leaves(panel: dict[str, Any]) -> None:
+    for target in panel["targets"]:
+        shown = set(re.findall(r"{{\s*(\w+)\s*}}", target["legendFormat"]))
+        assert shown <= labels_left(target["expr"].replace("$__rate_interval", "5m")), target["expr"]
+
+
+def test_a_legend_of_a_label_that_was_summed_away_is_found() -> None:
+    assert "lane" not in labels_left("sum by (model) (rate(longtake_chunks_total[5m]))")
 
 
 @pytest.mark.parametrize("broken", ["sum by (a) (rate(x[5m])", "rate(x)", "x +"])

@@ -37,6 +37,7 @@ from worker.lanes.completion import wake, wants_webhook, write_manifest
 from worker.lanes.lane import LaneWorker
 from worker.lanes.lease_keeper import LeaseKeeper
 from worker.lanes.server_access import NewObject, ignore_store_errors
+from worker.lanes.stalls import StallCounter
 from worker.runtime.services import Activity, Services
 from worker.runtime.stopwatch import Stopwatch
 
@@ -69,6 +70,7 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
     def __init__(self, services: Services, model: str, activity: Activity | None = None) -> None:
         super().__init__(services, model, activity)
         self._cache: OrderedDict[str, CachedState[State]] = OrderedDict()
+        self._stalls = StallCounter(services.store)
 
     def own(self) -> frozenset[tuple[str, Lane]]:
         """Jobs whose state is cached and that sample as the one worked on last: its weights are loaded. All states are
@@ -197,8 +199,12 @@ class ChunkLane(LaneWorker, ABC, Generic[State]):
     def _report_speed(
         self, record: JobRecord, chunks: Sequence[ChunkRecord], *, stored_meanwhile: bool = False
     ) -> None:
-        """For metrics, and for estimates of other jobs. `chunks`: new ones, `stored_meanwhile` as of `measured`."""
+        """For metrics, and for estimates of other jobs. `record`: before the commit, `chunks`: new ones,
+        `stored_meanwhile` as of `measured`."""
         metrics.chunks_committed(record.spec, self.lane, chunks, stored_meanwhile=stored_meanwhile)
+        if self.lane is Lane.GENERATE:
+            for chunk in chunks:
+                self._stalls.committed(record, chunk)
         along_input = record.prepared is not None and record.prepared.whole_video
         for chunk in chunks:
             found = measured(record.spec, chunk, self.lane, along_input=along_input, stored_meanwhile=stored_meanwhile)

@@ -47,6 +47,8 @@ BUSY_SECONDS = 3.0
 DAMAGED_SECONDS = 600.0
 """Delay of a delivery whose outcome the store cannot record although it works."""
 RETURN_STEP_SECONDS = 0.25
+GIVEN_BACK = (AddressBusy, LookupsBusy)
+"""What ends an attempt before anything is sent: the delivery goes back to the outbox."""
 OUTBOX_THREADS = 4
 KEY_THREADS = 2
 """Keys that Redis has lost are read from the object store: no hold must wait for that."""
@@ -224,7 +226,7 @@ class DeliveryLoop:
         at, started = self._clock.now(), time.perf_counter()
         try:
             answer = await self._post(delivery, secret, at)
-        except (AddressBusy, LookupsBusy):
+        except GIVEN_BACK:
             self._recording.add(delivery.id)
             await self._calls.retried(lambda: self._outbox.give_back([delivery], self._busy_seconds(delivery)))
             return
@@ -236,11 +238,13 @@ class DeliveryLoop:
         await self._record(delivery, attempt, answer)
 
     async def _post(self, delivery: Delivery, secret: str, at: datetime) -> Answer:
-        """Poster.post in a span of the job's trace; the receiver gets that as `traceparent`."""
+        """Poster.post in a span of the job's trace; the receiver gets that as `traceparent`. An attempt that is given
+        back before anything was sent has none; one that is cancelled because its hold was lost may have been sent."""
         if delivery.trace is None:
             return await self._poster.post(delivery, secret, at, self._queue.hold_addresses)
         number = len(delivery.attempts) + 1
-        with span("webhook", delivery.trace, {"longtake.job": delivery.job_id, "longtake.attempt": number}) as current:
+        attributes = {"longtake.job": delivery.job_id, "longtake.attempt": number}
+        with span("webhook", delivery.trace, attributes, not_begun=GIVEN_BACK) as current:
             answer = await self._poster.post(delivery, secret, at, self._queue.hold_addresses)
             if current is not None and answer.status_code is not None:
                 current.set_attribute("http.response.status_code", answer.status_code)

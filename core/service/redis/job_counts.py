@@ -1,5 +1,5 @@
 """How many jobs there are, and how much work pools have, from the sizes of indexes and counters; and since when the
-oldest of each queue waits, from the records at its head."""
+oldest queued job of each model and class waits, from the records at the head."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import cast
 
 from core.service.domain.capacity import LaneWork, PoolDemand, pool_demand
 from core.service.domain.ports import JobCounts, QueuedJobs
+from core.service.domain.priority import Priority
 from core.service.domain.schema import JobStatus
 from core.service.redis import keys
 from core.service.redis.errors import raises_store_errors
@@ -17,7 +18,7 @@ from core.service.redis.job_records import JobRecords
 from core.service.redis.schedule import queues_of
 
 READ_AT_ONCE = 4
-"""Records of a queue's head. One is enough unless jobs wait that went on after an end."""
+"""Records of a head. One is enough unless jobs wait that went on after an end."""
 MOST_READ = 64
 """Of them in all: if all of these went on, one behind them may have waited longer."""
 
@@ -29,22 +30,23 @@ class StoredJobCounts(JobRecords):
     def counts(self, models: Sequence[str]) -> JobCounts:
         queues = queues_of(cast("set[str]", self._redis.smembers(keys.QUEUES)))
         of_models = sorted({*models, *(queue.model for queue in queues if queue.model)})
+        classes = [(model, priority) for model in of_models for priority in Priority]
         with self._redis.pipeline(transaction=False) as pipe:
             for status in JobStatus:
                 pipe.zcard(keys.status_index(status))
             for queue in queues:
                 pipe.hlen(keys.entries_key(queue.name))
-            for model in of_models:
-                pipe.zcard(keys.queue_index(model))
+            for model, priority in classes:
+                pipe.zcount(keys.queue_index(model), *_scores_of(priority))
             pipe.zcard(keys.OUTBOX_DUE)
             answers = iter(pipe.execute())
         by_status = {status: int(next(answers)) for status in JobStatus}
         in_lanes = {(queue.lane, queue.model): int(next(answers)) for queue in queues}
-        numbers = [int(next(answers)) for _ in of_models]
+        numbers = [int(next(answers)) for _ in classes]
         pending = int(next(answers))
         queued = {
-            model: QueuedJobs(number, self._oldest_queued_at(model) if number else None)
-            for model, number in zip(of_models, numbers, strict=True)
+            (model, priority): QueuedJobs(number, self._oldest_queued_at(model, priority) if number else None)
+            for (model, priority), number in zip(classes, numbers, strict=True)
         }
         return JobCounts(by_status, queued, in_lanes, pending)
 
@@ -67,12 +69,12 @@ class StoredJobCounts(JobRecords):
             demands.append(pool_demand(of_pool[0].pool_name, lanes, active))
         return demands
 
-    def _oldest_queued_at(self, model: str) -> datetime | None:
-        """Since when the job waits that has waited longest. The index is in order of creation, so none behind the first
-        job that never ended has waited longer than that one."""
+    def _oldest_queued_at(self, model: str, priority: Priority) -> datetime | None:
+        """Since when the job of a class waits that has waited longest. A class is in order of creation, so none behind
+        the first job that never ended has waited longer than that one."""
         oldest: datetime | None = None
         for start in range(0, MOST_READ, READ_AT_ONCE):
-            members = cast("list[str]", self._redis.zrange(keys.queue_index(model), start, start + READ_AT_ONCE - 1))
+            members = self._oldest_of(model, priority, start)
             for record in self._records(members):
                 if record.status is not JobStatus.QUEUED:  # begun meanwhile
                     continue
@@ -82,6 +84,16 @@ class StoredJobCounts(JobRecords):
             if len(members) < READ_AT_ONCE:
                 break
         return oldest
+
+    def _oldest_of(self, model: str, priority: Priority, start: int) -> list[str]:
+        found = self._redis.zrangebyscore(keys.queue_index(model), *_scores_of(priority), start=start, num=READ_AT_ONCE)
+        return cast("list[str]", found)
+
+
+def _scores_of(priority: Priority) -> tuple[int, int]:
+    """The least and the greatest score of a class."""
+    score = keys.class_score(priority)
+    return score, score
 
 
 def _lane_work(jobs: int, counters: Sequence[str | None]) -> LaneWork:

@@ -180,7 +180,7 @@ def correct_queue_entries(pipe: Pipeline, record: JobRecord, now: float) -> None
 
 
 def _indexes(record: JobRecord | None) -> dict[str, int]:
-    """Indexes that list a record, and its scores: they are ordered by age alone (score 0)."""
+    """Indexes that list a record, and its scores: 0 in those that are ordered by age alone."""
     if record is None:
         return {}
     if record.delete_requested:
@@ -188,13 +188,14 @@ def _indexes(record: JobRecord | None) -> dict[str, int]:
     listed = [keys.ALL_JOBS, keys.status_index(record.status)]
     if record.owner is not None:
         listed += [keys.jobs_index(record.owner, None), keys.jobs_index(record.owner, record.status)]
-    if record.status is JobStatus.QUEUED:
-        listed.append(keys.queue_index(record.spec.model))
     if transitions.is_prepared_ahead(record):
         listed.append(keys.prepared_index(record.spec.model))
     if any(transitions.wants(record, lane) for lane in Lane):
         listed.append(keys.SCHEDULED_JOBS)
-    return dict.fromkeys(listed, 0)
+    scores = dict.fromkeys(listed, 0)
+    if record.status is JobStatus.QUEUED:
+        scores[keys.queue_index(record.spec.model)] = keys.class_score(record.spec.priority)
+    return scores
 
 
 def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: Iterable[str], now: float) -> None:

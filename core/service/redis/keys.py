@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
+from core.service.domain.priority import Priority
 from core.service.domain.schema import LANES_OF_ANY_MODEL, Lane, Variant
 
 JOB_KEYS = "longtake:job:"
@@ -161,7 +162,13 @@ def status_index(status: str) -> str:
 
 
 def queue_index(model: str) -> str:
+    """Sorted set: queued jobs of a model by class (class_score), and of a class by age."""
     return f"longtake:jobs:queued:{model}"
+
+
+def class_score(priority: Priority) -> int:
+    """Score of a class in `queue_index`. 0 is normal: older versions, which know no classes, write that."""
+    return priority.number - Priority.NORMAL.number
 
 
 def prepared_index(model: str) -> str:

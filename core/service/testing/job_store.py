@@ -11,6 +11,7 @@ from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import JobNotFound, JobStateConflict
 from core.service.domain.manifest import ChunkPage
 from core.service.domain.ports import JobCounts, JobPage, LiveStatus, Look, QueuedJobs
+from core.service.domain.priority import Priority
 from core.service.domain.scheduling import position, wait_seconds
 from core.service.domain.schema import (
     LANES_OF_ANY_MODEL,
@@ -220,12 +221,16 @@ class FakeJobStore(FakeWorkReads):
         jobs = [record for record in self._sorted() if not record.delete_requested]
         waiting = [record for record in jobs if record.status is JobStatus.QUEUED]
         names = {*models, *(job.spec.model for job in jobs)}
-        of_models = {model: [job for job in waiting if job.spec.model == model] for model in names}
+        of_classes = {
+            (model, priority): [job for job in waiting if (job.spec.model, job.spec.priority) == (model, priority)]
+            for model in names
+            for priority in Priority
+        }
         wanted = [queue for record in jobs for queue in queues_of(record)]
         queues = [(lane, "" if lane in LANES_OF_ANY_MODEL else model) for lane, model in wanted]
         queued = {
-            model: QueuedJobs(len(of), min((job.queued_at for job in of), default=None))
-            for model, of in of_models.items()
+            of_class: QueuedJobs(len(of), min((job.queued_at for job in of), default=None))
+            for of_class, of in of_classes.items()
         }
         return JobCounts(
             {status: sum(job.status is status for job in jobs) for status in JobStatus},

@@ -49,16 +49,33 @@ def test_jobs_and_queues_are_counted(api: TestClient, world: World) -> None:
     world.start(begun)
     assert scraped(api, "longtake_jobs", status="queued") == 1
     assert scraped(api, "longtake_jobs", status="running") == 1
-    assert scraped(api, "longtake_queued_jobs", model="fake") == 1
-    assert scraped(api, "longtake_queue_age_seconds", model="fake") == 40
+    assert scraped(api, "longtake_queued_jobs", model="fake", priority="normal") == 1
+    assert scraped(api, "longtake_queue_age_seconds", model="fake", priority="normal") == 40
     assert scraped(api, "longtake_lane_jobs", lane="generate", model="fake") == 2
     assert scraped(api, "longtake_webhooks_pending") == 0
     assert scraped(api, "longtake_redis_up") == 1
 
 
 def test_a_model_without_jobs_has_an_empty_queue(api: TestClient) -> None:
-    assert scraped(api, "longtake_queued_jobs", model="fake") == 0
-    assert scraped(api, "longtake_queue_age_seconds", model="fake") == 0
+    assert scraped(api, "longtake_queued_jobs", model="fake", priority="normal") == 0
+    assert scraped(api, "longtake_queue_age_seconds", model="fake", priority="normal") == 0
+
+
+def test_uploads_are_counted_with_their_bytes_once_they_are_made(api: TestClient) -> None:
+    types = {"image/png": 10, "video/mp4": 20, "image/webp": 5, "application/octet-stream": 7}
+    wanted = [{"content_type": content_type, "size_bytes": size} for content_type, size in types.items()]
+    made = [api.post("/uploads", json=each).json()["id"] for each in wanted]
+    for refused in ({"content_type": "text/plain", "size_bytes": 3}, {"content_type": "image/png", "size_bytes": 0}):
+        assert api.post("/uploads", json=refused).status_code == 422
+    assert api.delete(f"/uploads/{made[0]}").status_code == 204
+    for kind, count, size in (("image", 2, 15), ("video", 1, 20), ("any", 1, 7)):
+        assert scraped(api, "longtake_uploads_total", kind=kind) == count
+        assert scraped(api, "longtake_upload_bytes_total", kind=kind) == size
+    assert scraped(api, "longtake_stored_uploads") == 3
+
+
+def test_kinds_of_uploads_begin_at_zero(api: TestClient) -> None:
+    assert scraped(api, "longtake_uploads_total", kind="image") == 0
 
 
 def test_workers_are_counted_by_state(api: TestClient, world: World) -> None:

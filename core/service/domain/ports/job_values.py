@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from core.service.domain.priority import Priority
 from core.service.domain.schema import JobRecord, JobStatus, Lane, StepProgress
 
 
@@ -69,8 +70,8 @@ class JobPage:
 
 @dataclass(frozen=True)
 class QueuedJobs:
-    """The jobs of one model that no worker has begun. `oldest_at`: since when the one that has waited longest is
-    queued, which for a job that went on after its end is later than its creation; None without any."""
+    """The jobs of one model and priority class that no worker has begun. `oldest_at`: since when the one is queued that
+    has waited longest, which for a job that went on after its end is later than its creation; None without any."""
 
     count: int
     oldest_at: datetime | None
@@ -80,10 +81,11 @@ class QueuedJobs:
 class JobCounts:
     """How many jobs there are, for operators.
 
+    `queued`: by model and class; of a model all classes, also those without a job.
     `in_lanes`: jobs with work on a lane, those that a worker is making included; "" for lanes of all models."""
 
     by_status: Mapping[JobStatus, int]
-    queued: Mapping[str, QueuedJobs]
+    queued: Mapping[tuple[str, Priority], QueuedJobs]
     in_lanes: Mapping[tuple[Lane, str], int]
     pending_webhooks: int
 

@@ -29,7 +29,7 @@ def entry_of(record: JobRecord, lane: Lane) -> Entry | None:
         # One without an end waits in turn: others would never be served.
         order=(newest if endless and newest else record.created_at).timestamp(),
         waits_since=ready.timestamp(),
-        stalls_at=_stalls_at(record, made),
+        stalls_at=stalls_at(record, made),
         share=record.share,
         pieces=1 if endless else _pieces_left(record, lane),
         plays_seconds=seconds_of(CHUNK_FRAMES, record.spec.fps) if lane is Lane.GENERATE else 0.0,
@@ -52,8 +52,9 @@ def after_next_chunk(entry: Entry, record: JobRecord, num_frames: int, at: float
     return replace(entry, begun=not record.spec.is_endless, order=order, waits_since=at, stalls_at=stalls_at)
 
 
-def _stalls_at(record: JobRecord, made: ChunkTotals) -> float | None:
-    """Viewers begin with the first chunk of a generation: it is what they waited for."""
+def stalls_at(record: JobRecord, made: ChunkTotals) -> float | None:
+    """Entry.stalls_at, if there was no stall before. Viewers begin with the first chunk of a generation: it is what
+    they waited for."""
     if made.first_created_at is None:
         return None
     seconds = seconds_of(made.num_frames - made.num_frames_before, record.spec.fps)

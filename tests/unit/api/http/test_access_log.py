@@ -18,6 +18,9 @@ from core.service.settings import Settings
         ("/jobs?q='x&api_key=abc", "/jobs?..."),
         ("/jobs?a=<b>&k=abc?abc", "/jobs?..."),
         ("/jobs?", "/jobs?..."),
+        ("/jobs/job_a%3Ftoken=6.abc?limit=1", "/jobs/job_a%3F..."),
+        ("/jobs/job_a%3ftoken=6.abc", "/jobs/job_a%3f..."),
+        ("/jobs/50%25", "/jobs/50%25"),
         ("/jobs/job_a", "/jobs/job_a"),
     ],
 )

@@ -59,6 +59,13 @@ def api(world: World) -> Iterator[TestClient]:
         yield client
 
 
+def test_the_image_counts_as_an_upload(api: TestClient) -> None:
+    assert api.post("/v1/videos", files=FORM).status_code == 200
+    told = api.get("/metrics").text.splitlines()
+    assert 'longtake_uploads_total{kind="image"} 1.0' in told
+    assert f'longtake_upload_bytes_total{{kind="image"}} {float(len(PNG))}' in told
+
+
 def images(world: World) -> list[str]:
     return [key for key in world.storage.objects if key.startswith(UPLOADS_PREFIX)]
 
