@@ -18,6 +18,7 @@ from core.service.redis.client import REQUEST, SentinelUrl, connect
 from core.service.redis.errors import store_errors
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, make_celery_app
+from core.service.redis.urls import SentinelUrl
 from core.service.settings import Settings
 from tests.helpers.celery_worker import working
 from tests.helpers.deadline import eventually
