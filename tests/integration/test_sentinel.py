@@ -14,7 +14,7 @@ from core.service.clock import SystemClock
 from core.service.domain.errors import StoreError, StoreMisconfigured, StoreUnavailable
 from core.service.domain.schema import JobRecord, JobStatus
 from core.service.net.circuit_breaker import CircuitBreaker
-from core.service.redis.client import REQUEST, SentinelUrl, connect
+from core.service.redis.client import REQUEST, connect
 from core.service.redis.errors import store_errors
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, make_celery_app
