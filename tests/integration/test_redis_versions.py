@@ -24,6 +24,8 @@ from tests.helpers.store_contract import StoreContract, StorePorts
 from tests.integration.test_store_contract import ports_on  # the same ports on another server
 from tests.redis_versions.servers import DEBIAN_13, OLDEST
 
+LOGIN = "longtake:secret@"
+
 
 @pytest.fixture(scope="module", params=[OLDEST, DEBIAN_13], ids=lambda source: source.name)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
@@ -71,10 +73,12 @@ class TestPauses(PausesContract):
 
 
 def test_a_job_runs_from_its_request_to_its_video(server: RedisServer, tmp_path: Path) -> None:
+    """As a user without the commands that managed offers keep to themselves (CONFIG, KEYS, INFO, FLUSHALL, ...)."""
     with server.client() as client:
         client.flushall()
+        client.execute_command("ACL", "SETUSER", "longtake", "on", ">secret", "~*", "&*", "+@all", "-@dangerous")
     write_fake_preset(tmp_path / "presets", "fake")
-    urls = {"redis_url": server.url(0), "broker_url": server.url(1)}
+    urls = {"redis_url": server.url(0, LOGIN), "broker_url": server.url(1, LOGIN)}
     with running_service(tmp_path, tmp_path / "presets", default_model="fake", **urls) as service:
         service.start_workers("fake")
         job = service.submit(prompt="a square", num_frames=32)
