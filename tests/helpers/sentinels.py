@@ -6,7 +6,9 @@ from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from cli.processes.machine import LOOPBACK, free_port
@@ -60,5 +62,9 @@ def watched_redis(folder: Path, sentinels: int = 1) -> Generator[Watched]:
         for sentinel in started:
             with sentinel.client() as client:
                 eventually(lambda: client.sentinel_slaves("main"), "Sentinel to know the replica", seconds=30)
-                eventually(lambda: len(client.sentinel_sentinels("main")) == sentinels - 1, "the others", seconds=30)
+                eventually(lambda: _others(client) == sentinels - 1, "Sentinel to know the others", seconds=30)
         yield Watched(master, replica, started)
+
+
+def _others(client: redis.Redis) -> int:
+    return len(cast("list[object]", client.sentinel_sentinels("main")))

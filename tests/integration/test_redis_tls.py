@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 from kombu.exceptions import OperationalError
 
-from cli.processes.machine import LOOPBACK
+from cli.main import main
+from cli.processes.machine import LOOPBACK, free_port
 from core.service.domain.errors import StoreMisconfigured, StoreUnavailable
 from core.service.net.circuit_breaker import CircuitBreaker
 from core.service.redis.client import REQUEST, WORKER, connect
@@ -267,3 +271,43 @@ def test_a_job_runs_over_tls_alone(world: World, tmp_path: Path, caplog: pytest.
         service.wait_for_success(service.submit(num_frames=32).id)
         assert service.redis_database(0).dbsize() == service.redis_database(1).dbsize() == 0
         assert "sesame" not in service.logs(10_000)
+
+
+def test_readiness_and_the_worker_say_what_is_wrong(world: World, tmp_path: Path) -> None:
+    write_fake_preset(tmp_path / "presets", "fake")
+    with running_service(tmp_path, tmp_path / "presets", default_model="fake") as service:
+        service.fronts.update({"redis_url": world.url(), "broker_url": world.url()})
+        port = free_port()
+        service.start_api(wait=False, port=port)
+        reason = eventually(lambda: _unreadiness(port), "the API to answer")
+        assert "LONGTAKE_REDIS_URL is signed by no CA" in reason
+        assert "ssl_ca_certs=" in reason
+        worker = service.start_worker("cpu", wait=False)
+        eventually(lambda: "LONGTAKE_REDIS_URL is signed by no CA" in service.logs(100), "the worker's log", seconds=60)
+        worker.check()
+        assert "sesame" not in reason + service.logs(10_000)
+
+
+def _unreadiness(port: int) -> str | None:
+    try:
+        answer = httpx.get(f"http://{LOOPBACK}:{port}/readyz", trust_env=False)
+    except httpx.TransportError:
+        return None
+    assert answer.status_code == 503
+    return answer.json()["redis"]["reason"]
+
+
+def test_a_process_with_a_ca_that_is_not_there_does_not_start_and_says_why(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LONGTAKE_REDIS_URL", world.url("ssl_ca_certs=/nowhere/ca.pem"))
+    assert main(["pause", "--list"]) == 1
+    said = capsys.readouterr().err
+    command = [sys.executable, "-m", "api.server", "--port", str(free_port())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for text in (said, done.stderr):
+        assert "ssl_ca_certs in LONGTAKE_REDIS_URL names /nowhere/ca.pem" in text
+        assert "give the full path of a PEM file" in text
+        assert "sesame" not in text
