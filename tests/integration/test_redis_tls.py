@@ -6,7 +6,6 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -23,52 +22,19 @@ from core.service.redis.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, make_cele
 from core.service.redis.urls import BROKER, SentinelUrl
 from core.service.settings import Settings
 from tests.helpers.celery_worker import working
-from tests.helpers.certificates import Authority, Certificate
+from tests.helpers.certificates import Authority
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.redis_programs import program_of
 from tests.helpers.redis_server import RedisServer
+from tests.helpers.redis_tls import LOGIN, World, tls_world
 from tests.helpers.service import running_service
-
-LOGIN = ":sesame-of-redis@"
-
-
-@dataclass(frozen=True)
-class World:
-    """A Redis with TLS, one without, and certificates."""
-
-    authority: Authority
-    server: RedisServer
-    plain: RedisServer
-    client: Certificate
-
-    def url(
-        self, *options: str, scheme: str = "rediss", host: str = LOOPBACK, server: RedisServer | None = None
-    ) -> str:
-        query = "&".join(options)
-        return f"{scheme}://{LOGIN}{host}:{(server or self.server).port}/0{'?' if query else ''}{query}"
-
-    @property
-    def ca(self) -> str:
-        return f"ssl_ca_certs={self.authority.file}"
-
-    @property
-    def certificate(self) -> str:
-        return f"ssl_certfile={self.client.file}&ssl_keyfile={self.client.key}"
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("tls")
-    program = program_of()
-    authority = Authority(folder / "ca")
-    options = ("--save", "", "--requirepass", "sesame-of-redis")
-    tls = authority.certificate("server")
-    with (
-        RedisServer(folder / "secure", *options, program=program, tls=tls) as secure,
-        RedisServer(folder / "plain", *options, program=program) as plain,
-    ):
-        yield World(authority, secure, plain, authority.certificate("client"))
+    with tls_world(tmp_path_factory.mktemp("tls")) as world:
+        yield world
 
 
 def refused(url: str, setting: str = BROKER) -> str:
