@@ -27,7 +27,7 @@ TESTS = tuple(
         *("redis_failures", "message_queue", "sentinel", "lost_redis"),
     )
 )
-"""All scripts and transactions, messages, outages, failover, and whole jobs from POST to succeeded."""
+"""All scripts and transactions, messages, outages and failover. test_redis_versions.py has whole jobs."""
 
 
 def main(names: Sequence[str]) -> int:
