@@ -1,6 +1,6 @@
 """Connections to Redis: timeouts, retries, failover and the circuit breaker.
 
-Values are text (decode_responses). URLs are in urls.py, TLS is in tls.py, key names are in keys.py, errors in errors.py.
+Values are text (decode_responses). URLs are in urls.py, TLS in tls.py, key names in keys.py, errors in errors.py.
 """
 
 from __future__ import annotations
