@@ -30,7 +30,7 @@ from api.binding import check_binding
 from api.http.access_log import WithoutQueries
 from api.http.problems import HeadersTooLarge, MalformedHttp, RequestTooSlow, response_of
 from api.http.request_ids import HEADER, request_id_of
-from core.service.domain.errors import LongtakeError, SetupError
+from core.service.domain.errors import LongtakeError, SetupError, StoreMisconfigured
 from core.service.logs import JsonLines, secrets_of, set_up_logs
 from core.service.request_ids import LOG_SUFFIX, accepted_request_id
 from core.service.settings import Settings
@@ -286,6 +286,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     stop_traces = set_up_traces("longtake-api")
     try:
         uvicorn.Server(config_of(args, settings)).run()
+    except StoreMisconfigured as error:  # a URL of Redis, or a file that it names, cannot be read
+        raise SystemExit(error.with_fix) from None
     finally:
         stop_traces()
 

@@ -16,6 +16,7 @@ from core.service.redis.pauses import RedisPauses
 from core.service.redis.queue import CeleryTaskQueue, make_celery_app
 from core.service.redis.speed import RedisSpeeds
 from core.service.redis.upload_store import RedisUploadStore
+from core.service.redis.urls import BROKER
 from core.service.s3.storage import S3Storage
 from core.service.settings import Settings
 from worker.runtime.services import Services
@@ -47,7 +48,7 @@ def connect_backends(settings: Settings, worker: str, drain: threading.Event) ->
         ),
         storage=storage,
         uploads=RedisUploadStore(records),
-        queue=CeleryTaskQueue(make_celery_app(settings), connect(settings.broker_url)),
+        queue=CeleryTaskQueue(make_celery_app(settings), connect(settings.broker_url, setting=BROKER)),
         clock=clock,
         settings=settings,
         worker=worker,
@@ -55,4 +56,6 @@ def connect_backends(settings: Settings, worker: str, drain: threading.Event) ->
         pauses=RedisPauses(records),
         drain=drain,
     )
-    return Backends(services, records, connect(settings.redis_url, REQUEST), connect(settings.broker_url, REQUEST))
+    return Backends(
+        services, records, connect(settings.redis_url, REQUEST), connect(settings.broker_url, REQUEST, setting=BROKER)
+    )

@@ -81,6 +81,7 @@ def real_ports(settings: Settings) -> Ports:
     from core.service.redis.request_counts import RedisRequestCounts
     from core.service.redis.speed import RedisSpeeds
     from core.service.redis.upload_store import RedisUploadStore
+    from core.service.redis.urls import BROKER
     from core.service.redis.usage import RedisUsage
     from core.service.redis.worker_registry import RedisWorkerRegistry
     from core.service.s3 import storage as object_store
@@ -88,7 +89,7 @@ def real_ports(settings: Settings) -> Ports:
 
     # Requests wait for each call: short timeouts, and a breaker per server so that a hanging one blocks few threads.
     redis = redis_client.connect(settings.redis_url, redis_client.REQUEST, CircuitBreaker())
-    broker = redis_client.connect(settings.broker_url, redis_client.REQUEST, CircuitBreaker())
+    broker = redis_client.connect(settings.broker_url, redis_client.REQUEST, CircuitBreaker(), setting=BROKER)
     storage = object_store.S3Storage(settings, timeouts=object_store.REQUEST, breaker=CircuitBreaker())
     workers, pauses = RedisWorkerRegistry(redis), RedisPauses(redis)
     clock = SystemClock()

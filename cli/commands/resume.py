@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from core.service.redis.job_store import RedisJobStore
     from core.service.redis.pauses import RedisPauses
     from core.service.redis.queue import CeleryTaskQueue, make_celery_app
+    from core.service.redis.urls import BROKER
     from core.service.settings import read_settings
 
     settings, target = read_settings(), target_of(args)
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     pauses = RedisPauses(records)
     was_paused = pauses.resume(target)
     store = RedisJobStore(records, SystemClock(), retention_seconds=settings.retention_seconds)
-    wake_for_all(store, CeleryTaskQueue(make_celery_app(settings), connect(settings.broker_url)))
+    wake_for_all(store, CeleryTaskQueue(make_celery_app(settings), connect(settings.broker_url, setting=BROKER)))
     print(f"resumed: {target}" if was_paused else f"{target} was not paused")
     for other in pauses.all():
         print(f"still paused: {other}")

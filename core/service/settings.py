@@ -37,10 +37,11 @@ class Settings(BaseSettings):
 
     redis_url: str = Field(
         default="redis://127.0.0.1:6379/0",
-        description="Redis database of records, events and leases; sentinel:// is possible.",
+        description="Redis database of records, events and leases; rediss:// and sentinel:// are possible.",
     )
     broker_url: str = Field(
-        default="redis://127.0.0.1:6379/1", description="Redis database of Celery; sentinel:// is possible."
+        default="redis://127.0.0.1:6379/1",
+        description="Redis database of Celery; rediss:// and sentinel:// are possible.",
     )
     s3_endpoint_url: str | None = Field(default=None, description="S3 endpoint for workers and API; unset: AWS.")
     s3_public_endpoint_url: str | None = Field(

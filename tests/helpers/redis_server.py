@@ -21,40 +21,69 @@ from redis.retry import Retry
 from cli.processes.machine import LOOPBACK, free_port
 from cli.processes.programs import find_redis
 from core.processes import end_with_parent
+from tests.helpers.certificates import Certificate
 from tests.helpers.deadline import eventually
 
 
 class RedisServer:
     """One server process on a port of its own, which it keeps when it is started again."""
 
-    def __init__(self, folder: Path, *options: str, config: str | None = None) -> None:
-        """`config` is the text of a configuration file, which a Sentinel must have."""
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        config: str | None = None,
+        program: Path | None = None,
+        tls: Certificate | None = None,
+        wants_certificates: bool = False,
+    ) -> None:
+        """`config` is the text of a configuration file, which a Sentinel must have. `program`: another server than the
+        one that `longtake up` takes. `tls`: what it shows to clients; then it speaks nothing but TLS, and may
+        want certificates of clients."""
         folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "redis.conf"
         self._config.write_text(config or "")
         self.folder = folder
         self.options = options
         self.port = free_port()
+        self._program = program
+        self.tls = tls
+        self._wants_certificates = wants_certificates
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: int = 0, login: str = "") -> str:
+        """With TLS: names the CA."""
+        if self.tls is not None:
+            return f"rediss://{login}{LOOPBACK}:{self.port}/{database}?ssl_ca_certs={self.tls.authority}"
         return f"redis://{login}{LOOPBACK}:{self.port}/{database}"
 
     def client(self, **options: object) -> redis.Redis:
         """A bare client for the test's own words to the server."""
         chosen = {"socket_timeout": 10, "decode_responses": True, "retry": Retry(NoBackoff(), 0), **options}
+        if self.tls is not None:
+            own = {"ssl_certfile": self.tls.file, "ssl_keyfile": self.tls.key} if self._wants_certificates else {}
+            chosen = {"ssl": True, "ssl_cert_reqs": "none", **own, **chosen}
         return redis.Redis(host=LOOPBACK, port=self.port, **chosen)  # pyright: ignore[reportArgumentType]
 
     def start(self, *more: str) -> Self:
         """Returns once the server says something, if only that it is loading or wants a password."""
-        command = [str(find_redis().path), str(self._config), "--port", str(self.port), "--bind", LOOPBACK]
-        command += ["--dir", str(self.folder)]
+        command = [str(self._program or find_redis().path), str(self._config), "--bind", LOOPBACK]
+        command += ["--dir", str(self.folder), *self._ports()]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *self.options, *more], stdout=log, stderr=log, preexec_fn=end_with_parent
             )
         eventually(self._speaks, "Redis to start", seconds=30)
         return self
+
+    def _ports(self) -> list[str]:
+        if self.tls is None:
+            return ["--port", str(self.port)]
+        files = {"cert": self.tls.file, "key": self.tls.key, "ca-cert": self.tls.authority}
+        named = [word for name, path in files.items() for word in (f"--tls-{name}-file", str(path))]
+        wanted = "yes" if self._wants_certificates else "optional"
+        ports = ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", wanted]
+        return [*ports, "--tls-replication", "yes", *named]
 
     def _speaks(self) -> bool:
         with self.client() as client:

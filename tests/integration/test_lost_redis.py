@@ -90,6 +90,20 @@ def test_a_lost_job_is_rebuilt_on_request_before_the_janitor_has_run(place: Plac
     assert place.store.request_cancel(job.id).status is JobStatus.CANCELED
 
 
+def test_a_submission_that_a_failover_lost_is_found_once_the_mark_of_the_janitor_is_removed(place: Place) -> None:
+    """What docs/operations.md advises: the others are there, and Redis does not know that one is missing."""
+    kept, lost = (create_job(place.store, place.storage, queued_job(number)) for number in (1, 2))
+    place.janitor.run()
+    place.client.delete(*place.client.keys(f"longtake:job:{lost.id}*"))
+    with pytest.raises(JobNotFound):
+        place.store.get(lost.id)
+    place.client.delete("longtake:janitor:manifests_read")
+    assert place.store.get(lost.id).status is JobStatus.QUEUED
+    place.client.delete(*place.client.keys(f"longtake:job:{lost.id}*"))
+    place.janitor.run()
+    assert {place.store.get(job.id).id for job in (kept, lost)} == {kept.id, lost.id}
+
+
 def test_a_job_that_never_was_is_not_found_before_and_after(place: Place) -> None:
     place.lose()
     for _ in range(2):

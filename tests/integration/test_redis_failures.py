@@ -111,10 +111,14 @@ def unable_to_save(server: RedisServer) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+def version_of(server: RedisServer) -> int:
+    with server.client() as client:
+        return int(str(client.info("server")["redis_version"]).split(".")[0])
+
+
 def out_of_disk(server: RedisServer) -> AbstractContextManager[None]:
     """Its append-only file is a device that has no room."""
-    with server.client() as client:
-        one_file = int(str(client.info("server")["redis_version"]).split(".")[0]) < 7
+    one_file = version_of(server) < 7
     server.kill()
     file = server.folder / ("appendonly.aof" if one_file else "appendonlydir/appendonly.aof.1.incr.aof")
     file.parent.mkdir(exist_ok=True)
@@ -175,6 +179,9 @@ def test_every_failure_of_redis_has_one_meaning_through_every_kind_of_call(
         call(used)
     with state(server):
         for call in CALLS:
+            if call is script and state is without_replicas and version_of(server) < 7:
+                assert call(used) == "OK"  # Redis 6.2 lets scripts write with too few replicas
+                continue
             for client in (used, connect(server.url(), SHORT_TIMEOUTS)):
                 with pytest.raises(StoreError) as raised, store_errors():
                     call(client)

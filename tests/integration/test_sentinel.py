@@ -3,65 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from redis.exceptions import ConnectionError as RedisConnectionError
 
-from cli.processes.machine import LOOPBACK, free_port
 from core.service.clock import SystemClock
 from core.service.domain.errors import StoreError, StoreMisconfigured, StoreUnavailable
 from core.service.domain.schema import JobRecord, JobStatus
 from core.service.net.circuit_breaker import CircuitBreaker
-from core.service.redis.client import REQUEST, SentinelUrl, connect
+from core.service.redis.client import REQUEST, connect
 from core.service.redis.errors import store_errors
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.queue import CPU_QUEUE, TASK_DELIVER_WEBHOOKS, make_celery_app
+from core.service.redis.urls import SentinelUrl
 from core.service.settings import Settings
 from tests.helpers.celery_worker import working
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import job_spec
-from tests.helpers.redis_server import RedisServer
-
-
-@dataclass
-class Watched:
-    """A master, its replica, and the Sentinel that watches over them."""
-
-    master: RedisServer
-    replica: RedisServer
-    sentinel: RedisServer
-
-    def url(self, database: int) -> str:
-        """Names a Sentinel that is not there first."""
-        return f"sentinel://{LOOPBACK}:{free_port()},{LOOPBACK}:{self.sentinel.port}/{database}?master=main"
-
-    def fail_over(self) -> None:
-        self.master.kill()
-
-        def promoted() -> bool:
-            with self.replica.client() as client:
-                try:
-                    return client.info("replication")["role"] == "master"
-                except RedisConnectionError:  # Sentinel hangs up on all clients as it turns the roles
-                    return False
-
-        eventually(promoted, "the replica to take over", seconds=60)
+from tests.helpers.sentinels import Watched, watched_redis
 
 
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
-    with RedisServer(tmp_path / "master", "--save", "") as master:
-        following = ("--save", "", "--replicaof", LOOPBACK, str(master.port), "--repl-diskless-sync-delay", "0")
-        of_sentinel = f"sentinel monitor main {LOOPBACK} {master.port} 1\nsentinel down-after-milliseconds main 1000\n"
-        with RedisServer(tmp_path / "replica", *following) as replica:
-            with replica.client() as client:
-                eventually(lambda: client.info("replication")["master_link_status"] == "up", "the replica to follow")
-            with RedisServer(tmp_path / "sentinel", "--sentinel", config=of_sentinel) as sentinel:
-                with sentinel.client() as client:
-                    eventually(lambda: client.sentinel_slaves("main"), "Sentinel to know the replica", seconds=30)
-                yield Watched(master, replica, sentinel)
+    with watched_redis(tmp_path) as watched:
+        yield watched
 
 
 def test_a_sentinel_url_is_read() -> None:

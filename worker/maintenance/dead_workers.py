@@ -14,6 +14,7 @@ from core.service.domain.ports import JobStore, TaskQueue, WorkerRegistry, slot_
 from core.service.redis.client import connect
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.queue import CeleryTaskQueue, make_celery_app
+from core.service.redis.urls import BROKER
 from core.service.redis.worker_registry import RedisWorkerRegistry
 from core.service.settings import Settings
 
@@ -29,7 +30,7 @@ class DeadWorkerCleaner:
         records = connect(settings.redis_url)
         self._store = RedisJobStore(records, SystemClock(), retention_seconds=settings.retention_seconds)
         self._workers = RedisWorkerRegistry(records)
-        self._queue = CeleryTaskQueue(make_celery_app(settings), connect(settings.broker_url))
+        self._queue = CeleryTaskQueue(make_celery_app(settings), connect(settings.broker_url, setting=BROKER))
 
     def clean_up(self, worker: str) -> None:
         """Returns at once. If the store does not answer, the leases expire by themselves."""

@@ -15,7 +15,8 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from kombu.transport.virtual import QoS as VirtualQoS
 
-from core.service.redis.client import HEALTH_CHECK_SECONDS, SentinelUrl, Timeouts
+from core.service.redis.client import HEALTH_CHECK_SECONDS, Timeouts, TlsConnection, TlsSentinelConnection
+from core.service.redis.urls import BROKER, SENTINEL, SentinelUrl, broker_tls, without_tls_options
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +55,12 @@ class _DropsUnreadable:
 
 class _Channel(_DropsUnreadable, kombu_redis.Channel):
     QoS = _QoS
+    connection_class_ssl = TlsConnection
 
 
 class _SentinelChannel(_DropsUnreadable, kombu_redis.SentinelChannel):
     QoS = _QoS
+    connection_class_ssl = TlsSentinelConnection
 
 
 class Transport(kombu_redis.Transport):
@@ -75,12 +78,20 @@ TRANSPORT_ALIASES.update(
 
 
 def kombu_url(broker_url: str) -> str:
-    """Our broker URL in kombu's form, which has one URL per Sentinel."""
-    if not broker_url.startswith("sentinel://"):
-        return broker_url
-    url = SentinelUrl.read(broker_url)
+    """Our broker URL in kombu's form, which has one URL per Sentinel. TLS options are those of `use_ssl`."""
+    if not broker_url.startswith(SENTINEL):
+        return without_tls_options(broker_url)
+    url = SentinelUrl.read(broker_url, BROKER)
     login = f"{quote(url.username or '', safe='')}:{quote(url.password, safe='')}@" if url.password else ""
     return ";".join(f"sentinel://{login}{host}:{port}/{url.database}" for host, port in url.hosts)
+
+
+def use_ssl(broker_url: str) -> dict[str, Any] | None:
+    """Celery's `broker_use_ssl`: arguments of our connections. None without TLS.
+
+    Never left to kombu: of a plain rediss:// URL it verifies no certificate."""
+    tls = broker_tls(broker_url)
+    return None if tls is None else {**tls, "setting": BROKER}
 
 
 def transport_options(broker_url: str, timeouts: Timeouts) -> dict[str, Any]:
@@ -93,7 +104,7 @@ def transport_options(broker_url: str, timeouts: Timeouts) -> dict[str, Any]:
         "health_check_interval": HEALTH_CHECK_SECONDS,
         "retry_on_timeout": timeouts.retry_timeouts,
     }
-    if broker_url.startswith("sentinel://"):
-        url = SentinelUrl.read(broker_url)
+    if broker_url.startswith(SENTINEL):
+        url = SentinelUrl.read(broker_url, BROKER)
         options |= {"master_name": url.master, "sentinel_kwargs": {**socket_timeouts, **url.sentinel_options}}
     return options

@@ -38,6 +38,7 @@ from core.service.domain.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
+from core.service.redis.tls import TlsRefused
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -95,6 +96,8 @@ def error_prefix(error: RedisError) -> str | None:
 
 def store_error(error: Exception) -> StoreError:
     """The StoreError for an error of redis-py. Its text is for operators: it may hold addresses and keys."""
+    if isinstance(error, TlsRefused):
+        return StoreMisconfigured(str(error), fix=error.fix)
     kind, summary = _meaning(error)
     return kind(f"{summary}: {error}", fix=_FIXES[kind])
 

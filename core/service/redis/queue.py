@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 
 from core.service.domain.errors import StoreError
 from core.service.domain.schema import Lane
-from core.service.redis.broker_transport import kombu_url, transport_options
+from core.service.redis.broker_transport import kombu_url, transport_options, use_ssl
 from core.service.redis.client import WORKER, Timeouts, raises_store_errors
 from core.service.settings import Settings
 
@@ -85,6 +85,7 @@ def make_celery_app(settings: Settings, timeouts: Timeouts = WORKER) -> Celery:
         broker_connection_timeout=timeouts.connect_seconds,
         task_publish_retry=timeouts.retry_timeouts,
         task_publish_retry_policy={"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
+        broker_use_ssl=use_ssl(settings.broker_url),
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout_seconds,
             "unacked_restore_interval": UNACKED_RESTORE_SECONDS,
