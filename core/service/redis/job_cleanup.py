@@ -81,7 +81,7 @@ class JobCleanup(JobRecords):
                     deliveries = cast("list[str]", pipe.hkeys(keys.deliveries_key(job_id)))
                     pipe.multi()
                     rows.remove(pipe, job_id, record, deliveries, self._clock.now().timestamp())
-                    pipe.execute()
+                    self._transactions.execute(pipe)
                     return
                 except WatchError:
                     continue

@@ -22,6 +22,7 @@ from core.service.redis import job_scripts as scripts
 from core.service.redis import keys, usage
 from core.service.redis.errors import raises_store_errors
 from core.service.redis.schedule import Schedule
+from core.service.redis.transaction import Transactions
 
 Decide = Callable[[Pipeline, JobRecord], Transition | None]
 """Decides on the transition of a record that was read under WATCH (the pipeline may read more); None: no change."""
@@ -47,11 +48,13 @@ class JobRecords(TransitionStore):
     ) -> None:
         super().__init__(clock, retention_seconds)
         self._schedule = Schedule(redis, policy)
+        self._transactions = Transactions(redis)
         self._redis = redis
         self._rebuild = rebuild
         self._renew = redis.register_script(scripts.RENEW)
         self._manifest_stored = redis.register_script(scripts.MANIFEST_STORED)
         self._look = redis.register_script(scripts.LOOK)
+        self._places = redis.register_script(scripts.PLACES)
         self._report_progress = redis.register_script(scripts.REPORT_PROGRESS)
 
     @raises_store_errors
@@ -106,7 +109,7 @@ class JobRecords(TransitionStore):
                     rows.write(pipe, before, transition, self._clock.now().timestamp(), inside)
                     if also_write is not None:
                         also_write(pipe, transition.record)
-                    pipe.execute()
+                    self._transactions.execute(pipe)
                     return transition.record
                 except WatchError:
                     continue
@@ -122,7 +125,7 @@ class JobRecords(TransitionStore):
                     usage.require_room(pipe, None, transition.record, limits, self._clock)
                     pipe.multi()
                     rows.write(pipe, None, transition, self._clock.now().timestamp())
-                    pipe.execute()
+                    self._transactions.execute(pipe)
                     return True
                 except WatchError:
                     continue

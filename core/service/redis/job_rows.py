@@ -1,6 +1,6 @@
 """The keys and index entries of a job in Redis: what a transition writes, and what a purge removes.
 
-Only queues commands into a pipeline that the caller executes.
+Only queues commands into a pipeline that the caller executes (transaction.Transactions).
 """
 
 from __future__ import annotations
@@ -21,31 +21,15 @@ from core.service.domain.schema import ChunkLists, JobRecord, JobStatus, Lane, r
 from core.service.domain.transitions import KEPT_EVENTS, NewEvent, Transition
 from core.service.domain.webhooks import CHUNK_EVENTS, KEPT_PENDING
 from core.service.records.job_order import index_member
-from core.service.redis import chunk_lists, keys, outbox_scripts, schedule, usage
+from core.service.redis import chunk_lists, keys, schedule, usage
 from core.service.redis.event_log import event_fields
+from core.service.redis.transaction import APPEND_EVENT, BOUND_WEBHOOKS, call
 
 DUE_AT_ONCE_SECONDS = 1e9
 """New webhooks are due this long ago, so that clock differences do not delay them."""
 NO_CHUNKS = ChunkLists()
 RESTING = "rests"
 """Value of the lease key while the lane cannot be claimed."""
-
-# Entry n of the log has id n-0, so that a rewritten log keeps the ids that clients know. If an older version has added
-# entries with other ids, Redis chooses the id. Old entries go, whole blocks of about a hundred at a time.
-# Redis reserves 4 KiB for the first block of a stream. Loaded from a dump, a block has the size of its entries, and
-# grows with them: a queued job, whose log has one entry, needs half the memory. Where RESTORE is refused it stays.
-_APPEND = """
-local fields = {unpack(ARGV, 3)}
-local answer = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], ARGV[2], unpack(fields))
-if type(answer) == 'table' and answer.err then
-  answer = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(fields))
-end
-if redis.call('XLEN', KEYS[1]) == 1 then
-  local dump = redis.pcall('DUMP', KEYS[1])
-  if type(dump) == 'string' then redis.pcall('RESTORE', KEYS[1], 0, dump, 'REPLACE') end
-end
-return answer
-"""
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +106,7 @@ def _append_events(pipe: Pipeline, record: JobRecord, events: Sequence[NewEvent]
     for offset, event in enumerate(events):
         event_id = "*" if first is None else f"{first + offset}-0"
         fields = [word for pair in event_fields(event).items() for word in pair]
-        pipe.eval(_APPEND, 1, keys.events_key(record.id), KEPT_EVENTS, event_id, *fields)
+        call(pipe, APPEND_EVENT, [keys.events_key(record.id)], KEPT_EVENTS, event_id, *fields)
 
 
 def _free_lane(pipe: Pipeline, transition: Transition) -> None:
@@ -146,7 +130,7 @@ def _write_delivery(pipe: Pipeline, delivery: Delivery) -> None:
     if delivery.event_type in CHUNK_EVENTS:
         of_job = (keys.unsent_key, keys.deliveries_key, keys.job_key)
         named = [keys.OUTBOX_DUE, *(key(delivery.job_id) for key in of_job)]
-        pipe.eval(outbox_scripts.BOUND, len(named), *named, delivery.job_id, KEPT_PENDING)
+        call(pipe, BOUND_WEBHOOKS, named, delivery.job_id, KEPT_PENDING)
 
 
 def _write_indexes(pipe: Pipeline, before: JobRecord | None, after: JobRecord) -> None:

@@ -16,6 +16,7 @@ from core.service.domain.transitions import Transition
 from core.service.domain.transitions.entries import entry_of, place_of
 from core.service.redis import keys
 from core.service.redis import schedule_scripts as scripts
+from core.service.redis.transaction import PUT_ENTRY, call
 
 RESERVED_SECONDS = 5.0
 """How long a job that was picked is kept for its worker, which claims it at once unless it dies or cannot read it."""
@@ -118,7 +119,7 @@ def write(pipe: Pipeline, before: JobRecord | None, transition: Transition, now:
         # At a commit also what seems unchanged: a process of another version may not have written it.
         if old == new and (new is None or (state == "same" and not transition.is_commit)):
             continue
-        pipe.eval(scripts.PUT, 0, _put(Queue.of(lane, after.spec.model), after.id, new, state, until, now))
+        call(pipe, PUT_ENTRY, [], _put(Queue.of(lane, after.spec.model), after.id, new, state, until, now))
 
 
 def write_again(pipe: Pipeline, record: JobRecord, now: float) -> None:
@@ -133,7 +134,7 @@ def remove(pipe: Pipeline, record: JobRecord, now: float) -> None:
 
 def _write_all(pipe: Pipeline, record: JobRecord, entries: Mapping[Lane, Entry | None], now: float) -> None:
     for lane, entry in entries.items():
-        pipe.eval(scripts.PUT, 0, _put(Queue.of(lane, record.spec.model), record.id, entry, "same", now, now))
+        call(pipe, PUT_ENTRY, [], _put(Queue.of(lane, record.spec.model), record.id, entry, "same", now, now))
 
 
 def _state(before: JobRecord | None, transition: Transition, lane: Lane, now: float) -> tuple[_State, float]:
