@@ -13,7 +13,7 @@ from core.service.domain.priority import Priority
 from core.service.domain.schema import JobRecord, Lane
 from core.service.domain.transitions import entry_of
 from core.service.testing.clock import FakeClock
-from tests.helpers.jobs import chunk_of, queued_job
+from tests.helpers.jobs import chunk_of, queued_job, refine_spec
 
 MODEL = "sprites"
 LANES = (Lane.GENERATE, Lane.REFINE)
@@ -166,3 +166,17 @@ class ScheduleContract:
         places = [live.queue_position for live in queue.store.live_statuses(jobs)]
         assert places == [2, 4, 5, 3, 1]
         assert numbers([queue.next() for _ in range(2)]) == [5, 1]
+
+    def test_free_work_is_of_the_lanes_whose_jobs_can_be_claimed(self, queue: Queue) -> None:
+        assert queue.store.free_work(LANES, MODEL) == {}
+        waiting = queue.submit(1, refine=refine_spec())
+        assert queue.store.free_work(LANES, MODEL) == {Lane.GENERATE: waiting.id}
+        for _ in range(3):
+            queue.make(queue.next())
+        assert queue.store.free_work(LANES, MODEL) == dict.fromkeys(LANES, waiting.id)
+        held = [queue.next() for _ in LANES]
+        assert queue.store.free_work(LANES, MODEL) == {}
+        queue.store.release(held[0], count_attempt=False)
+        assert queue.store.free_work(LANES, MODEL) == {held[0].lane: waiting.id}
+        assert queue.store.free_work([held[1].lane], MODEL) == {}
+        assert queue.store.free_work(LANES, "another") == {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -53,6 +53,10 @@ class LaneClaims(JobRecords):
     @raises_store_errors
     def next_ready(self, lane: Lane, model: str) -> str | None:
         return next(iter(self.ready(lane, model, 1)), None)
+
+    @raises_store_errors
+    def free_work(self, lanes: Sequence[Lane], model: str) -> Mapping[Lane, str]:
+        return self._schedule.free_work([Queue.of(lane, model) for lane in lanes], self._now())
 
     @raises_store_errors
     def ready(self, lane: Lane, model: str, limit: int) -> Sequence[str]:

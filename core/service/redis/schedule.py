@@ -65,6 +65,7 @@ class Schedule:
     def __init__(self, client: redis.Redis, policy: Policy) -> None:
         self._client, self._policy = client, policy
         self._pick = client.register_script(scripts.PICK)
+        self._free_work = client.register_script(scripts.FREE_WORK)
         self._peek = client.register_script(scripts.PEEK)
         self._is_next = client.register_script(scripts.IS_NEXT)
         self._put = client.register_script(scripts.PUT)
@@ -74,6 +75,11 @@ class Schedule:
         ask = self._ask(queues, now, own) | {"reserved_until": now + RESERVED_SECONDS}
         found = cast("list[str] | None", self._pick(args=[json.dumps(ask)]))
         return (found[1], Lane(found[0])) if found else None
+
+    def free_work(self, queues: Sequence[Queue], now: float) -> dict[Lane, str]:
+        """A free job of each of these queues, which must be of one pool, that has any. Chooses nothing."""
+        found = cast("list[str]", self._free_work(args=[json.dumps(self._ask(queues, now, ()))]))
+        return {Lane(lane): job_id for lane, job_id in zip(found[::2], found[1::2], strict=True)}
 
     def peek(self, queue: Queue, now: float, limit: int) -> list[str]:
         """The next jobs of a queue, in order, at most `limit`."""

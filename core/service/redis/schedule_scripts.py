@@ -330,6 +330,22 @@ redis.call('ZADD', choice.queue.key .. ':held', exact(ask.reserved_until), choic
 return {choice.queue.lane, choice.job}
 """
 
+# For each queue with free jobs: lane, the job of its best class that has waited longest.
+_FREE_WORK = """
+local found = {}
+for _, queue in ipairs(ask.queues) do
+  for class = 0, 2 do
+    local job = redis.call('ZRANGE', of_class(queue, class, 'waiting'), 0, 0)[1]
+    if job then
+      table.insert(found, queue.lane)
+      table.insert(found, job)
+      break
+    end
+  end
+end
+return found
+"""
+
 # The next `limit` jobs, if nothing else happens: lane, job, lane, job...
 _PEEK = """
 local taken, answer = {}, {}
@@ -431,6 +447,7 @@ def _script(*parts: str) -> str:
 
 PUT = _script(_ENTRIES, _PUT)
 PICK = _script(_ENTRIES, _CHOOSE, _ASK, _PICK)
+FREE_WORK = _script(_ENTRIES, _ASK, _FREE_WORK)
 PEEK = _script(_ENTRIES, _CHOOSE, _ASK, _PEEK)
 IS_NEXT = _script(_ENTRIES, _CHOOSE, _ASK, _IS_NEXT)
 POSITION = _script(_ENTRIES, _POSITION)
