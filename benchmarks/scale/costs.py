@@ -20,7 +20,7 @@ _OF_ONE_OWNER_OR_JOB = re.compile(r"key_\d+|\d{4}-\d\d-\d\d")
 @dataclass(frozen=True)
 class RedisUse:
     """What a Redis has used since it started: CPU seconds of the thread that runs commands, commands, bytes that it was
-    sent, and microseconds by command (those inside a transaction or a script are counted again in `exec` and `evalsha`)."""
+    sent, and microseconds by command (those inside a transaction or a script count again in `exec` and `evalsha`)."""
 
     cpu_seconds: float
     commands: int
@@ -50,8 +50,8 @@ def redis_use(client: redis.Redis) -> RedisUse:
 
 @dataclass(frozen=True)
 class Costs:
-    """Of equal calls, one after the other: milliseconds of each, and of both CPUs, commands and bytes sent of the average one.
-    `dearest`: the commands on which Redis spent most, with microseconds per call."""
+    """Of equal calls, one after the other: milliseconds of each, and both CPUs, commands and bytes sent of the average
+    one. `dearest`: the commands on which Redis spent most, with microseconds per call."""
 
     milliseconds: list[float]
     client_cpu_ms: float

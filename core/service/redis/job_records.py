@@ -9,6 +9,7 @@ import redis
 from redis.client import Pipeline
 from redis.exceptions import WatchError
 
+from core.service.clock import SystemClock
 from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import JobNotFound, shortened
 from core.service.domain.ports import Clock, JobStore
@@ -21,7 +22,7 @@ from core.service.redis import job_rows as rows
 from core.service.redis import job_scripts as scripts
 from core.service.redis import keys, usage
 from core.service.redis.errors import raises_store_errors
-from core.service.redis.schedule import Schedule
+from core.service.redis.schedule import Now, Schedule
 from core.service.redis.transaction import Transactions
 
 Decide = Callable[[Pipeline, JobRecord], Transition | None]
@@ -106,13 +107,17 @@ class JobRecords(TransitionStore):
                         return None if transition is None else before
                     usage.require_room(pipe, before, transition.record, limits, self._clock)
                     pipe.multi()
-                    rows.write(pipe, before, transition, self._clock.now().timestamp(), inside)
+                    rows.write(pipe, before, transition, self._now(), inside)
                     if also_write is not None:
                         also_write(pipe, transition.record)
                     self._transactions.execute(pipe)
                     return transition.record
                 except WatchError:
                     continue
+
+    def _now(self) -> Now:
+        """For the queues: by Redis' clock, but tests give theirs."""
+        return None if isinstance(self._clock, SystemClock) else self._clock.now().timestamp()
 
     def _put_new(self, job_id: str, transition: Transition, limits: KeyLimits | None = None) -> bool:
         """Write a new record. False if it exists already. Raises LimitReached as `_transact`."""
@@ -124,7 +129,7 @@ class JobRecords(TransitionStore):
                         return False
                     usage.require_room(pipe, None, transition.record, limits, self._clock)
                     pipe.multi()
-                    rows.write(pipe, None, transition, self._clock.now().timestamp())
+                    rows.write(pipe, None, transition, self._now())
                     self._transactions.execute(pipe)
                     return True
                 except WatchError:

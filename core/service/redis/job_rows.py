@@ -23,6 +23,7 @@ from core.service.domain.webhooks import CHUNK_EVENTS, KEPT_PENDING
 from core.service.records.job_order import index_member
 from core.service.redis import chunk_lists, keys, schedule, usage
 from core.service.redis.event_log import event_fields
+from core.service.redis.schedule import Now
 from core.service.redis.transaction import APPEND_EVENT, BOUND_WEBHOOKS, call
 
 DUE_AT_ONCE_SECONDS = 1e9
@@ -60,7 +61,7 @@ def readable(rows: Iterable[tuple[str, str | None]]) -> Sequence[JobRecord]:
 
 
 def write(
-    pipe: Pipeline, before: JobRecord | None, transition: Transition, now: float, inside: ChunkLists = NO_CHUNKS
+    pipe: Pipeline, before: JobRecord | None, transition: Transition, now: Now, inside: ChunkLists = NO_CHUNKS
 ) -> None:
     """Queue all writes of a transition. `inside`: the chunks that were in the record until now."""
     record = transition.record
@@ -147,13 +148,13 @@ def _write_indexes(pipe: Pipeline, before: JobRecord | None, after: JobRecord) -
         pipe.zadd(keys.EXPIRY, {member: after.expires_at.timestamp()})
 
 
-def write_queue_entries(pipe: Pipeline, record: JobRecord, now: float) -> None:
+def write_queue_entries(pipe: Pipeline, record: JobRecord, now: Now) -> None:
     """Add a job of an older version to its queues and to the stale manifests: that version wrote neither."""
     pipe.zadd(keys.STALE_MANIFESTS, {record.id: record.revision})
     correct_queue_entries(pipe, record, now)
 
 
-def correct_queue_entries(pipe: Pipeline, record: JobRecord, now: float) -> None:
+def correct_queue_entries(pipe: Pipeline, record: JobRecord, now: Now) -> None:
     """Add a job to the queues that it belongs to and remove it from the others."""
     schedule.write_again(pipe, record, now)
     if any(transitions.wants(record, lane) for lane in Lane):
@@ -180,7 +181,7 @@ def _indexes(record: JobRecord | None) -> dict[str, int]:
     return dict.fromkeys(listed, 0)
 
 
-def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: Iterable[str], now: float) -> None:
+def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: Iterable[str], now: Now) -> None:
     """Queue the removal of every key and index entry of a job."""
     of_lanes = [key(job_id, lane) for lane in Lane for key in (keys.lease_key, keys.progress_key)]
     of_webhooks = [keys.deliveries_key(job_id), keys.unsent_key(job_id), keys.ended_deliveries_key(job_id)]

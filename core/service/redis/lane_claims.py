@@ -96,9 +96,6 @@ class LaneClaims(JobRecords):
                 return lease
         return None
 
-    def _now(self) -> float:
-        return self._clock.now().timestamp()
-
     @raises_store_errors
     def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:
         lease = keys.lease_key(job_id, lane)

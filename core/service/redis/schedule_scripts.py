@@ -6,6 +6,8 @@ nothing to see). By class and owner the free entries again: `new` and `begun` by
 queue: `entries` (hash, JSON), also of claimed jobs; `held`, those that cannot be claimed, by the time when they may be
 again. Keys of a pool (keys.pool_key): `served`, `waiting`, `charges`, `state`; see scheduling.Pool.
 
+The time is Redis' own, unless a caller gives another `now`, as tests do: the clocks of machines may differ.
+
 Scores and sums are written with 17 digits, so that they are the same numbers as in Python.
 """
 
@@ -15,6 +17,11 @@ from core.service.domain.scheduling import LOOKED_AT, NEWEST_COUNTS, QUANTUM_SEC
 from core.service.redis import keys
 
 _ENTRIES = """
+local function moment(given)
+  if given ~= cjson.null then return given end
+  local time = redis.call('TIME')
+  return time[1] + time[2] / 1000000
+end
 local function exact(number) return string.format('%.17g', number) end
 local function of_class(queue, class, what) return queue.key .. ':' .. class .. ':' .. what end
 local function of_owner(queue, class, owner, what) return of_class(queue, class, what) .. ':' .. owner end
@@ -219,10 +226,10 @@ end
 """
 
 # Puts the entry of a job into a queue, changes it or (entry null) takes it out. `state`: free; claim, rest: cannot be
-# claimed until `until`; same: as it was, and if it was not there, whatever its lease says.
+# claimed for `rest` seconds; same: as it was, and if it was not there, whatever its lease says.
 _PUT = """
 local put = cjson.decode(ARGV[1])
-local pool, all, queue, job, now = put.pool, put.all, put.queue, put.job, put.now
+local pool, all, queue, job, now = put.pool, put.all, put.queue, put.job, moment(put.now)
 local held = queue.key .. ':held'
 
 local function count(entry, by)
@@ -290,16 +297,17 @@ else
     end
     charge(entry)
   end
-  redis.call('ZADD', held, exact(put['until']), job)
+  redis.call('ZADD', held, exact(now + put.rest), job)
 end
 """
 
 _ASK = """
 local ask = cjson.decode(ARGV[1])
+ask.now = moment(ask.now)
 for _, queue in ipairs(ask.all) do free_again(ask.pool, ask.all, queue, ask.now) end
 """
 
-# The next job, which nobody else is given until `reserved_until`: {lane, job}, or nothing.
+# The next job, which nobody else is given for `reserved` seconds: {lane, job}, or nothing.
 _PICK = """
 local choice, state = choose(ask), ask.pool .. ':state'
 if not choice then
@@ -326,8 +334,14 @@ else
   end
 end
 remove_free(choice.queue, read(choice.queue, choice.job))
-redis.call('ZADD', choice.queue.key .. ':held', exact(ask.reserved_until), choice.job)
+redis.call('ZADD', choice.queue.key .. ':held', exact(ask.now + ask.reserved), choice.job)
 return {choice.queue.lane, choice.job}
+"""
+
+# Keeps a job that was picked from workers for a while.
+_PUT_OFF = """
+local put = cjson.decode(ARGV[1])
+redis.call('ZADD', put.queue.key .. ':held', 'XX', exact(moment(put.now) + put.rest), put.job)
 """
 
 # For each queue with free jobs: lane, the job of its best class that has waited longest.
@@ -446,6 +460,7 @@ def _script(*parts: str) -> str:
 
 
 PUT = _script(_ENTRIES, _PUT)
+PUT_OFF = _script(_ENTRIES, _PUT_OFF)
 PICK = _script(_ENTRIES, _CHOOSE, _ASK, _PICK)
 FREE_WORK = _script(_ENTRIES, _ASK, _FREE_WORK)
 PEEK = _script(_ENTRIES, _CHOOSE, _ASK, _PEEK)
