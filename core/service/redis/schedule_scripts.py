@@ -235,7 +235,17 @@ local held = queue.key .. ':held'
 local function count(entry, by)
   if queue.lane ~= 'generate' then return end
   redis.call('HINCRBY', pool .. ':state', entry.begun and 'begun pieces' or 'new pieces', by * entry.pieces)
-  if not entry.begun then redis.call('HINCRBY', pool .. ':state', 'new jobs', by) end
+  redis.call('HINCRBY', pool .. ':state', entry.begun and 'begun jobs' or 'new jobs', by)
+end
+local function begin()
+  local state = redis.call('HMGET', pool .. ':state', 'begun jobs', 'new jobs', 'slots')
+  local begun, waiting, slots = tonumber(state[1] or '1'), tonumber(state[2] or '0'), tonumber(state[3] or '0')
+  if waiting == 0 or slots == 0 then
+    slots = math.max(slots, begun)
+  else
+    slots = slots + $NEWEST * (begun - slots)
+  end
+  redis.call('HSET', pool .. ':state', 'slots', exact(slots))
 end
 local function join(owner)
   if redis.call('HINCRBY', pool .. ':waiting', owner, 1) == 1 then
@@ -296,6 +306,7 @@ else
       redis.call('HSET', pool .. ':state', 'unaged', math.min($UNAGED, unaged + 1))
     end
     charge(entry)
+    if queue.lane == 'generate' and old and entry.begun and not old.begun then begin() end
   end
   redis.call('ZADD', held, exact(now + put.rest), job)
 end
@@ -425,12 +436,16 @@ local function position(place)
 end
 
 local function wait_seconds(place, position)
-  local state = redis.call('HMGET', place.pool .. ':state', 'mean generate', 'begun pieces', 'new pieces', 'new jobs')
+  local state = redis.call('HMGET', place.pool .. ':state', 'mean generate', 'slots', 'begun jobs', 'begun pieces',
+    'new jobs', 'new pieces')
   if not state[1] then return '' end
-  local jobs = math.max(1, tonumber(state[4] or '1'))
-  local pieces = tonumber(state[2] or '0') + (position - 1) * tonumber(state[3] or '0') / jobs
+  for at = 1, 6 do state[at] = math.max(0, tonumber(state[at] or '0')) end
+  local mean, slots, begun, begun_pieces, new, new_pieces = unpack(state)
+  local ends = math.max(0, position + begun - math.max(slots, 1))
+  local pieces = 2 * begun_pieces / (begun + 1) * math.min(ends, begun)
+  pieces = pieces + math.max(0, ends - begun) * new_pieces / math.max(1, new)
   local workers = math.max(1, redis.call('HLEN', place.pool .. ':charges'))
-  return string.format('%.2g', tonumber(state[1]) * math.max(0, pieces) / workers)
+  return string.format('%.2g', mean * pieces / workers)
 end
 
 local function place_of(text)
