@@ -142,18 +142,22 @@ class Ours:
         choice = scheduling.choose(entries, self.pool, self._policy, now, own)
         if choice is None:
             self.pool.pick(None, now)
+            self.pool.rest(self._num_begun())
             return None
         job = self._jobs[choice.entry.job_id]
         if choice.entry.begun:
             del self._begun[job.id]
         else:
             heapq.heappop(self._new[job.owner, job.priority.number])
-            begun = sum(each.started_at is not None for each in self._jobs.values()) + 1
+            begun = self._num_begun() + 1
             self.pool.begin(begun, len(self._jobs) - begun)
         self.pool.pick(choice, now)
         self.pool.claim(choice.entry, now)
         self._held = {other: of for other, of in self._held.items() if of != job.id} | {worker: job.id}
         return job
+
+    def _num_begun(self) -> int:
+        return sum(each.started_at is not None for each in self._jobs.values())
 
     def made(self, job: SimulatedJob, worker: int, seconds: float) -> None:  # noqa: ARG002
         key = (job.id, Lane.GENERATE)

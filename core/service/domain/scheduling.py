@@ -188,6 +188,10 @@ class Pool:
         else:
             self.slots += NEWEST_COUNTS * (begun - self.slots)
 
+    def rest(self, begun: int) -> None:
+        """A worker found nothing to do while so many jobs have begun: there is room for another."""
+        self.slots = max(self.slots, begun + 1.0)
+
     def settle(self, key: Key, now: float) -> None:
         """A worker is free of a piece: its owner is charged what it took."""
         charge = self.charges.pop(key, None)

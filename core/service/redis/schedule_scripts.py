@@ -329,6 +329,8 @@ if not choice then
   end
   redis.call('DEL', ask.pool .. ':served')
   redis.call('HDEL', state, 'clock')
+  local known = redis.call('HMGET', state, 'begun jobs', 'slots')
+  redis.call('HSET', state, 'slots', exact(math.max(tonumber(known[2] or '0'), tonumber(known[1] or '0') + 1)))
   local charges = redis.call('HGETALL', ask.pool .. ':charges')
   for at = 1, #charges, 2 do
     local rest = string.match(charges[at + 1], '^%S+ %S+ (.*)$')

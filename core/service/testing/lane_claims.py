@@ -48,6 +48,7 @@ class FakeLaneClaims(MemoryStore):
                 free.remove(choice.entry)
             if not self._free_entries([lane for lane in Lane if self._pool(lane, model) is pool], model):
                 pool.pick(None, self._now())
+                pool.rest(self._begun_and_new(model)[0] if model else 0)
             return None
 
     def is_next(self, entry: Entry, lanes: Sequence[Lane], model: str) -> bool:
