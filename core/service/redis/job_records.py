@@ -31,6 +31,8 @@ StoredJob = tuple[JobRecord, ChunkLists]
 """A record, and the chunks inside it if an older version wrote it."""
 AlsoWrite = Callable[[Pipeline, JobRecord], None]
 DEFAULT_POLICY = Policy()
+READ_AT_ONCE = 500
+"""Records of one script, during which Redis answers nobody else."""
 RebuildRecord = Callable[[JobStore, str], bool]
 """Rebuilds the record of one job from its manifest; False if it has none (core.service.records.rebuild)."""
 
@@ -55,6 +57,7 @@ class JobRecords(TransitionStore):
         self._renew = redis.register_script(scripts.RENEW)
         self._manifest_stored = redis.register_script(scripts.MANIFEST_STORED)
         self._look = redis.register_script(scripts.LOOK)
+        self._read_all = redis.register_script(scripts.RECORDS)
         self._places = redis.register_script(scripts.PLACES)
         self._report_progress = redis.register_script(scripts.REPORT_PROGRESS)
 
@@ -148,10 +151,10 @@ class JobRecords(TransitionStore):
         return self._records_of([job_id_of_member(member) for member in members])
 
     def _records_of(self, job_ids: Sequence[str]) -> Sequence[JobRecord]:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for job_id in job_ids:
-                pipe.hget(keys.job_key(job_id), "record")
-            found = cast("list[str | None]", pipe.execute())
+        found = list[str | None]()
+        for start in range(0, len(job_ids), READ_AT_ONCE):
+            some = [keys.job_key(job_id) for job_id in job_ids[start : start + READ_AT_ONCE]]
+            found += cast("list[str | None]", self._read_all(keys=some))
         return rows.readable(zip(job_ids, found, strict=True))
 
 
