@@ -52,7 +52,7 @@ def _told(rows: Rows) -> str:
     lines = list[str]()
     for stream in streams:
         of_stream = [rows[f"told, {stream}, {what}: median error"] for what in TOLD]
-        cells = [f"{row['value']:g} % / {row['note'].rpartition('p90 ')[2]}" for row in of_stream]
+        cells = [f"{row['value'] + 0:g} % / {row['note'].rpartition('p90 ')[2]}" for row in of_stream]
         lines.append(_row([stream, *cells]))
     head = f"| {' | '.join(['error of what jobs are told: median / 90 % are within', *TOLD])} |"
     return "\n".join([head, "|---|---|---|---|", *lines])
