@@ -19,17 +19,19 @@ _OF_ONE_OWNER_OR_JOB = re.compile(r"key_\d+|\d{4}-\d\d-\d\d")
 
 @dataclass(frozen=True)
 class RedisUse:
-    """What a Redis has used since it started: CPU seconds of the thread that runs commands, commands, and microseconds
-    by command (those inside a transaction or a script are counted again in `exec` and `evalsha`)."""
+    """What a Redis has used since it started: CPU seconds of the thread that runs commands, commands, bytes that it was
+    sent, and microseconds by command (those inside a transaction or a script count again in `exec` and `evalsha`)."""
 
     cpu_seconds: float
     commands: int
+    bytes_sent: int
     microseconds: Counter[str]
 
     def since(self, before: RedisUse) -> RedisUse:
         return RedisUse(
             self.cpu_seconds - before.cpu_seconds,
             self.commands - before.commands,
+            self.bytes_sent - before.bytes_sent,
             self.microseconds - before.microseconds,
         )
 
@@ -41,25 +43,27 @@ def redis_use(client: redis.Redis) -> RedisUse:
     return RedisUse(
         float(cpu[f"used_cpu_user{thread}"]) + float(cpu[f"used_cpu_sys{thread}"]),
         int(stats["total_commands_processed"]),
+        int(stats["total_net_input_bytes"]),
         Counter({name.removeprefix("cmdstat_"): int(row["usec"]) for name, row in by_command.items()}),
     )
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Of equal calls, one after the other: milliseconds of each, and of both CPUs and commands of the average one.
-    `dearest`: the commands on which Redis spent most, with microseconds per call."""
+    """Of equal calls, one after the other: milliseconds of each, and both CPUs, commands and bytes sent of the average
+    one. `dearest`: the commands on which Redis spent most, with microseconds per call."""
 
     milliseconds: list[float]
     client_cpu_ms: float
     redis_cpu_ms: float
     commands: float
+    bytes_sent: int
     dearest: list[tuple[str, float]]
 
     @property
     def note(self) -> str:
         dearest = ", ".join(f"{name} {microseconds:g}" for name, microseconds in self.dearest)
-        return f"{self.commands:g} commands; us by command: {dearest}"
+        return f"{self.commands:g} commands, {self.bytes_sent} bytes sent; us by command: {dearest}"
 
 
 def costs_of(client: redis.Redis, calls: Iterable[Callable[[], T]]) -> tuple[Costs, list[T]]:
@@ -74,7 +78,8 @@ def costs_of(client: redis.Redis, calls: Iterable[Callable[[], T]]) -> tuple[Cos
     used, count = redis_use(client).since(before), len(results)
     dearest = [(name, round(value / count, 1)) for name, value in used.microseconds.most_common(6)]
     client_ms, redis_ms = (round(1000 * seconds / count, 3) for seconds in (cpu, used.cpu_seconds))
-    return Costs(milliseconds, client_ms, redis_ms, round(used.commands / count, 1), dearest), results
+    commands, sent = round(used.commands / count, 1), round(used.bytes_sent / count)
+    return Costs(milliseconds, client_ms, redis_ms, commands, sent, dearest), results
 
 
 def used_memory(client: redis.Redis) -> int:

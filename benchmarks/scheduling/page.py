@@ -12,6 +12,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "scheduling.md"
 RESULTS = Path(__file__).parents[1] / "results" / "cpu-2-cores-scheduling.json"
 BEGIN, END = "<!-- tables: python -m benchmarks.scheduling.page -->", "<!-- end of tables -->"
 POLICIES = ("turns", "oldest first", "ours")
+TOLD = (
+    "starts_in_seconds at submission",
+    "starts_in_seconds at half the wait",
+    "eta_seconds at submission",
+)
 Rows = Mapping[str, Mapping[str, Any]]
 """Figures by name."""
 
@@ -19,7 +24,7 @@ Rows = Mapping[str, Mapping[str, Any]]
 def page(text: str, results: Mapping[str, Any]) -> str:
     """`text` of the page with the tables of these results."""
     rows = {row["name"]: row for row in results["figures"]}
-    tables = "\n\n".join([_watched(rows), _others(rows)])
+    tables = "\n\n".join([_watched(rows), _told(rows), _others(rows)])
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     return f"{before}{BEGIN}\n{tables}\n{END}{after}"
 
@@ -41,9 +46,21 @@ def _line(stream: str, rows: Rows) -> str:
     return _row([stream, *cells])
 
 
+def _told(rows: Rows) -> str:
+    """A line for each stream: median error of what its jobs were told, and within what nine tenths are."""
+    streams = dict.fromkeys(found[1] for name in rows if (found := re.match(r"told, (speed .*%), ", name)))
+    lines = list[str]()
+    for stream in streams:
+        of_stream = [rows[f"told, {stream}, {what}: median error"] for what in TOLD]
+        cells = [f"{row['value'] + 0:g} % / {row['note'].rpartition('p90 ')[2]}" for row in of_stream]
+        lines.append(_row([stream, *cells]))
+    head = f"| {' | '.join(['error of what jobs are told: median / 90 % are within', *TOLD])} |"
+    return "\n".join([head, "|---|---|---|---|", *lines])
+
+
 def _others(rows: Rows) -> str:
     """A line for each figure that is not of a stream with viewers."""
-    shown = [row for name, row in rows.items() if not name.startswith("speed ")]
+    shown = [row for name, row in rows.items() if not name.startswith(("speed ", "told, "))]
     lines = [_row([row["name"], f"{row['value']:g} {row['unit']}".strip(), row["note"]]) for row in shown]
     return "\n".join(["| figure | value | note |", "|---|---|---|", *lines])
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from benchmarks.scheduling.workload import PLAYED_SECONDS, SimulatedJob
 from core.service.domain import scheduling
+from core.service.domain.places import Backlog, wait_seconds
 from core.service.domain.scheduling import Entry, Policy, Pool
 from core.service.domain.schema import Lane
 
@@ -68,8 +69,12 @@ class Ours:
     `choose`, whose cost grows with what it is shown.
     """
 
-    def __init__(self, policy: Policy, shares: Mapping[str, float]) -> None:
+    def __init__(
+        self, policy: Policy, shares: Mapping[str, float], questions: Iterable[tuple[float, str]] = ()
+    ) -> None:
+        """`questions`: times at which these jobs, which wait then, ask again when they start."""
         self._policy, self._shares, self.pool = policy, shares, Pool()
+        self._questions = sorted(questions, reverse=True)
         self._new = dict[tuple[str, int], list[tuple[float, str]]]()
         self._begun = dict[str, Entry]()
         self._jobs = dict[str, SimulatedJob]()
@@ -77,22 +82,39 @@ class Ours:
         """The job whose state a worker holds."""
         self.said = dict[str, int]()
         """The place in the queue that each job was told when it came."""
+        self.starts_in = dict[str, float]()
+        """The seconds until its start that each job was told when it came; none before a chunk was ever made."""
+        self.starts_in_later = dict[str, float]()
+        """Those that it was told when it asked again."""
 
     def free(self, job: SimulatedJob, now: float) -> None:
+        self._answer(now)
         if job.id not in self._jobs:
             self.pool.join(job.owner)
             self._jobs[job.id] = job
             heapq.heappush(self._new.setdefault((job.owner, job.priority.number), []), (job.created_at, job.id))
             self.said[job.id] = self._place(job)
+            self._tell(job, self.starts_in)
         else:
             self._begun[job.id] = self._entry(job, now)
 
+    def _answer(self, now: float) -> None:
+        while self._questions and self._questions[-1][0] <= now:
+            self._tell(self._jobs[self._questions.pop()[1]], self.starts_in_later)
+
+    def _tell(self, job: SimulatedJob, told: dict[str, float]) -> None:
+        new = [len(each.seconds) for each in self._jobs.values() if each.started_at is None]
+        begun = [len(each.seconds) - each.done for each in self._jobs.values() if each.started_at is not None]
+        backlog = Backlog(len(new), sum(new), len(begun), sum(begun))
+        if (seconds := wait_seconds(self._place(job), backlog, self.pool)) is not None:
+            told[job.id] = seconds
+
     def _place(self, job: SimulatedJob) -> int:
-        """Of a job that has just come among the new ones, from 1: those of better classes come first, and of its own
+        """Of a new job among the new ones, from 1: those of better classes come first, and of its own
         class, for each of its owner's, one of every other owner."""
         number, new = job.priority.number, {key: len(heap) for key, heap in self._new.items() if heap}
         better = sum(count for (_, of_class), count in new.items() if of_class < number)
-        own = new[job.owner, number] - 1
+        own = sum(other < (job.created_at, job.id) for other in self._new[job.owner, number])
         turn = (self.pool.served_of(job.owner), job.owner)
         others = {owner: count for (owner, of_class), count in new.items() if of_class == number and owner != job.owner}
         before = (min(count, own + ((self.pool.served_of(owner), owner) < turn)) for owner, count in others.items())
@@ -113,6 +135,7 @@ class Ours:
         )
 
     def take(self, worker: int, now: float) -> SimulatedJob | None:
+        self._answer(now)
         oldest = [self._jobs[heap[0][1]] for heap in self._new.values() if heap]
         entries = [*self._begun.values(), *(self._entry(job, job.created_at) for job in oldest)]
         held = self._held.get(worker)
@@ -120,16 +143,22 @@ class Ours:
         choice = scheduling.choose(entries, self.pool, self._policy, now, own)
         if choice is None:
             self.pool.pick(None, now)
+            self.pool.rest(self._num_begun())
             return None
         job = self._jobs[choice.entry.job_id]
         if choice.entry.begun:
             del self._begun[job.id]
         else:
             heapq.heappop(self._new[job.owner, job.priority.number])
+            begun = self._num_begun() + 1
+            self.pool.begin(begun, len(self._jobs) - begun)
         self.pool.pick(choice, now)
         self.pool.claim(choice.entry, now)
         self._held = {other: of for other, of in self._held.items() if of != job.id} | {worker: job.id}
         return job
+
+    def _num_begun(self) -> int:
+        return sum(each.started_at is not None for each in self._jobs.values())
 
     def made(self, job: SimulatedJob, worker: int, seconds: float) -> None:  # noqa: ARG002
         key = (job.id, Lane.GENERATE)

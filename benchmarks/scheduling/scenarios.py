@@ -129,3 +129,15 @@ def streams(quick: bool) -> list[Stream]:
     alone = [Stream(speed, n, load, counts[n]) for speed in SPEEDS for n in WORKERS for load in LOADS]
     shared = [Stream(speed, n, 0.9, counts[n], keys) for speed in SPEEDS for n in WORKERS for keys in (3, 20)]
     return alone + shared
+
+
+def told(quick: bool) -> list[Stream]:
+    """Where jobs wait: below and above what the workers can make, with one key and with several. `quick`: one."""
+    if quick:
+        return [Stream(SPRITES_SPEED, 2, 0.9, 60, keys=3)]
+    return [
+        Stream(speed, workers, load, 200 * min(workers, 4), keys)
+        for speed in (SLOW_SPEED, SPRITES_SPEED)
+        for workers, keys in ((1, 1), (8, 1), (8, 3), (8, 20), (32, 20))
+        for load in (0.8, 1.05)
+    ]

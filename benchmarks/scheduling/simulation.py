@@ -13,6 +13,7 @@ from benchmarks.scheduling.measures import fairness, percentile, stalls
 from benchmarks.scheduling.policies import OldestFirst, Ours, Scheduler, TurnTaking
 from benchmarks.scheduling.scenarios import Burst, Stream
 from benchmarks.scheduling.simulator import Outcome, simulate
+from benchmarks.scheduling.told import told
 from benchmarks.scheduling.workload import SimulatedJob
 from core.service.domain.scheduling import Policy
 
@@ -40,6 +41,9 @@ def measure(say: Callable[[str], None], *, quick: bool = False) -> list[Figure]:
         figures += fair(burst)
     say("low beside high")
     figures += starved()
+    for stream in scenarios.told(quick):
+        say(f"told, {stream.name}")
+        figures += told(stream, SEEDS)
     for stream in () if quick else (scenarios.NORMAL_ONLY, scenarios.MANY):
         say(f"{stream.count} jobs")
         figures += places(stream)

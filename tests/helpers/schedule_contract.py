@@ -239,3 +239,17 @@ class ScheduleContract:
         queue.store.request_cancel(queued_job(2).id)
         assert queue.demand() == PoolDemand(MODEL, 0, 0, queue_seconds=0.0, active_workers=0)
         assert queue.demand("finalize") == PoolDemand("finalize", 0, 1, queue_seconds=None, active_workers=0)
+
+    def test_free_work_is_of_the_lanes_whose_jobs_can_be_claimed(self, queue: Queue) -> None:
+        assert queue.store.free_work(LANES, MODEL) == {}
+        waiting = queue.submit(1, refine=refine_spec())
+        assert queue.store.free_work(LANES, MODEL) == {Lane.GENERATE: waiting.id}
+        for _ in range(3):
+            queue.make(queue.next())
+        assert queue.store.free_work(LANES, MODEL) == dict.fromkeys(LANES, waiting.id)
+        held = [queue.next() for _ in LANES]
+        assert queue.store.free_work(LANES, MODEL) == {}
+        queue.store.release(held[0], count_attempt=False)
+        assert queue.store.free_work(LANES, MODEL) == {held[0].lane: waiting.id}
+        assert queue.store.free_work([held[1].lane], MODEL) == {}
+        assert queue.store.free_work(LANES, "another") == {}

@@ -115,3 +115,20 @@ def test_the_status_costs_the_same_however_many_jobs_there_are(client: redis.Red
     assert sum(queue.count for queue in store.waiting()) == 100
     assert len(store.in_work(workers)) == len(workers)
     assert commands_of_a_look() == few
+
+
+def calls_of(client: redis.Redis, *commands: str) -> list[int]:
+    stats: dict[str, Any] = client.info("commandstats")  # pyright: ignore[reportAssignmentType]
+    return [int(stats.get(f"cmdstat_{command}", {"calls": 0})["calls"]) for command in commands]
+
+
+def test_a_worker_that_wakes_others_asks_once_for_all_lanes_and_chooses_nothing(client: redis.Redis) -> None:
+    store = store_of(client)
+    fill(store, 4)
+    lanes = [Lane.GENERATE, Lane.REFINE]
+    store.free_work(lanes, queued_job().spec.model)
+    commands = ("evalsha", "zadd", "zrem")
+    before = calls_of(client, *commands)
+    assert store.free_work(lanes, queued_job().spec.model)
+    asked, *written = (now - then for now, then in zip(calls_of(client, *commands), before, strict=True))
+    assert (asked, written) == (1, [0, 0])

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 import redis
+from redis.client import Pipeline
 
 from core.service.clock import SystemClock
 from core.service.domain.capacity import PoolDemand
@@ -25,6 +26,7 @@ from core.service.records.job_order import index_member
 from core.service.redis import keys, schedule
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.schedule import RESERVED_SECONDS, Schedule, write_again
+from core.service.redis.transaction import Transactions
 from core.service.testing.clock import FakeClock
 from core.service.testing.job_store import FakeJobStore
 from tests.helpers.jobs import chunk_of, queued_job, refine_spec
@@ -234,10 +236,12 @@ def test_what_an_older_version_left_in_the_index_hides_no_job_that_it_did_not_ad
     store = RedisJobStore(client, FakeClock(), retention_seconds=RETENTION)
     ended, job = store.create(queued_job(1)), store.create(queued_job(2))
     store.fail(ended.id, ERROR)
-    with client.pipeline() as pipe:  # that version ends a job without taking it out
+
+    def end_without_taking_it_out(pipe: Pipeline) -> None:  # as that version
         write_again(pipe, ended, 0.0)
         pipe.zadd(keys.SCHEDULED_JOBS, {index_member(ended): 0})
-        pipe.execute()
+
+    Transactions(client).write(end_without_taking_it_out)
     Schedule(client, Policy()).forget(schedule.Queue.of(Lane.GENERATE, MODEL), job.id, 0.0)
     client.zrem(keys.SCHEDULED_JOBS, index_member(job))
     assert store.claim_next([Lane.GENERATE], MODEL, "w1", LONG) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from core.service.domain.errors import (
     JobNotFound,
@@ -34,18 +34,17 @@ def wake(services: Services, record: JobRecord, lanes: Iterable[Lane] = Lane) ->
     wake_workers(services.queue, record, lanes)
 
 
-def wake_another(services: Services, lanes: Iterable[Lane], model: str) -> None:
+def wake_another(services: Services, lanes: Sequence[Lane], model: str) -> None:
     """A message wakes one worker, so each wakes the next while jobs wait on one of its lanes: not only on that of its
     own message, because it may have claimed a piece of another. If the store fails the janitor does it: the job that
     was just claimed must not fail over this."""
-    for lane in lanes:
-        try:
-            job_id = services.store.next_ready(lane, model)
-        except StoreError as error:
-            logger.warning("no other worker was woken: %s", error.message)
-            return
-        if job_id is not None:
-            services.queue.wake(lane, model, job_id)
+    try:
+        free = services.store.free_work(lanes, model)
+    except StoreError as error:
+        logger.warning("no other worker was woken: %s", error.message)
+        return
+    for lane, job_id in free.items():
+        services.queue.wake(lane, model, job_id)
 
 
 def start_finalizing(services: Services, job_id: str) -> None:

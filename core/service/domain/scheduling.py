@@ -134,7 +134,8 @@ class Pool:
     served: by owner, worker seconds divided by the owner's share. waiting: by owner, its jobs in the pool, claimed or
     not. clock: most that an owner was served when it was chosen, where one that was away begins again. unaged: picks by
     class since the last pick by age. mean_seconds: by lane, of a piece, lately. pace: worker seconds for a second of
-    video, lately; None before the first.
+    video, lately; None before the first. slots: how many begun jobs the workers carry at once, lately: how many there
+    were when the next one was begun although others waited.
     """
 
     served: dict[str, float] = field(default_factory=dict[str, float])
@@ -144,6 +145,7 @@ class Pool:
     charges: dict[Key, Charge] = field(default_factory=dict[Key, Charge])
     mean_seconds: dict[Lane, float] = field(default_factory=dict[Lane, float])
     pace: float | None = None
+    slots: float = 0.0
 
     def served_of(self, owner: str) -> float:
         """An owner without an account begins at the clock."""
@@ -191,6 +193,18 @@ class Pool:
         expected = self.mean_seconds.get(entry.lane, 0.0)
         self.charges[entry.key] = Charge(entry.owner, entry.share, expected, now, entry.plays_seconds)
         self._charge(entry.owner, expected / entry.share)
+
+    def begin(self, begun: int, waiting: int) -> None:
+        """A new job of the generate lane was begun: so many have begun with it, and so many new ones still wait. While
+        none wait there may be room for more."""
+        if waiting == 0 or self.slots == 0:
+            self.slots = max(self.slots, float(begun))
+        else:
+            self.slots += NEWEST_COUNTS * (begun - self.slots)
+
+    def rest(self, begun: int) -> None:
+        """A worker found nothing to do while so many jobs have begun: there is room for another."""
+        self.slots = max(self.slots, begun + 1.0)
 
     def settle(self, key: Key, now: float) -> None:
         """A worker is free of a piece: its owner is charged what it took."""
@@ -255,7 +269,7 @@ def _most_urgent(entries: Iterable[Entry], pool: Pool, policy: Policy, now: floa
 def _longest_waiting(free: Sequence[Entry], first: int, policy: Policy, now: float) -> Entry | None:
     """The job of a lower class that has waited longest, if that is too long."""
     lower = [entry for entry in free if entry.priority > first]
-    longest = min(lower, key=lambda entry: (entry.waits_since, *_age_order(entry)[1:]), default=None)
+    longest = min(lower, key=lambda entry: (entry.waits_since, *age_order(entry)[1:]), default=None)
     return longest if longest and longest.waits_since <= now - policy.ageing_seconds else None
 
 
@@ -264,49 +278,22 @@ def _of_owner(entries: Iterable[Entry], owner: str, policy: Policy, enough: floa
     found = [entry for entry in entries if entry.owner == owner]
     begun, new = [each for each in found if each.begun], [each for each in found if not each.begun]
     if not begun:
-        return Choice(min(new, key=_age_order), Group.NEW)
-    oldest, nearest = min(begun, key=_age_order), min(begun, key=_stall_order)
+        return Choice(min(new, key=age_order), Group.NEW)
+    oldest, nearest = min(begun, key=age_order), min(begun, key=_stall_order)
     if not oldest.is_ahead(now, enough):
         return Choice(oldest, Group.BEGUN)
     if not nearest.is_ahead(now, enough):
         return Choice(nearest, Group.BEGUN)
     if new:
-        return Choice(min(new, key=_age_order), Group.NEW)
+        return Choice(min(new, key=age_order), Group.NEW)
     return Choice(nearest if oldest.is_ahead(now, policy.ahead_seconds) else oldest, Group.AHEAD)
 
 
-def _age_order(entry: Entry) -> tuple[float, str, bool]:
-    """Of one job the refiner first: it makes what clients wait for."""
+def age_order(entry: Entry) -> tuple[float, str, bool]:
+    """The oldest first; of one job the refiner first: it makes what clients wait for."""
     return entry.order, entry.job_id, entry.lane is not Lane.REFINE
 
 
 def _stall_order(entry: Entry) -> tuple[float, str, bool]:
     """What nobody can watch yet comes first."""
     return -inf if entry.stalls_at is None else entry.stalls_at, entry.job_id, entry.lane is not Lane.REFINE
-
-
-def position(entry: Entry, entries: Iterable[Entry], pool: Pool) -> int:
-    """The place of a new job among the new ones of its lane, 1 = next to start: every better class comes first, and the
-    owners of its class take turns."""
-    others = [each for each in entries if not each.begun and each.lane is entry.lane and each.key != entry.key]
-    before = sum(each.priority < entry.priority for each in others)
-    of_class = [each for each in others if each.priority == entry.priority]
-    own = sum(each.owner == entry.owner and _age_order(each) < _age_order(entry) for each in of_class)
-    place = (pool.served_of(entry.owner), entry.owner)
-    for owner in {each.owner for each in of_class} - {entry.owner}:
-        count = sum(each.owner == owner for each in of_class)
-        before += min(count, own + ((pool.served_of(owner), owner) < place))
-    return 1 + before + own
-
-
-def wait_seconds(place: int, entries: Iterable[Entry], pool: Pool) -> float | None:
-    """Seconds until the new job at `place` starts: that the workers which are busy now take for the begun jobs, and for
-    as many new ones as come before it, each taken as the mean of them. `entries`: of the generate lane, claimed ones
-    too. None if no piece was ever measured."""
-    mean_seconds = pool.mean_seconds.get(Lane.GENERATE)
-    if mean_seconds is None:
-        return None
-    listed = list(entries)
-    new = [each.pieces for each in listed if not each.begun]
-    begun = sum(each.pieces for each in listed if each.begun)
-    return mean_seconds * (begun + (place - 1) * sum(new) / max(1, len(new))) / max(1, len(pool.charges))

@@ -69,7 +69,7 @@ class JobCleanup(JobRecords):
         return len(missing)
 
     def _add_to_queues(self, pipe: Pipeline, record: JobRecord) -> None:
-        rows.write_queue_entries(pipe, record, self._clock.now().timestamp())
+        rows.write_queue_entries(pipe, record, self._now())
 
     @raises_store_errors
     def purge(self, job_id: str) -> None:
@@ -80,8 +80,8 @@ class JobCleanup(JobRecords):
                     record = next(iter(rows.readable([(job_id, rows.read_row(pipe, job_id))])), None)
                     deliveries = cast("list[str]", pipe.hkeys(keys.deliveries_key(job_id)))
                     pipe.multi()
-                    rows.remove(pipe, job_id, record, deliveries, self._clock.now().timestamp())
-                    pipe.execute()
+                    rows.remove(pipe, job_id, record, deliveries, self._now())
+                    self._transactions.execute(pipe)
                     return
                 except WatchError:
                     continue

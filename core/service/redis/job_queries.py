@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from redis.exceptions import NoScriptError
+
 from core.service.domain import transitions
 from core.service.domain.errors import JobNotFound, StoreDamaged
 from core.service.domain.ports import JobPage, LiveStatus, Look
@@ -74,17 +76,25 @@ class JobQueries(JobRecords):
     def live_statuses(self, records: Sequence[JobRecord]) -> Sequence[LiveStatus]:
         lanes = [(record, lane) for record in records for lane in transitions.lanes_with_progress(record)]
         queued = [record for record in records if record.status is JobStatus.QUEUED]
-        with self._redis.pipeline(transaction=False) as pipe:
-            for record, lane in lanes:
-                pipe.xrevrange(keys.progress_key(record.id, lane), count=1)
-            if queued:
-                pipe.eval(scripts.PLACES, len(queued), *(keys.job_key(record.id) for record in queued))
-            *answers, found = pipe.execute() if queued else [*pipe.execute(), []]
+        *answers, found = self._progress_and_places(lanes, queued)
         steps = {
             (record.id, lane): _newest_progress(entries) for (record, lane), entries in zip(lanes, answers, strict=True)
         }
         places = {record.id: place for record, place in zip(queued, cast("list[str]", found), strict=True)}
         return [_live_status(record, steps, places.get(record.id, "")) for record in records]
+
+    def _progress_and_places(self, lanes: Sequence[tuple[JobRecord, Lane]], queued: Sequence[JobRecord]) -> list[Any]:
+        """The newest report of each lane, then the places of all that are queued."""
+        while True:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for record, lane in lanes:
+                    pipe.xrevrange(keys.progress_key(record.id, lane), count=1)
+                if queued:
+                    pipe.evalsha(self._places.sha, len(queued), *(keys.job_key(record.id) for record in queued))
+                try:
+                    return pipe.execute() if queued else [*pipe.execute(), []]
+                except NoScriptError:
+                    self._redis.script_load(scripts.PLACES)
 
     @raises_store_errors
     def chunks(self, job_id: str, variant: Variant, start: int = 0, stop: int | None = None) -> Sequence[ChunkRecord]:

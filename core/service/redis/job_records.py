@@ -9,6 +9,7 @@ import redis
 from redis.client import Pipeline
 from redis.exceptions import WatchError
 
+from core.service.clock import SystemClock
 from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import JobNotFound, shortened
 from core.service.domain.ports import Clock, JobStore
@@ -19,9 +20,10 @@ from core.service.records.job_order import job_id_of_member
 from core.service.records.transition_store import TransitionStore
 from core.service.redis import job_rows as rows
 from core.service.redis import job_scripts as scripts
-from core.service.redis import keys, usage
+from core.service.redis import keys, made, usage
 from core.service.redis.errors import raises_store_errors
-from core.service.redis.schedule import Schedule
+from core.service.redis.schedule import Now, Schedule
+from core.service.redis.transaction import Transactions
 
 Decide = Callable[[Pipeline, JobRecord], Transition | None]
 """Decides on the transition of a record that was read under WATCH (the pipeline may read more); None: no change."""
@@ -29,6 +31,8 @@ StoredJob = tuple[JobRecord, ChunkLists]
 """A record, and the chunks inside it if an older version wrote it."""
 AlsoWrite = Callable[[Pipeline, JobRecord], None]
 DEFAULT_POLICY = Policy()
+READ_AT_ONCE = 500
+"""Records of one script, during which Redis answers nobody else."""
 RebuildRecord = Callable[[JobStore, str], bool]
 """Rebuilds the record of one job from its manifest; False if it has none (core.service.records.rebuild)."""
 
@@ -47,11 +51,14 @@ class JobRecords(TransitionStore):
     ) -> None:
         super().__init__(clock, retention_seconds)
         self._schedule = Schedule(redis, policy)
+        self._transactions = Transactions(redis)
         self._redis = redis
         self._rebuild = rebuild
         self._renew = redis.register_script(scripts.RENEW)
         self._manifest_stored = redis.register_script(scripts.MANIFEST_STORED)
         self._look = redis.register_script(scripts.LOOK)
+        self._read_all = redis.register_script(scripts.RECORDS)
+        self._places = redis.register_script(scripts.PLACES)
         self._report_progress = redis.register_script(scripts.REPORT_PROGRESS)
 
     @raises_store_errors
@@ -103,13 +110,18 @@ class JobRecords(TransitionStore):
                         return None if transition is None else before
                     usage.require_room(pipe, before, transition.record, limits, self._clock)
                     pipe.multi()
-                    rows.write(pipe, before, transition, self._clock.now().timestamp(), inside)
+                    rows.write(pipe, before, transition, self._now(), inside)
+                    made.write(pipe, transition, self._clock.now().timestamp())
                     if also_write is not None:
                         also_write(pipe, transition.record)
-                    pipe.execute()
+                    self._transactions.execute(pipe)
                     return transition.record
                 except WatchError:
                     continue
+
+    def _now(self) -> Now:
+        """For the queues: by Redis' clock, but tests give theirs."""
+        return None if isinstance(self._clock, SystemClock) else self._clock.now().timestamp()
 
     def _put_new(self, job_id: str, transition: Transition, limits: KeyLimits | None = None) -> bool:
         """Write a new record. False if it exists already. Raises LimitReached as `_transact`."""
@@ -121,8 +133,8 @@ class JobRecords(TransitionStore):
                         return False
                     usage.require_room(pipe, None, transition.record, limits, self._clock)
                     pipe.multi()
-                    rows.write(pipe, None, transition, self._clock.now().timestamp())
-                    pipe.execute()
+                    rows.write(pipe, None, transition, self._now())
+                    self._transactions.execute(pipe)
                     return True
                 except WatchError:
                     continue
@@ -140,10 +152,10 @@ class JobRecords(TransitionStore):
         return self._records_of([job_id_of_member(member) for member in members])
 
     def _records_of(self, job_ids: Sequence[str]) -> Sequence[JobRecord]:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for job_id in job_ids:
-                pipe.hget(keys.job_key(job_id), "record")
-            found = cast("list[str | None]", pipe.execute())
+        found = list[str | None]()
+        for start in range(0, len(job_ids), READ_AT_ONCE):
+            some = [keys.job_key(job_id) for job_id in job_ids[start : start + READ_AT_ONCE]]
+            found += cast("list[str | None]", self._read_all(keys=some))
         return rows.readable(zip(job_ids, found, strict=True))
 
 

@@ -1,6 +1,6 @@
 """The keys and index entries of a job in Redis: what a transition writes, and what a purge removes.
 
-Only queues commands into a pipeline that the caller executes.
+Only queues commands into a pipeline that the caller executes (transaction.Transactions).
 """
 
 from __future__ import annotations
@@ -21,31 +21,16 @@ from core.service.domain.schema import ChunkLists, JobRecord, JobStatus, Lane, r
 from core.service.domain.transitions import KEPT_EVENTS, NewEvent, Transition
 from core.service.domain.webhooks import CHUNK_EVENTS, KEPT_PENDING
 from core.service.records.job_order import index_member
-from core.service.redis import chunk_lists, keys, made, outbox_scripts, schedule, usage
+from core.service.redis import chunk_lists, keys, schedule, usage
 from core.service.redis.event_log import event_fields
+from core.service.redis.schedule import Now
+from core.service.redis.transaction import APPEND_EVENT, BOUND_WEBHOOKS, call
 
 DUE_AT_ONCE_SECONDS = 1e9
 """New webhooks are due this long ago, so that clock differences do not delay them."""
 NO_CHUNKS = ChunkLists()
 RESTING = "rests"
 """Value of the lease key while the lane cannot be claimed."""
-
-# Entry n of the log has id n-0, so that a rewritten log keeps the ids that clients know. If an older version has added
-# entries with other ids, Redis chooses the id. Old entries go, whole blocks of about a hundred at a time.
-# Redis reserves 4 KiB for the first block of a stream. Loaded from a dump, a block has the size of its entries, and
-# grows with them: a queued job, whose log has one entry, needs half the memory. Where RESTORE is refused it stays.
-_APPEND = """
-local fields = {unpack(ARGV, 3)}
-local answer = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], ARGV[2], unpack(fields))
-if type(answer) == 'table' and answer.err then
-  answer = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(fields))
-end
-if redis.call('XLEN', KEYS[1]) == 1 then
-  local dump = redis.pcall('DUMP', KEYS[1])
-  if type(dump) == 'string' then redis.pcall('RESTORE', KEYS[1], 0, dump, 'REPLACE') end
-end
-return answer
-"""
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +61,7 @@ def readable(rows: Iterable[tuple[str, str | None]]) -> Sequence[JobRecord]:
 
 
 def write(
-    pipe: Pipeline, before: JobRecord | None, transition: Transition, now: float, inside: ChunkLists = NO_CHUNKS
+    pipe: Pipeline, before: JobRecord | None, transition: Transition, now: Now, inside: ChunkLists = NO_CHUNKS
 ) -> None:
     """Queue all writes of a transition. `inside`: the chunks that were in the record until now."""
     record = transition.record
@@ -89,7 +74,6 @@ def write(
         pipe.delete(*(keys.progress_key(record.id, lane) for lane in transition.cleared_progress))
     if transition.is_commit:
         pipe.incr(keys.COMMITS)
-        made.write(pipe, transition, now)
     _free_lane(pipe, transition)
     _write_indexes(pipe, before, record)
     schedule.write(pipe, before, transition, now)
@@ -123,7 +107,7 @@ def _append_events(pipe: Pipeline, record: JobRecord, events: Sequence[NewEvent]
     for offset, event in enumerate(events):
         event_id = "*" if first is None else f"{first + offset}-0"
         fields = [word for pair in event_fields(event).items() for word in pair]
-        pipe.eval(_APPEND, 1, keys.events_key(record.id), KEPT_EVENTS, event_id, *fields)
+        call(pipe, APPEND_EVENT, [keys.events_key(record.id)], KEPT_EVENTS, event_id, *fields)
 
 
 def _free_lane(pipe: Pipeline, transition: Transition) -> None:
@@ -147,7 +131,7 @@ def _write_delivery(pipe: Pipeline, delivery: Delivery) -> None:
     if delivery.event_type in CHUNK_EVENTS:
         of_job = (keys.unsent_key, keys.deliveries_key, keys.job_key)
         named = [keys.OUTBOX_DUE, *(key(delivery.job_id) for key in of_job)]
-        pipe.eval(outbox_scripts.BOUND, len(named), *named, delivery.job_id, KEPT_PENDING)
+        call(pipe, BOUND_WEBHOOKS, named, delivery.job_id, KEPT_PENDING)
 
 
 def _write_indexes(pipe: Pipeline, before: JobRecord | None, after: JobRecord) -> None:
@@ -164,13 +148,13 @@ def _write_indexes(pipe: Pipeline, before: JobRecord | None, after: JobRecord) -
         pipe.zadd(keys.EXPIRY, {member: after.expires_at.timestamp()})
 
 
-def write_queue_entries(pipe: Pipeline, record: JobRecord, now: float) -> None:
+def write_queue_entries(pipe: Pipeline, record: JobRecord, now: Now) -> None:
     """Add a job of an older version to its queues and to the stale manifests: that version wrote neither."""
     pipe.zadd(keys.STALE_MANIFESTS, {record.id: record.revision})
     correct_queue_entries(pipe, record, now)
 
 
-def correct_queue_entries(pipe: Pipeline, record: JobRecord, now: float) -> None:
+def correct_queue_entries(pipe: Pipeline, record: JobRecord, now: Now) -> None:
     """Add a job to the queues that it belongs to and remove it from the others."""
     schedule.write_again(pipe, record, now)
     if any(transitions.wants(record, lane) for lane in Lane):
@@ -198,7 +182,7 @@ def _indexes(record: JobRecord | None) -> dict[str, int]:
     return scores
 
 
-def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: Iterable[str], now: float) -> None:
+def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: Iterable[str], now: Now) -> None:
     """Queue the removal of every key and index entry of a job."""
     of_lanes = [key(job_id, lane) for lane in Lane for key in (keys.lease_key, keys.progress_key)]
     of_webhooks = [keys.deliveries_key(job_id), keys.unsent_key(job_id), keys.ended_deliveries_key(job_id)]

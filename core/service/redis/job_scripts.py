@@ -4,6 +4,23 @@ from __future__ import annotations
 
 from core.service.redis import schedule_scripts
 
+# Entry n of the log has id n-0, so that a rewritten log keeps the ids that clients know. If an older version has added
+# entries with other ids, Redis chooses the id. Old entries go, whole blocks of about a hundred at a time.
+# Redis reserves 4 KiB for the first block of a stream. Loaded from a dump, a block has the size of its entries, and
+# grows with them: a queued job, whose log has one entry, needs half the memory. Where RESTORE is refused it stays.
+APPEND_EVENT = """
+local fields = {unpack(ARGV, 3)}
+local answer = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], ARGV[2], unpack(fields))
+if type(answer) == 'table' and answer.err then
+  answer = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(fields))
+end
+if redis.call('XLEN', KEYS[1]) == 1 then
+  local dump = redis.pcall('DUMP', KEYS[1])
+  if type(dump) == 'string' then redis.pcall('RESTORE', KEYS[1], 0, dump, 'REPLACE') end
+end
+return answer
+"""
+
 # Renews a lease, also an expired one (Redis was down or the worker was suspended), unless the lane was claimed again
 # (the record has a newer token) or released. A lane that the same worker kept with a commit is renewed under the next
 # token: it may not know of that.
@@ -34,6 +51,13 @@ if newest and tonumber(newest) ~= tonumber(ARGV[2]) then
 end
 redis.call('ZREM', KEYS[1], ARGV[1])
 return 0
+"""
+
+# The record of each job of KEYS: one command, whose answer is read faster than those of many.
+RECORDS = """
+local found = {}
+for at, key in ipairs(KEYS) do found[at] = redis.call('HGET', key, 'record') end
+return found
 """
 
 # What answers about jobs depend on. Of each job: digest of the record; place in the queue and expected wait in

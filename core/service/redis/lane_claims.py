@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -55,6 +55,10 @@ class LaneClaims(JobRecords):
         return next(iter(self.ready(lane, model, 1)), None)
 
     @raises_store_errors
+    def free_work(self, lanes: Sequence[Lane], model: str) -> Mapping[Lane, str]:
+        return self._schedule.free_work([Queue.of(lane, model) for lane in lanes], self._now())
+
+    @raises_store_errors
     def ready(self, lane: Lane, model: str, limit: int) -> Sequence[str]:
         return self._schedule.peek(Queue.of(lane, model), self._now(), limit)
 
@@ -91,9 +95,6 @@ class LaneClaims(JobRecords):
             if lease is not None:
                 return lease
         return None
-
-    def _now(self) -> float:
-        return self._clock.now().timestamp()
 
     @raises_store_errors
     def claim(self, job_id: str, lane: Lane, worker: str, ttl_seconds: float) -> Lease | None:

@@ -18,7 +18,7 @@ _LANES = {lane.value for lane in Lane}
 
 
 def write(pipe: Pipeline, transition: Transition, now: float) -> None:
-    """Queue that what a commit has made is counted: three or four commands."""
+    """Queue that what a commit has made is counted: three or four commands. Nothing for other transitions."""
     for lane, made in made_in(transition).items():
         bucket, what = keys.made_key(bucket_of(now)), f"{lane} {transition.record.spec.model}"
         pipe.hincrby(bucket, f"{what} chunks", made.chunks)

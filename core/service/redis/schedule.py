@@ -16,6 +16,7 @@ from core.service.domain.transitions import Transition
 from core.service.domain.transitions.entries import entry_of, place_of
 from core.service.redis import keys
 from core.service.redis import schedule_scripts as scripts
+from core.service.redis.transaction import PUT_ENTRY, call
 
 RESERVED_SECONDS = 5.0
 """How long a job that was picked is kept for its worker, which claims it at once unless it dies or cannot read it."""
@@ -23,6 +24,8 @@ RESERVED_SECONDS = 5.0
 UNREADABLE_SECONDS = 60.0
 """When a job that no worker could read is tried again."""
 
+Now = float | None
+"""Seconds since 1970. None: by Redis' clock, which all processes share."""
 _State = Literal["free", "claim", "rest", "same"]
 
 
@@ -70,41 +73,49 @@ class Queue:
 
 
 class Schedule:
-    """What the job store asks about the queues. `now` is in seconds since 1970."""
+    """What the job store asks about the queues. `now`: see Now."""
 
     def __init__(self, client: redis.Redis, policy: Policy) -> None:
-        self._client, self._policy = client, policy
+        self._policy = policy
+        self._put_off = client.register_script(scripts.PUT_OFF)
         self._pick = client.register_script(scripts.PICK)
+        self._free_work = client.register_script(scripts.FREE_WORK)
         self._peek = client.register_script(scripts.PEEK)
         self._is_next = client.register_script(scripts.IS_NEXT)
         self._put = client.register_script(scripts.PUT)
 
-    def pick(self, queues: Sequence[Queue], now: float, own: Collection[Key]) -> Key | None:
+    def pick(self, queues: Sequence[Queue], now: Now, own: Collection[Key]) -> Key | None:
         """The next job of the queues, which must be of one pool. For RESERVED_SECONDS nobody else is given it."""
-        ask = self._ask(queues, now, own) | {"reserved_until": now + RESERVED_SECONDS}
+        ask = self._ask(queues, now, own) | {"reserved": RESERVED_SECONDS}
         found = cast("list[str] | None", self._pick(args=[json.dumps(ask)]))
         return (found[1], Lane(found[0])) if found else None
 
-    def peek(self, queue: Queue, now: float, limit: int) -> list[str]:
+    def free_work(self, queues: Sequence[Queue], now: Now) -> dict[Lane, str]:
+        """A free job of each of these queues, which must be of one pool, that has any. Chooses nothing."""
+        found = cast("list[str]", self._free_work(args=[json.dumps(self._ask(queues, now, ()))]))
+        return {Lane(lane): job_id for lane, job_id in zip(found[::2], found[1::2], strict=True)}
+
+    def peek(self, queue: Queue, now: Now, limit: int) -> list[str]:
         """The next jobs of a queue, in order, at most `limit`."""
         found = cast("list[str]", self._peek(args=[json.dumps(self._ask([queue], now, ()) | {"limit": limit})]))
         return found[1::2]
 
-    def is_next(self, entry: Entry, queues: Sequence[Queue], now: float) -> bool:
+    def is_next(self, entry: Entry, queues: Sequence[Queue], now: Now) -> bool:
         """Whether `entry` would be picked if it were free, by a worker that holds its state."""
         first = sorted(queues, key=lambda queue: queue.lane is not entry.lane)
         ask = self._ask(first, now, [entry.key]) | {"entry": entry_text(entry), "job": entry.job_id}
         return bool(self._is_next(args=[json.dumps(ask)]))
 
-    def put_off(self, queue: Queue, job_id: str, now: float) -> None:
+    def put_off(self, queue: Queue, job_id: str, now: Now) -> None:
         """Keep a picked job that cannot be read from workers for a while."""
-        self._client.zadd(f"{keys.queue_key(queue.name)}:held", {job_id: now + UNREADABLE_SECONDS}, xx=True)
+        put = {"queue": queue.argument(), "job": job_id, "rest": UNREADABLE_SECONDS, "now": now}
+        self._put_off(args=[json.dumps(put)])
 
-    def forget(self, queue: Queue, job_id: str, now: float) -> None:
+    def forget(self, queue: Queue, job_id: str, now: Now) -> None:
         """Take a job out of a queue: it is gone."""
-        self._put(args=[_put(queue, job_id, None, "same", now, now)])
+        self._put(args=[_put(queue, job_id, None, "same", 0, now)])
 
-    def _ask(self, queues: Sequence[Queue], now: float, own: Collection[Key]) -> dict[str, Any]:
+    def _ask(self, queues: Sequence[Queue], now: Now, own: Collection[Key]) -> dict[str, Any]:
         lanes = {queue.lane: [job_id for job_id, lane in own if lane is queue.lane] for queue in queues}
         return {
             "pool": queues[0].pool,
@@ -119,48 +130,49 @@ class Schedule:
         }
 
 
-def write(pipe: Pipeline, before: JobRecord | None, transition: Transition, now: float) -> None:
+def write(pipe: Pipeline, before: JobRecord | None, transition: Transition, now: Now) -> None:
     """Queue what a transition changes in the queues."""
     after = transition.record
     for lane in Lane:
         old = None if before is None else entry_of(before, lane)
         new = entry_of(after, lane)
-        state, until = _state(before, transition, lane, now)
+        state = _state(before, transition, lane)
+        rest = transition.rest_seconds if state == "rest" else 0
         # At a commit also what seems unchanged: a process of another version may not have written it.
         if old == new and (new is None or (state == "same" and not transition.is_commit)):
             continue
-        pipe.eval(scripts.PUT, 0, _put(Queue.of(lane, after.spec.model), after.id, new, state, until, now))
+        call(pipe, PUT_ENTRY, [], _put(Queue.of(lane, after.spec.model), after.id, new, state, rest, now))
 
 
-def write_again(pipe: Pipeline, record: JobRecord, now: float) -> None:
+def write_again(pipe: Pipeline, record: JobRecord, now: Now) -> None:
     """Queue what a job's queues should have: a process of another version may have changed the job."""
     _write_all(pipe, record, {lane: entry_of(record, lane) for lane in Lane}, now)
 
 
-def remove(pipe: Pipeline, record: JobRecord, now: float) -> None:
+def remove(pipe: Pipeline, record: JobRecord, now: Now) -> None:
     """Queue that a job leaves all queues."""
     _write_all(pipe, record, dict.fromkeys(Lane), now)
 
 
-def _write_all(pipe: Pipeline, record: JobRecord, entries: Mapping[Lane, Entry | None], now: float) -> None:
+def _write_all(pipe: Pipeline, record: JobRecord, entries: Mapping[Lane, Entry | None], now: Now) -> None:
     for lane, entry in entries.items():
-        pipe.eval(scripts.PUT, 0, _put(Queue.of(lane, record.spec.model), record.id, entry, "same", now, now))
+        call(pipe, PUT_ENTRY, [], _put(Queue.of(lane, record.spec.model), record.id, entry, "same", 0, now))
 
 
-def _state(before: JobRecord | None, transition: Transition, lane: Lane, now: float) -> tuple[_State, float]:
-    """What becomes of a lane. Its lease, not `until`, says how long a claim lasts."""
+def _state(before: JobRecord | None, transition: Transition, lane: Lane) -> _State:
+    """What becomes of a lane. Its lease says how long a claim lasts."""
     if before is None:
-        return "free", now
+        return "free"
     was, held = before.lane(lane), transition.record.lane(lane)
     if held.held:
-        return ("claim" if held.token != was.token or not was.held else "same"), now
+        return "claim" if held.token != was.token or not was.held else "same"
     if transition.released is lane and transition.rest_seconds > 0:
-        return "rest", now + transition.rest_seconds
+        return "rest"
     freed = was.held or transition.released is lane or lane in transition.revoked
-    return ("free" if freed else "same"), now
+    return "free" if freed else "same"
 
 
-def _put(queue: Queue, job_id: str, entry: Entry | None, state: _State, until: float, now: float) -> str:
+def _put(queue: Queue, job_id: str, entry: Entry | None, state: _State, rest: float, now: Now) -> str:
     return json.dumps(
         {
             "pool": queue.pool,
@@ -169,7 +181,7 @@ def _put(queue: Queue, job_id: str, entry: Entry | None, state: _State, until: f
             "job": job_id,
             "entry": None if entry is None else entry_text(entry),
             "state": state,
-            "until": until,
+            "rest": rest,
             "now": now,
         }
     )

@@ -20,6 +20,7 @@ from core.service.domain.ports import Discarded
 from core.service.domain.uploads import Upload
 from core.service.redis import keys, usage
 from core.service.redis.errors import raises_store_errors
+from core.service.redis.transaction import Transactions
 
 _LATE = " late"
 
@@ -31,6 +32,7 @@ class RedisUploadStore:
 
     def __init__(self, redis: redis.Redis) -> None:
         self._redis = redis
+        self._transactions = Transactions(redis)
 
     @raises_store_errors
     def create(self, upload: Upload, limits: KeyLimits | None = None) -> None:
@@ -41,7 +43,7 @@ class RedisUploadStore:
                         usage.require_room_for(pipe, upload, limits)
                         pipe.multi()
                     _write(pipe, upload)
-                    pipe.execute()
+                    self._transactions.execute(pipe)
                     return
                 except WatchError:
                     continue
@@ -100,7 +102,7 @@ class RedisUploadStore:
         self._remove(self.get(upload_id), {upload_id: now.timestamp(), f"{upload_id}{_LATE}": late.timestamp()})
 
     def _remove(self, upload: Upload, discarded: Mapping[str, float] | None = None) -> None:
-        with self._redis.pipeline() as pipe:
+        def remove(pipe: Pipeline) -> None:
             pipe.delete(keys.upload_key(upload.id))
             pipe.zrem(keys.UPLOADS, upload.id)
             pipe.zrem(keys.UNSENT_UPLOADS, upload.id)
@@ -109,7 +111,8 @@ class RedisUploadStore:
             usage.remove_upload(pipe, upload)
             if discarded:
                 pipe.zadd(keys.DISCARDED_UPLOADS, dict(discarded))
-            pipe.execute()
+
+        self._transactions.write(remove)
 
     @raises_store_errors
     def is_discarded(self, upload_id: str) -> bool:

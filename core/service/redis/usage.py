@@ -22,27 +22,12 @@ from core.service.domain.usage import (
     new_frames,
     stored_bytes,
 )
-from core.service.redis import keys
+from core.service.redis import keys, usage_scripts
 from core.service.redis.errors import raises_store_errors
+from core.service.redis.transaction import SET_BYTES, call
 
 FRAMES_KEPT = timedelta(days=1)
 """How long the frames of a day are kept after it: the clocks of machines may differ."""
-
-_READ = """
-return {
-  redis.call('SCARD', KEYS[1]),
-  tonumber(redis.call('GET', KEYS[2]) or '0'),
-  tonumber(redis.call('HGET', KEYS[3], ARGV[1]) or '0'),
-  redis.call('EXISTS', KEYS[4])
-}
-"""
-
-# Sets the bytes of one job or upload, and with them the total of its owner, which stays their sum whatever is missed.
-_SET_BYTES = """
-local before, now = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0'), tonumber(ARGV[2])
-if now == 0 then redis.call('HDEL', KEYS[1], ARGV[1]) else redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
-redis.call('HINCRBY', KEYS[1], ARGV[3], string.format('%.0f', now - before))
-"""
 
 
 class RedisUsage:
@@ -116,11 +101,11 @@ def remove_upload(pipe: Pipeline, upload: Upload) -> None:
 
 
 def _set_bytes(pipe: Pipeline, owner: str, field: str, size_bytes: int) -> None:
-    pipe.eval(_SET_BYTES, 1, keys.stored_bytes_of(owner), field, size_bytes, keys.TOTAL_BYTES)
+    call(pipe, SET_BYTES, [keys.stored_bytes_of(owner)], field, size_bytes, keys.TOTAL_BYTES)
 
 
 def _read(client: redis.Redis, owner: str, clock: Clock) -> KeyUsage:
-    found = client.eval(_READ, 4, *_counters(owner, clock), keys.MANIFESTS_READ, keys.TOTAL_BYTES)
+    found = client.eval(usage_scripts.READ, 4, *_counters(owner, clock), keys.MANIFESTS_READ, keys.TOTAL_BYTES)
     unfinished, frames, size_bytes, complete = cast("tuple[int, int, int, int]", found)
     return KeyUsage(unfinished_jobs=unfinished, frames_today=frames, stored_bytes=size_bytes, complete=bool(complete))
 

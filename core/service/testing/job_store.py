@@ -10,9 +10,9 @@ from core.service.domain import transitions
 from core.service.domain.api_keys import KeyLimits
 from core.service.domain.errors import JobNotFound, JobStateConflict
 from core.service.domain.manifest import ChunkPage
+from core.service.domain.places import Backlog, position, wait_seconds
 from core.service.domain.ports import JobCounts, JobPage, LiveStatus, Look, QueuedJobs
 from core.service.domain.priority import Priority
-from core.service.domain.scheduling import position, wait_seconds
 from core.service.domain.schema import (
     LANES_OF_ANY_MODEL,
     ChunkLists,
@@ -212,7 +212,9 @@ class FakeJobStore(FakeWorkReads):
                 return LiveStatus(steps)
             model, pool = record.spec.model, self._pool(Lane.GENERATE, record.spec.model)
             place = position(place_of(record), self._free_entries([Lane.GENERATE], model), pool)
-            return LiveStatus(steps, place, wait_seconds(place, self._entries([Lane.GENERATE], model), pool))
+            return LiveStatus(
+                steps, place, wait_seconds(place, Backlog.of(self._entries([Lane.GENERATE], model)), pool)
+            )
 
     def count_active(self) -> int:
         return sum(not record.status.is_terminal for record in self._sorted())

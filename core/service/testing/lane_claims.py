@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 
 from core.service.domain import transitions
@@ -25,6 +25,11 @@ class FakeLaneClaims(MemoryStore):
     def next_ready(self, lane: Lane, model: str) -> str | None:
         return next((record.id for record in self._free(lane, model)), None)
 
+    def free_work(self, lanes: Sequence[Lane], model: str) -> Mapping[Lane, str]:
+        with self.memory.changed:
+            free = {entry.lane: entry.job_id for entry in reversed(self._free_entries(lanes, model))}
+            return {lane: free[lane] for lane in lanes if lane in free}
+
     def ready(self, lane: Lane, model: str, limit: int) -> Sequence[str]:
         return [record.id for record in self._free(lane, model)][:limit]
 
@@ -44,6 +49,7 @@ class FakeLaneClaims(MemoryStore):
                 free.remove(choice.entry)
             if not self._free_entries([lane for lane in Lane if self._pool(lane, model) is pool], model):
                 pool.pick(None, self._now())
+                pool.rest(self._begun_and_new(model)[0] if model else 0)
             return None
 
     def pool_demands(self) -> Sequence[PoolDemand]:

@@ -169,10 +169,18 @@ class MemoryStore(TransitionStore):
                 pool.join(new.owner)
             if new is not None and is_now.held and not (was and was.held and was.token == is_now.token):
                 pool.claim(new, now)
+                if lane is Lane.GENERATE and old is not None and new.begun and not old.begun:
+                    pool.begin(*self._begun_and_new(after.spec.model))
             elif new is None or not is_now.held:
                 pool.settle((after.id, lane), now)
             if old is not None and new is None:
                 pool.leave(old.owner)
+
+    def _begun_and_new(self, model: str) -> tuple[int, int]:
+        """Jobs of the generate lane of a model, claimed or not."""
+        of_model = [record for record in self.memory.records.values() if record.spec.model == model]
+        begun = [entry.begun for record in of_model if (entry := entry_of(record, Lane.GENERATE)) is not None]
+        return sum(begun), len(begun) - sum(begun)
 
     def _leave_pools(self, record: JobRecord) -> None:
         for lane in Lane:

@@ -48,8 +48,8 @@ def test_keys_of_all_jobs_and_owners_are_of_one_kind(key: str, kind: str) -> Non
 
 
 def test_use_of_redis_is_what_came_since() -> None:
-    before = RedisUse(1.0, 10, Counter(exec=5, get=7))
-    used = RedisUse(1.5, 14, Counter(exec=9, get=7, set=2)).since(before)
+    before = RedisUse(1.0, 10, 100, Counter(exec=5, get=7))
+    used = RedisUse(1.5, 14, 250, Counter(exec=9, get=7, set=2)).since(before)
     assert (used.cpu_seconds, used.commands, used.microseconds) == (0.5, 4, Counter(exec=4, set=2))
 
 

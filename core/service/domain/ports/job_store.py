@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -86,6 +86,11 @@ class JobStore(JobReads, WorkReads, Protocol):
 
     def next_ready(self, lane: Lane, model: str) -> str | None:
         """The job that `claim_next` would claim now."""
+        ...
+
+    def free_work(self, lanes: Sequence[Lane], model: str) -> Mapping[Lane, str]:
+        """Those of these lanes that have a job which can be claimed, each with one such job, not always the next: for
+        waking workers. The lanes are served by the same workers. One round trip."""
         ...
 
     def ready(self, lane: Lane, model: str, limit: int) -> Sequence[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -193,8 +194,8 @@ def test_a_job_deleted_during_a_chunk_leaves_nothing_that_the_janitor_cannot_rem
 
 def test_a_store_that_fails_after_the_claim_costs_no_lease(world: World) -> None:
     class Forgetful(FakeJobStore):
-        def next_ready(self, lane: Lane, model: str) -> str | None:
-            raise StoreUnavailable(f"{lane} {model}")
+        def free_work(self, lanes: Sequence[Lane], model: str) -> Mapping[Lane, str]:
+            raise StoreUnavailable(f"{lanes} {model}")
 
     world.store = Forgetful(world.clock)
     generated(world)

@@ -1,0 +1,73 @@
+"""What queued jobs are told about their start."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.service.domain.places import Backlog, wait_seconds
+from core.service.domain.scheduling import Charge, Entry, Pool
+from core.service.domain.schema import Lane
+
+SECONDS = 4.0
+"""Of a piece."""
+
+
+def pool_of(workers: int, slots: float) -> Pool:
+    charges = {(f"job_{number}", Lane.GENERATE): Charge("", 1.0, SECONDS, 0.0) for number in range(workers)}
+    return Pool(charges=charges, mean_seconds={Lane.GENERATE: SECONDS}, slots=slots)
+
+
+def test_nothing_is_told_before_a_piece_was_measured() -> None:
+    assert wait_seconds(1, Backlog(1, 10, 0, 0), Pool()) is None
+
+
+@pytest.mark.parametrize("begun", [0, 3, 7])
+def test_a_job_starts_at_once_while_the_workers_carry_more(begun: int) -> None:
+    backlog = Backlog(new_jobs=1, new_pieces=10, begun_jobs=begun, begun_pieces=100)
+    assert wait_seconds(1, backlog, pool_of(begun, slots=8)) == 0
+
+
+def test_one_worker_makes_all_that_comes_before() -> None:
+    backlog = Backlog(new_jobs=3, new_pieces=30, begun_jobs=1, begun_pieces=5)
+    waits = [wait_seconds(place, backlog, pool_of(1, slots=1)) for place in (1, 2, 3)]
+    assert waits == [5 * SECONDS, 15 * SECONDS, 25 * SECONDS]
+
+
+def test_a_job_starts_when_the_first_of_many_ends_and_not_when_all_have_ended() -> None:
+    backlog = Backlog(new_jobs=1, new_pieces=10, begun_jobs=9, begun_pieces=90)
+    wait = wait_seconds(1, backlog, pool_of(9, slots=9))
+    assert wait == pytest.approx(2 * 10 * SECONDS / 10)
+
+
+def test_a_pool_without_experience_carries_one_job() -> None:
+    assert wait_seconds(1, Backlog(1, 10, 1, 5), pool_of(1, slots=0)) == 5 * SECONDS
+
+
+def test_a_pool_learns_how_many_jobs_its_workers_carry() -> None:
+    pool = Pool()
+    for begun in (1, 2, 3):
+        pool.begin(begun, waiting=0)
+    assert pool.slots == 3
+    pool.begin(2, waiting=0)
+    assert pool.slots == 3, "there may be room for another"
+    for _ in range(40):
+        pool.begin(8, waiting=5)
+    assert pool.slots == pytest.approx(8, abs=0.01)
+    for _ in range(40):
+        pool.begin(2, waiting=5)
+    assert pool.slots == pytest.approx(2, abs=0.01), "workers have gone"
+
+
+def test_a_worker_that_finds_nothing_to_do_shows_that_there_is_room() -> None:
+    pool = pool_of(3, slots=3)
+    pool.rest(begun=3)
+    assert wait_seconds(1, Backlog(1, 10, 3, 20), pool) == 0
+    assert wait_seconds(2, Backlog(2, 20, 3, 20), pool) != 0
+
+
+def test_the_backlog_counts_begun_and_new_jobs_with_their_pieces() -> None:
+    def entry(number: int, pieces: int, *, begun: bool) -> Entry:
+        return Entry(f"job_{number}", Lane.GENERATE, "", 1, begun, number, number, pieces=pieces)
+
+    entries = [entry(1, 5, begun=True), entry(2, 7, begun=False), entry(3, 1, begun=False)]
+    assert Backlog.of(entries) == Backlog(new_jobs=2, new_pieces=8, begun_jobs=1, begun_pieces=5)
