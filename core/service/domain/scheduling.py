@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from math import inf
+from math import inf, sqrt
 
 from core.service.domain.schema import Lane
 
@@ -26,8 +26,9 @@ LOOKED_AT = 16
 """Owners, and urgent jobs, that are looked at for one pick."""
 URGENT_FRACTION = 0.25
 """A job is urgent while its viewers are ahead by less than this fraction of `ahead_seconds`, and not yet stalled."""
-ROOM_FRACTION = 0.5
-"""Workers have room for more viewers while those of the begun jobs need less than this fraction of them."""
+SPARE = 0.5
+"""Workers have room for more viewers while the begun jobs leave this many times the square root of their number to
+spare: chance is less of a matter to many (the square-root staffing rule, Halfin and Whitt 1981)."""
 UNAGED_PICKS = 3
 """Picks by class between two jobs that have waited too long in a lower class: those get every fourth pick at most."""
 NEWEST_COUNTS = 0.2
@@ -103,7 +104,7 @@ class Policy:
     def enough_seconds(self, viewers: int, workers: int, pace: float | None) -> float:
         """How far ahead begun jobs let a new one begin. While the workers have room for more viewers, that they do not
         stall soon is enough. `viewers`: begun jobs. `pace`: worker seconds for a second of video, None if unknown."""
-        has_room = pace is not None and viewers * pace < ROOM_FRACTION * workers
+        has_room = pace is not None and viewers * pace < workers - SPARE * sqrt(workers)
         return self.urgent_seconds if has_room else self.ahead_seconds
 
 

@@ -6,7 +6,7 @@ from core.service.domain.scheduling import (
     LOOKED_AT,
     NEWEST_COUNTS,
     QUANTUM_SECONDS,
-    ROOM_FRACTION,
+    SPARE,
     UNAGED_PICKS,
     URGENT_LAG_SECONDS,
 )
@@ -130,7 +130,8 @@ local function enough_seconds(ask)
   for _, queue in ipairs(ask.queues) do
     for class = 0, 2 do viewers = viewers + redis.call('ZCARD', of_class(queue, class, 'stalls')) end
   end
-  return viewers * tonumber(pace) < $ROOM * (busy + 1) and ask.urgent or ask.ahead
+  local workers = busy + 1
+  return viewers * tonumber(pace) < workers - $SPARE * math.sqrt(workers) and ask.urgent or ask.ahead
 end
 
 local function next_of_owner(ask, class, owner, enough)
@@ -249,7 +250,7 @@ _VALUES = {
     "$URGENT": URGENT_LAG_SECONDS,
     "$QUANTUM": QUANTUM_SECONDS,
     "$UNAGED": UNAGED_PICKS,
-    "$ROOM": ROOM_FRACTION,
+    "$SPARE": SPARE,
     "$JOB": keys.JOB_KEYS,
     "$QUEUES": keys.QUEUES,
 }

@@ -193,9 +193,12 @@ def test_a_begun_job_without_a_chunk_goes_before_new_ones_and_those_well_ahead()
     assert choose([older, begun, new], Pool(), POLICY, NOW) == Choice(begun, Group.BEGUN)
 
 
-def test_workers_have_room_while_viewers_need_less_than_half_of_them() -> None:
-    seconds = [POLICY.enough_seconds(viewers, workers, 0.25) for viewers, workers in ((1, 1), (2, 1), (3, 2), (4, 2))]
-    assert seconds == [5.0, 20.0, 5.0, 20.0]
+def test_workers_have_room_while_viewers_leave_half_their_square_root_to_spare() -> None:
+    """Half of one worker, 3 of 4, 14 of 16."""
+    room = [((1, 1), (2, 1)), ((11, 4), (12, 4)), ((55, 16), (56, 16))]
+    for last, first_without in room:
+        assert POLICY.enough_seconds(*last, 0.25) == 5.0
+        assert POLICY.enough_seconds(*first_without, 0.25) == 20.0
     assert POLICY.enough_seconds(0, 1, None) == 20.0, "nobody knows yet how fast they are"
 
 
@@ -204,7 +207,7 @@ def test_pieces_in_work_are_viewers_and_workers_and_a_kept_one_counts_once() -> 
     held = Entry("held", Lane.GENERATE, "a", 1, True, 0.0, NOW, NOW + 10, plays_seconds=2.0)
     others = [replace(held, job_id=name, order=1.0) for name in ("b", "c", "d")]
     new = Entry("new", Lane.GENERATE, "a", 1, False, 9.0, NOW)
-    for pace, expected in ((0.24, new), (0.25, held)):
+    for pace, expected in ((0.32, new), (0.33, held)):
         pool = Pool(pace=pace)
         pool.claim(held, NOW)
         pool.claim(others[0], NOW)
