@@ -221,6 +221,20 @@ def test_media_that_cannot_be_used_raise_no_alert_of_failing_jobs() -> None:
     assert all(lanes == {"generate", "refine", "finalize"} for lanes in counted)
 
 
+@pytest.mark.parametrize("alert", ["LongtakeNoWorker", "LongtakeQueueOld", "LongtakeHighPriorityWaits"])
+def test_a_pause_of_a_model_or_of_everything_silences_what_follows_from_it(alert: str) -> None:
+    (query,) = [rule["expr"] for rule in alerts() if rule["alert"] == alert]
+    kinds = [
+        takes(matcher, "model") - takes(matcher, "all")
+        for node in nodes_of(query)
+        if isinstance(node, BinaryExpr) and str(node.op) == "unless"
+        for selector in selectors_in(node.rhs)
+        if selector.name == "longtake_paused"
+        for matcher in selector.matchers.matchers
+    ]
+    assert sorted(kinds) == [-1, 1]
+
+
 def test_one_worker_that_waits_for_a_server_is_enough_for_its_alert() -> None:
     """Also if each call hangs for a minute before it fails."""
     (query,) = [str(rule["expr"]) for rule in alerts() if rule["alert"] == "LongtakeServersFail"]
