@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="preset to use (default: LONGTAKE_DEFAULT_MODEL, or sprites)")
     parser.add_argument("--control", metavar="TYPE", help="follow the edges (canny), depth ... of --video")
     parser.add_argument("--video", metavar="FILE", help="video to follow or edit (default: the model's example)")
-    parser.add_argument("--gpus", default="auto", help="auto, all, none, or a list such as 0,1 (default: %(default)s)")
+    parser.add_argument("--gpus", default="auto", help="auto, all, none, or numbers or UUIDs such as 0,1 (default: %(default)s)")
     parser.add_argument("--out", default="out", help="folder of the results (default: %(default)s)")
 
 

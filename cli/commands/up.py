@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", default=".longtake", help="data folder (default: %(default)s)")
     parser.add_argument("--model", help="preset of the generation worker (default: LONGTAKE_DEFAULT_MODEL, or sprites)")
-    parser.add_argument("--gpus", default="auto", help="auto, all, none, or a list such as 0,1 (default: %(default)s)")
+    parser.add_argument("--gpus", default="auto", help="auto, all, none, or numbers or UUIDs such as 0,1 (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
