@@ -21,6 +21,7 @@ from core.service.admission.catalog import Catalog
 from core.service.domain.errors import SetupError
 from core.service.domain.ports import WorkerKind
 from core.service.logs import set_up_logs
+from core.service.setting_checks import warn_of_settings
 from core.service.settings import Settings, read_settings
 from worker.children import Child, ChildPlan, Spawn, plan_child, plan_children, spawn_child
 from worker.gpus import choose_gpus
@@ -106,6 +107,7 @@ def run(*, kind: WorkerKind, model: str | None, gpus: str, pools: Sequence[str] 
     chosen = choose_gpus(gpus) if kind != "cpu" else []
     settings = read_settings()
     set_up_logs(settings, "%(asctime)s %(levelname)s %(name)s: %(message)s")
+    warn_of_settings(settings)
     if pools and chosen == [""] and gpus != "none":
         logger.warning("no GPU was found: the pools share one worker on the CPU (--gpus none says that it is meant)")
     if pools:
