@@ -19,7 +19,7 @@ class Forecasts:
     asked about once."""
 
     def __init__(self, ports: Ports) -> None:
-        self._makes, self._speeds_of = ports.serving.makes, cache(ports.speeds.of)
+        self._makes, self._speeds_of = cache(ports.serving.makes), cache(ports.speeds.of)
 
     def of(self, record: JobRecord, live: LiveStatus) -> tuple[LiveStatus, float | None]:
         """What `progress_of` wants to know of a job: `live`, without a wait where nobody makes such jobs, and the
