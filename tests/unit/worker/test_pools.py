@@ -43,7 +43,6 @@ def test_pools_are_read(catalog: Catalog) -> None:
         (["a=1"], "cannot be read"),
         (["a=1..b"], "cannot be read"),
         (["a=-1..2"], "cannot be read"),
-        (["a=\u0661..\u0664"], "cannot be read"),
         (["a=1..2,b=0..2"], "cannot be read"),
         (["a=\x1b[31m"], r"\\x1b"),
         ([""], "cannot be read"),
@@ -79,17 +78,6 @@ def test_limits_that_leave_a_model_or_a_gpu_out_are_told(catalog: Catalog, caplo
 def test_what_does_not_go_together_is_refused_before_anything_starts(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(SetupError, match=words):
         supervisor.run(**(COMMAND | arguments))
-
-
-def test_pools_on_a_machine_without_a_gpu_say_so(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    for gpus in ("none", "auto"):
-        assert "no GPU was found" not in caplog.text
-        with pytest.raises(SetupError):
-            supervisor.run(kind="both", model=None, gpus=gpus, pools=["sprites=2..1"])
-    assert "no GPU was found: the pools share one worker on the CPU" in caplog.text
 
 
 class Machine:
