@@ -37,7 +37,7 @@ Resource = dict[str, Any]
 
 @cache
 def built(kustomization: str) -> tuple[Resource, ...]:
-    """The resources of a folder below deploy/kubernetes, with secrets as an operator fills them in, or of MINE. Read only.
+    """The resources of MINE or a folder below deploy/kubernetes, with secrets as an operator fills them in. Read only.
 
     Skips the test, with its reason, where there is no kubectl.
     """

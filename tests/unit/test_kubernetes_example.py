@@ -1,4 +1,4 @@
-"""deploy/kubernetes/overlays/example and the copy that docs/kubernetes.md tells to make of it: what an operator meets first."""
+"""deploy/kubernetes/overlays/example, and the copy that docs/kubernetes.md tells to make of it."""
 
 from __future__ import annotations
 
