@@ -69,6 +69,7 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
         "PATCH /jobs/{job_id}",
         "DELETE /jobs/{job_id}",
         "GET /jobs/{job_id}/chunks",
+        "GET /events",
         "GET /jobs/{job_id}/playlist.m3u8",
         "GET /jobs/{job_id}/chunks/{index}.mp4",
         "GET /jobs/{job_id}/video.mp4",
