@@ -7,19 +7,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.helpers.deadline import eventually
 
-# Before the page's own scripts: counts the frames that are presented, by their place in the video.
+# Before the page's own scripts: notes the frames that are presented, by their place in the video, the places at which the
+# page was painted while the video played, and how many sources a video got.
 _COUNT_FRAMES = """(() => {
   window.presented = []
+  window.painted = []
   window.sources = 0
   const makeUrl = URL.createObjectURL.bind(URL)
   URL.createObjectURL = (thing) => { window.sources += 1; return makeUrl(thing) }
   const count = (video) => {
     const told = (_, {mediaTime}) => { window.presented.push(mediaTime); video.requestVideoFrameCallback(told) }
     video.requestVideoFrameCallback(told)
+    const paint = () => { if (!video.paused) window.painted.push(video.currentTime); requestAnimationFrame(paint) }
+    requestAnimationFrame(paint)
   }
   new MutationObserver((records) => {
     for (const {addedNodes} of records) for (const node of addedNodes) {
@@ -27,6 +32,13 @@ _COUNT_FRAMES = """(() => {
     }
   }).observe(document, {childList: true, subtree: true})
 })()"""
+
+_PLAYED = """(() => {
+  const {played} = document.querySelector('video.screen')
+  return Array.from({length: played.length}, (_, index) => [played.start(index), played.end(index)])
+})()"""
+WELL_INSIDE = 0.4
+"""Of a frame's time: at its edges nobody knows whether it or its neighbour is on the screen."""
 
 
 @dataclass
@@ -51,6 +63,18 @@ class Opened:
     def frames(self, fps: int) -> set[int]:
         """Numbers of the frames that the browser has presented."""
         return {round(seconds * fps) for seconds in self.page.evaluate("window.presented")}
+
+    def check_frames(self, first: int, end: int, fps: int) -> None:
+        """Every frame from `first` to before `end` was played, once and in one go, and presented. On a machine that has
+        no time a browser paints nothing for a while: of the frames that were due then none is owed."""
+        played = self.page.evaluate(_PLAYED)
+        assert played == [[pytest.approx(first / fps, abs=0.2), pytest.approx(end / fps, abs=0.1)]]
+        places = [seconds * fps for seconds in self.page.evaluate("window.painted")]
+        owed = {int(place) for place in places if WELL_INSIDE < place % 1 < 1 - WELL_INSIDE}
+        shown = self.frames(fps)
+        assert shown <= set(range(end))
+        assert [frame for frame in sorted(owed - shown) if first < frame < end] == []
+        assert shown, "no frame at all was presented"
 
     def place(self) -> float:
         """Seconds."""

@@ -1,8 +1,9 @@
 // Makes a job: the form, what it will cost, and what is wrong with it, said where it is.
-import { Problem, post, read, textOf } from "../core/api.js"
+import { Problem, post, textOf } from "../core/api.js"
 import { button, el, setText } from "../core/dom.js"
 import { about, duration, plural, rate } from "../core/format.js"
 import { go, jobAddress } from "../core/router.js"
+import { models } from "../job/models.js"
 import { choiceField, Field, numberField } from "./fields.js"
 import { LengthField } from "./length_field.js"
 import { advancedFields, bodyOf, inputFields } from "./model_fields.js"
@@ -48,7 +49,7 @@ export class MakeForm {
 
   async _load() {
     try {
-      this._models = (await read("models")).models.filter(({ installed }) => installed)
+      this._models = (await models()).filter(({ installed }) => installed)
     } catch (error) {
       setText(this._failure, textOf(error))
       return

@@ -1,6 +1,6 @@
 // Feeds a video element with a job's chunks through Media Source Extensions. Each chunk is a fragmented MP4 that begins
 // with its own header and has its place in the video's time, so chunks are appended as they are, in any order.
-import { CHUNK_FRAMES, chunkAt, chunksOf, isMade, secondsTotal, spanOf } from "../job/facts.js"
+import { CHUNK_FRAMES, chunkAt, chunksOf, frameSeconds, isMade, secondsTotal, spanOf } from "../job/facts.js"
 import { chunkUrl } from "../job/media.js"
 import { rest } from "../core/sse.js"
 
@@ -91,10 +91,10 @@ export class Feed extends EventTarget {
   }
 
   _has(job, index, variant) {
-    const { from, until } = spanOf(job, index)
+    const frames = this._framesOf(job, index)
     const inside = this._inside.get(index)
-    const isThere = inside?.variant === variant && inside.frames === this._framesOf(job, index)
-    return isThere && this.secondsAhead((from + until) / 2) > 0
+    const middle = spanOf(job, index).from + frameSeconds(job, frames / 2)
+    return inside?.variant === variant && inside.frames === frames && this.secondsAhead(middle) > 0
   }
 
   _framesOf(job, index) {

@@ -5,6 +5,7 @@ import { canFeed, Feed } from "./feed.js"
 import { secondsNeeded, secondsToWait } from "./pace.js"
 
 const LOOK_AGAIN = 250
+const NEARLY = 0.05 // seconds
 
 // Tells "change" whenever what it says of itself may have changed, and "failure" (`error`).
 export class Player extends EventTarget {
@@ -48,7 +49,8 @@ export class Player extends EventTarget {
   }
 
   get hasEnded() {
-    return this.video.ended && isMade(this._jobOf())
+    const job = this._jobOf()
+    return this.video.ended && isMade(job) && this.video.currentTime > secondsTotal(job) - NEARLY
   }
 
   // Call it when the job has changed.
@@ -112,7 +114,7 @@ export class Player extends EventTarget {
 
   _look() {
     if (this._stop.signal.aborted) return
-    if (this.video.ended && !isMade(this._jobOf())) this.waits = true // it was the end, and goes on
+    if (this.video.ended && !this.hasEnded) this.waits = true // it was the end, and goes on
     if (this.wants && (this.waits || this.video.paused) && !this.hasEnded && this.video.readyState > 0) this._tryToGoOn()
     this.dispatchEvent(new Event("change"))
   }
@@ -121,6 +123,10 @@ export class Player extends EventTarget {
     const ahead = this._ahead()
     const isEnough = ahead > 0 && ahead + 1e-3 >= this._needed()
     if (!isEnough || this.video.seeking) return
+    if (this.video.ended) {
+      this.video.currentTime = this.video.currentTime // else playing again would mean from the beginning
+      return
+    }
     this.waits = false
     if (this.video.paused) this.video.play().catch((error) => this._refused(error))
   }

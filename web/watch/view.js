@@ -9,6 +9,8 @@ import { FollowedJob } from "../job/follow.js"
 import { Controls } from "./controls.js"
 import { FactsPanel } from "./facts_panel.js"
 import { Player } from "./player.js"
+import { Share } from "./share.js"
+import { Steer } from "./steer.js"
 import { Prompts } from "./prompts.js"
 import { Timeline } from "./timeline.js"
 
@@ -85,8 +87,10 @@ export class WatchView {
     this._player.addEventListener("change", () => this._update())
     this._player.addEventListener("failure", ({ error }) => setText(this._failure, error.message))
     this._video.addEventListener("resize", () => this._video.classList.toggle("pixelated", this._video.videoWidth < SMALL))
-    this._side = el("div", { class: "side" }, this._facts.element)
-    this._body.append(el("div", { class: "main" }, player, el("div", { class: "row below" }, this._summary, this._legend), this._prompts.element), this._side)
+    this._steer = new Steer(this._followed, () => this._player.at)
+    this._share = new Share(jobOf)
+    const side = el("div", { class: "side" }, this._facts.element, this._steer.element, this._share.element)
+    this._body.append(el("div", { class: "main" }, player, el("div", { class: "row below" }, this._summary, this._legend), this._prompts.element), side)
     this._body.hidden = false
   }
 
@@ -110,6 +114,8 @@ export class WatchView {
     this._prompts.update(job, at)
     this._facts.update(job, (performance.now() - this._followed.readAt) / 1000)
     this._legend.querySelector(".refined").hidden = job.progress.chunks_refined === null
+    this._steer.update()
+    this._share.update()
     setText(this._summary, summaryOf(job, this._followed.steps))
     this._showWait()
     if (Math.abs(at - (this._remembered ?? this._begin)) >= REMEMBER_EACH || player.hasEnded) this._remember(at)

@@ -76,7 +76,8 @@ def test_a_job_that_comes_and_ends_is_told_as_the_list_has_it(api: TestClient, w
 
 
 def test_what_was_there_before_is_not_told_until_it_changes(api: TestClient, world: World) -> None:
-    old, other = submit(api), submit(api)
+    old, other = submit(api, num_frames=16), submit(api)
+    world.finish(old)
     heard = told(world, lambda: world.start(other), lambda event: event[1]["id"] == other)
     assert old not in [job["id"] for _, job in heard]
 
