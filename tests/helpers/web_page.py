@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, Page
 
 from tests.helpers.deadline import eventually
 
-# Before the page's own scripts: notes the frames that are presented, by their place in the video, the places at which the
-# page was painted while the video played, and how many sources a video got.
+# Before the page's own scripts: notes the frames that are presented, by their place in the video, the places at which
+# the page was painted while the video played, and how many sources a video got.
 _COUNT_FRAMES = """(() => {
   window.presented = []
   window.painted = []

@@ -15,8 +15,9 @@ export const canFeed = () => Boolean(Source?.isTypeSupported(TYPE("avc1.42E01E")
 
 // `jobOf()` gives the job as it is now. Call `wake()` whenever it has changed. Tells "loaded" and "failure" (`error`).
 export class Feed extends EventTarget {
-  constructor(video, jobOf, variant) {
+  constructor(video, jobOf, { at, variant }) {
     super()
+    this._begin = at // where the video is shown first
     this.video = video
     this.variant = variant
     this._jobOf = jobOf
@@ -81,7 +82,7 @@ export class Feed extends EventTarget {
   // The next chunk to load: the first one from the playhead on that is made, near, and not inside yet.
   _wanted() {
     const job = this._jobOf()
-    const at = this.video.currentTime
+    const at = this.video.readyState > 0 ? this.video.currentTime : this._begin
     const count = chunksOf(job, this.variant)
     for (let index = Math.max(0, chunkAt(job, at)); index < chunksOf(job, "preview"); index += 1) {
       if (spanOf(job, index).from > at + AHEAD) return null

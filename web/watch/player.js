@@ -1,5 +1,5 @@
 // Plays a job: begins with its first chunk, waits for the next ones, goes on by itself, and never begins again.
-import { isMade, secondsTotal } from "../job/facts.js"
+import { isMade, secondsMade, secondsTotal } from "../job/facts.js"
 import { playlistUrl } from "../job/media.js"
 import { canFeed, Feed } from "./feed.js"
 import { secondsNeeded, secondsToWait } from "./pace.js"
@@ -11,6 +11,7 @@ const NEARLY = 0.05 // seconds
 export class Player extends EventTarget {
   constructor(video, jobOf, { at = 0, variant = "preview" } = {}) {
     super()
+    const begin = at < secondsMade(jobOf()) ? at : 0
     this.video = video
     this.wants = true // to play; what the viewer asked for, whatever is there to play
     this.waits = true // for more of the video
@@ -18,12 +19,12 @@ export class Player extends EventTarget {
     this.waitsCounted = 0 // waits after the first frame was shown
     this._jobOf = jobOf
     this._begun = false
-    this._at = at
+    this._at = begin
     this._stop = new AbortController()
     video.muted = true
     video.playsInline = true
     if (canFeed()) {
-      this.feed = new Feed(video, jobOf, variant)
+      this.feed = new Feed(video, jobOf, { at: begin, variant })
       this.feed.addEventListener("loaded", () => this._look())
       this.feed.addEventListener("failure", ({ error }) => this._fail(error))
     }
@@ -70,8 +71,7 @@ export class Player extends EventTarget {
   // Only what is made can be shown; a place beyond it means its end.
   seek(seconds) {
     const job = this._jobOf()
-    const made = job.progress.frames_done ? secondsTotal({ ...job, status: "succeeded" }) : 0
-    const at = Math.max(0, Math.min(seconds, made - 1e-3))
+    const at = Math.max(0, Math.min(seconds, secondsMade(job) - 1e-3))
     if (this._begun || this.video.readyState > 0) this.video.currentTime = at
     this._at = at
     this._look()
