@@ -176,8 +176,9 @@ def test_axe_finds_nothing(service: Service, browser: Browser, scheme: str, tmp_
 
 
 def test_a_key_is_asked_for_and_is_never_in_an_address(browser: Browser, tmp_path: Path) -> None:
+    """Media come from the object storage here, to which the API sends the browser."""
     write_fake_preset(tmp_path / "presets", "live")
-    keys = {"default_model": "live", "media": "proxy", "admin_key": SecretStr(ADMIN_KEY)}
+    keys = {"default_model": "live", "media": "redirect", "admin_key": SecretStr(ADMIN_KEY)}
     with running_service(tmp_path, tmp_path / "presets", **keys) as service:
         service.start_workers("live")
         service.http.headers["Authorization"] = f"Bearer {ADMIN_KEY}"

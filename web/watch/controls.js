@@ -19,7 +19,7 @@ export class Controls {
     this._smoothly = el("input", { type: "checkbox", onchange: () => player.waitForAll(this._smoothly.checked) })
     this._wait = el("label", { class: "check", title: "Wait until the rest can be played without another wait" },
       this._smoothly, "Play in one go")
-    const full = iconButton(FULLSCREEN, "Full screen", () => this._fullScreen())
+    const full = iconButton(FULLSCREEN, "Full screen", () => this._fullScreen(), { class: "icon-button full" })
     this.element = el("div", { class: "controls" }, this._play, this._start, this._newest, this._time,
       el("span", { class: "filler" }), this._wait, this._variant, full)
   }
