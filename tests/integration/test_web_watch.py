@@ -62,6 +62,18 @@ def test_every_frame_is_shown_of_what_is_made_more_slowly_than_it_plays(service:
     assert web.page.evaluate("window.sources") == 1
 
 
+@pytest.mark.parametrize("is_live", [True, False])
+def test_a_browser_without_media_source_plays_the_playlist(service: Service, web: Opened, is_live: bool) -> None:
+    web.page.add_init_script("delete window.MediaSource; delete window.ManagedMediaSource")
+    job = service.submit(**LIVE)
+    if not is_live:
+        service.wait_for_success(job.id)
+    web.watch(job.id)
+    web.wait_until_ended()
+    assert web.page.evaluate("document.querySelector('video.screen').currentSrc").endswith("/playlist.m3u8")
+    assert web.place() == pytest.approx(8, abs=0.2)
+
+
 def test_a_reload_in_mid_run_goes_on_at_its_place(service: Service, web: Opened) -> None:
     web.watch(service.submit(**LIVE).id)
     eventually(lambda: "t=" in web.page.evaluate("location.hash"), "the place to be in the address")

@@ -36,6 +36,7 @@ export class Player extends EventTarget {
     for (const name of ["timeupdate", "seeking", "seeked", "ended", "playing", "durationchange", "ratechange"]) on(name, () => this._look())
     on("error", () => { if (video.hasAttribute("src")) this._fail(new Error("The browser cannot play this video.")) })
     this._timer = setInterval(() => this._look(), LOOK_AGAIN)
+    this.wake()
   }
 
   close() {

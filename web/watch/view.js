@@ -41,6 +41,7 @@ export class WatchView {
   }
 
   close() {
+    this._isClosed = true
     clearInterval(this._timer)
     this._followed.close()
     this._player?.close()
@@ -57,9 +58,10 @@ export class WatchView {
     try {
       await followed.open()
     } catch (error) {
-      this._lose(error)
+      if (!this._isClosed) this._lose(error)
       return
     }
+    if (this._isClosed) return
     this._build()
     followed.addEventListener("change", () => { this._player.wake(); this._say(); this._update() })
     followed.addEventListener("connection", () => { this._outage.hidden = followed.connected })
