@@ -26,6 +26,7 @@ from api.access.unchanged import UnchangedJobs
 from api.backends.looks import Looks
 from api.backends.ports import Ports, counts_of, real_ports
 from api.backends.readiness import Probe, Probes, health_of
+from api.events.all_jobs import Overviews
 from api.events.sse import Streams, StreamTiming, event_stream_limit
 from api.http import openapi, problems
 from api.http.client_limits import raise_open_file_limit, reserved_open_files
@@ -71,6 +72,7 @@ from api.routes import (
     uploads,
     webhooks,
 )
+from api.routes.answers import progress_now
 from api.service_status import read_status
 from core.service.domain.addresses import networks_of
 from core.service.domain.errors import SetupError
@@ -115,6 +117,7 @@ def create_app(
     app.state.probes = Probes(ports.health or health_of(ports.store, ports.workers, ports.pauses, ports.storage))
     limit = event_stream_limit(settings.max_event_streams, settings.max_event_streams_per_address)
     app.state.streams = Streams(ports, limit, timing)
+    app.state.overviews = Overviews(app.state.streams, partial(progress_now, ports))
     app.state.media_streams = MediaStreams(settings)
     app.state.spritesheets = Spritesheets(ports.store, ports.storage)
     app.state.thumbnails = Thumbnails(ports.storage)

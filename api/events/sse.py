@@ -1,4 +1,5 @@
-"""Server-sent events (WHATWG HTML, section 9.2) of one job: its log after the client's last event, then live.
+"""Server-sent events (WHATWG HTML, section 9.2): streams, and that of one job: its log after the client's last event,
+then live. The stream of all jobs is in all_jobs.py.
 
 One reader follows the logs of all jobs for all streams of a process (log_reader.py), so a stream holds no thread and no
 connection except its client's.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -49,11 +50,12 @@ def event_stream_limit(limit: int, limit_of_client: int) -> EnforcedLimit:
 @dataclass(frozen=True)
 class StreamTiming:
     """`read_retry_seconds`: pause after a failed read. `heartbeat_seconds`: between comments of a silent stream.
-    `reconnect_seconds`: the client's pause before a reconnect."""
+    `reconnect_seconds`: the client's pause before a reconnect. `look_seconds`: between looks at an owner's jobs."""
 
     read_retry_seconds: float = 1.0
     heartbeat_seconds: float = 15.0
     reconnect_seconds: float = 2.0
+    look_seconds: float = 1.0
 
 
 class Streams:
@@ -96,16 +98,18 @@ class EventStreamResponse(Response):
     media_type = "text/event-stream"
 
 
-class JobEventsResponse(EventStreamResponse):
-    """One job's stream. It counts in the limit until the client disconnects or the job ends."""
+Follow = Callable[[asyncio.Future[None]], AsyncGenerator[str]]
+"""The text of a stream, part by part, until the future is done: then the client has left."""
 
-    def __init__(self, streams: Streams, job_id: str, after: str, permit: Permit) -> None:
+
+class FollowingResponse(EventStreamResponse):
+    """A stream. It counts in the limit until the client disconnects or the stream ends."""
+
+    def __init__(self, streams: Streams, follow: Follow) -> None:
         super().__init__(headers=_HEADERS)
         del self.headers["Content-Length"]
         self._streams = streams
-        self._job_id = job_id
-        self._permit = permit
-        self._after = after
+        self._follow = follow
         self._in_limit = ExitStack()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,7 +128,7 @@ class JobEventsResponse(EventStreamResponse):
 
     async def send_body(self, receive: Receive, send: Send) -> None:
         left = asyncio.create_task(_wait_for_disconnect(receive))
-        parts = follow_job(self._streams, self._job_id, self._after, self._permit, left)
+        parts = self._follow(left)
         with self._in_limit:
             try:
                 async for part in parts:
@@ -140,13 +144,18 @@ async def _wait_for_disconnect(receive: Receive) -> None:
         pass
 
 
+def retry_line(timing: StreamTiming) -> str:
+    """How a stream begins. No empty line after it: see HEARTBEAT."""
+    return f"retry: {round(timing.reconnect_seconds * 1000)}\n"
+
+
 async def follow_job(
     streams: Streams, job_id: str, after: str, permit: Permit, left: asyncio.Future[None] | None = None
 ) -> AsyncGenerator[str]:
     """The stream's text, part by part, until the job's last event, its deletion, the end of the permit, the server's
     stop, or until `left` is done."""
     left = left or asyncio.get_running_loop().create_future()
-    yield f"retry: {round(streams.timing.reconnect_seconds * 1000)}\n"
+    yield retry_line(streams.timing)
     hub = streams.hub()
     follower = _JobFollower(streams, hub, job_id, after, permit)
     # Send the existing log before following live: an ended job needs no more.
@@ -171,8 +180,8 @@ class _JobFollower:
         self._job_id = job_id
         self._permit = permit
         self._after = after
-        self._heartbeat = _Heartbeat(streams.timing.heartbeat_seconds)
-        self._renewal = _Heartbeat(streams.timing.heartbeat_seconds)
+        self._heartbeat = Heartbeat(streams.timing.heartbeat_seconds)
+        self._renewal = Heartbeat(streams.timing.heartbeat_seconds)
         self.has_ended = False
 
     async def next_of_log(self) -> str | None:
@@ -228,8 +237,8 @@ class _JobFollower:
         return min(rest, self._streams.timing.read_retry_seconds) if listener.is_behind(self._after) else rest
 
 
-class _Heartbeat:
-    """When the next comment is due."""
+class Heartbeat:
+    """When the next comment is due; or the next renewal of a permit."""
 
     def __init__(self, interval_seconds: float) -> None:
         self._interval_seconds = interval_seconds

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.service.domain.schema import EventType, JobEvent, StepProgress, Variant
-from core.service.domain.views import chunk_url
+from core.service.domain.views import PublicUrls, chunk_url
 
 TERMINAL_EVENTS = frozenset({EventType.JOB_SUCCEEDED, EventType.JOB_FAILED, EventType.JOB_CANCELED})
 VARIANT_OF_CHUNK: Mapping[str, Variant] = {EventType.CHUNK_COMPLETED: "preview", EventType.CHUNK_REFINED: "refined"}
@@ -35,6 +35,15 @@ class Permit:
     links: ChunkLinks
     renewed: Callable[[], Awaitable[Permit | None]] | None = None
     """None: never to be renewed."""
+
+
+@dataclass(frozen=True)
+class ListPermit:
+    """What a listener to all jobs of `owner` (as of JobStore.list) gets for now. `renewed` as of Permit."""
+
+    owner: str | None
+    urls: PublicUrls
+    renewed: Callable[[], Awaitable[ListPermit | None]]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ import re
 from core.service.domain.api_keys import Scope
 
 METRICS = "/metrics"
-_OPEN = re.compile(r"/|/favicon\.ico|/healthz|/readyz|/docs|/docs/[^/]+|/openapi\.json|/problems/[^/]+")
+_OPEN = re.compile(
+    r"/|/web/[^/]+(?:/[^/]+)?|/favicon\.ico|/healthz|/readyz|/docs|/docs/[^/]+|/openapi\.json|/problems/[^/]+"
+)
 _OF_OPERATORS = ("/keys", "/status", METRICS)
 _LINKED = re.compile(r"/jobs/[^/]+/(?:video|video\.mp4|playlist\.m3u8|thumbnail\.jpg|events|chunks|chunks/[^/]+\.mp4)")
 _READS = frozenset({"GET", "HEAD"})

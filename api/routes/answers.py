@@ -38,7 +38,12 @@ class Forecasts:
 def shown(ports: Ports, record: JobRecord, base_url: PublicUrls) -> JobSummary:
     """The job with its progress now."""
     (live_status,) = ports.store.live_statuses([record])
-    return job_summary(record, Forecasts(ports).progress(record, live_status), base_url)
+    return job_summary(record, progress_now(ports, record, live_status), base_url)
+
+
+def progress_now(ports: Ports, record: JobRecord, live: LiveStatus) -> Progress:
+    """The progress of one job. Raises StoreError."""
+    return Forecasts(ports).progress(record, live)
 
 
 def json_answer(body: str, status: int, headers: dict[str, str]) -> Response:

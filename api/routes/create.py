@@ -20,7 +20,7 @@ from api.http.idempotency import REPLAYED, IdempotencyKey, fingerprint_of
 from api.http.openapi import REQUEST_BODY, may_fail
 from api.http.prefer import Preferences, PreferencesDep
 from api.http.responses import JsonBody
-from api.routes.answers import Forecasts, json_answer, shown
+from api.routes.answers import json_answer, progress_now, shown
 from core.service.domain.errors import InvalidField, shortened
 from core.service.domain.ids import is_job_id
 from core.service.domain.schema import JobPlan, JobSummary
@@ -50,7 +50,7 @@ class _Answering:
         record, seconds = created.record, self._preferences.wait_seconds
         if seconds:
             record = await self._wait.until_end(record, seconds)
-        progress = await run_in_threadpool(Forecasts(self._ports).progress, record, created.live)
+        progress = await run_in_threadpool(progress_now, self._ports, record, created.live)
         job = job_summary(record, progress, self._base_url)
         if record is not created.record:
             job = await run_in_threadpool(shown, self._ports, record, self._base_url)

@@ -1,15 +1,17 @@
-"""The endpoint of a job's event stream; the stream itself is in api/events/sse.py."""
+"""The endpoints of event streams, of one job and of all; the streams themselves are in api/events/."""
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 
 from api.access.links import BY_LINK
-from api.access.streams import StreamPermit
-from api.events.sse import LOG_START, EventStreamResponse, JobEventsResponse, StreamsDep
+from api.access.streams import ListStreamPermit, StreamPermit
+from api.events.all_jobs import OverviewsDep, follow_all
+from api.events.sse import LOG_START, EventStreamResponse, FollowingResponse, StreamsDep, follow_job
 from api.http.client_limits import client_of
 from api.http.openapi import may_fail
 from api.routes.jobs import JobId
@@ -33,7 +35,29 @@ _EVENT_SCHEMA: dict[str, Any] = {
         "retry": {"type": "integer", "description": "Milliseconds to wait before connecting again."},
     },
 }
+_OF_ALL = {
+    "jobs.ready": "What changes from now on is told: read the list now.",
+    "job.changed": "`data` is the job, as GET /jobs lists it.",
+    "job.deleted": "`data` has the `id`.",
+}
+_OVERVIEW_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {
+            "type": "string",
+            "enum": [*_OF_ALL],
+            "description": " ".join(f"`{name}`: {text}" for name, text in _OF_ALL.items()),
+        },
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/JobSummary"},
+        },
+    },
+}
 _STREAM = {"schema": {"type": "string"}, "itemSchema": _EVENT_SCHEMA}  # OpenAPI 3.2, which readers of 3.1 pass over
+_OVERVIEW = {"schema": {"type": "string"}, "itemSchema": _OVERVIEW_SCHEMA}
 
 
 @router.get(
@@ -70,7 +94,29 @@ async def events(
         # A browser's EventSource, which accepts this type, never reconnects after a 503: it gets a stream that waits.
         if EventStreamResponse.media_type not in accept:
             raise
-    return JobEventsResponse(streams, job_id, after, permit)
+    return FollowingResponse(streams, partial(follow_job, streams, job_id, after, permit))
+
+
+@router.get(
+    "/events",
+    summary="Follow all jobs as server-sent events",
+    response_class=EventStreamResponse,
+    responses={
+        200: {"description": "The stream.", "content": {EventStreamResponse.media_type: _OVERVIEW}},
+        **may_fail(429, 503),
+    },
+)
+async def all_events(
+    request: Request, streams: StreamsDep, overviews: OverviewsDep, permit: ListStreamPermit
+) -> Response:
+    """Each job of the key as it is whenever it has changed, at most once a second, until the client leaves.
+
+    First comes `jobs.ready`: read the list then, and nothing is missed; also after a reconnect, as there are no ids to
+    resume from. In sight are the newest 100 jobs, all that come, and those that have not ended. For every event of one
+    job, and its chunks, follow that job.
+    """
+    streams.limit.check(client_of(request.scope))
+    return FollowingResponse(streams, partial(follow_all, streams, overviews, permit))
 
 
 def _checked(event_id: str) -> str:

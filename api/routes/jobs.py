@@ -42,7 +42,7 @@ MAX_INDEX = 2**31 - 1
 HELD_BY_WORKERS = frozenset({JobStatus.RUNNING, JobStatus.CANCELING, JobStatus.FINALIZING})
 
 
-@router.get("/jobs", summary="List jobs, newest first", responses={200: {"model": JobList}, **may_fail(422, 503)})
+@router.get("/jobs", summary="List jobs, newest first", responses={200: {"model": JobList}, **may_fail(403, 422, 503)})
 def list_jobs(
     ports: PortsDep,
     base_url: BaseUrl,

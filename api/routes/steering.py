@@ -10,7 +10,7 @@ from api.access.owner_limits import OwnerLimits
 from api.backends.ports import Ports, PortsDep, SettingsDep
 from api.http.openapi import CHANGE_BODY, may_fail
 from api.http.responses import JsonBody
-from api.routes.answers import Forecasts
+from api.routes.answers import progress_now
 from api.routes.jobs import JobId
 from core.service.admission.request_body import parse_change
 from core.service.admission.steering import admit_change
@@ -55,5 +55,5 @@ def change_job(
 
 def _view(ports: Ports, steered: Steered, warnings: tuple[JobWarning, ...], base_url: PublicUrls) -> ChangedJob:
     (live,) = ports.store.live_statuses([steered.record])
-    progress = Forecasts(ports).progress(steered.record, live)
+    progress = progress_now(ports, steered.record, live)
     return changed_job(steered.record, progress, base_url, steered.acts_from_frame, warnings)

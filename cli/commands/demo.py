@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="preset to use (default: LONGTAKE_DEFAULT_MODEL, or sprites)")
     parser.add_argument("--control", metavar="TYPE", help="follow the edges (canny), depth ... of --video")
     parser.add_argument("--video", metavar="FILE", help="video to follow or edit (default: the model's example)")
-    parser.add_argument("--gpus", default="auto", help="auto, all, none, or numbers or UUIDs such as 0,1 (default: %(default)s)")
+    parser.add_argument("--gpus", default="auto", help="auto, all, none, or a list such as 0,1 (default: %(default)s)")
     parser.add_argument("--out", default="out", help="folder of the results (default: %(default)s)")
 
 
@@ -103,6 +103,7 @@ def _one_job(args: argparse.Namespace, screen: Screen, stack: Stack, receiver: R
     length = "as long as its input" if job.request.num_frames is None else f"{job.request.num_frames} frames"
     screen.say(f"job       {job.id}: {job.request.prompt!r}, {length}, seed {job.request.seed}")
     screen.say(f"playlist  {job.links.playlist} (play it now: it grows)")
+    screen.say(f"page      {stack.base_url}/#/jobs/{job.id} (or watch it there)")
     screen.show_job(checked(job.follow(), stack.check), partial(job.chunks, live=False))
     event = receiver.wait_for_end(job.id, WEBHOOK_TIMEOUT_SECONDS, stack.check)
     screen.say(f"webhook   {event.type} received, signature verified ({event.id})")

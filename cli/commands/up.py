@@ -41,12 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", default=".longtake", help="data folder (default: %(default)s)")
     parser.add_argument("--model", help="preset of the generation worker (default: LONGTAKE_DEFAULT_MODEL, or sprites)")
-    parser.add_argument("--gpus", default="auto", help="auto, all, none, or numbers or UUIDs such as 0,1 (default: %(default)s)")
+    parser.add_argument("--gpus", default="auto", help="auto, all, none, or a list such as 0,1 (default: %(default)s)")
+    parser.add_argument("--no-browser", action="store_true", help="do not open the page, where there is a browser")
 
 
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from cli.output.browser import open_page
     from cli.output.terminal import Screen
     from cli.processes.stack import StackOptions, running_stack
     from cli.processes.stop_signal import Stopped, StopSignal
@@ -62,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     screen.say("starting Redis, S3, the API and two workers")
     try:
         with running_stack(options, stop) as stack:
+            if not args.no_browser:
+                open_page(f"{stack.base_url}/")
             _serve(stack, stop, screen)
     except Stopped:
         # Ctrl-C is the normal end of this command: exit code 0.
@@ -93,7 +97,8 @@ def _serve(stack: Stack, stop: StopSignal, screen: Screen) -> None:
     from cli.processes.restarts import Restarter
 
     screen.say(f"Redis is {stack.redis_program}")
-    screen.say(f"ready: {stack.base_url} (docs at {stack.base_url}/docs, logs in {stack.data_dir / 'logs'})")
+    about = f"a page to make and watch videos; docs at {stack.base_url}/docs, logs in {stack.data_dir / 'logs'}"
+    screen.say(f"ready: {stack.base_url} ({about})")
     screen.say(TRY.format(url=stack.base_url, prompt=DEFAULT_PROMPT))
     if stack.settings.admin_key is not None:
         screen.say('every request needs a key: add -H "Authorization: Bearer $LONGTAKE_ADMIN_KEY"')

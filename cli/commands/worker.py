@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kind", choices=("both", "generate", "refine", "cpu"), default="both", help="(default: %(default)s)"
     )
-    parser.add_argument("--gpus", default="auto", help="auto, all, none, or numbers or UUIDs such as 0,1 (default: %(default)s)")
+    parser.add_argument("--gpus", default="auto", help="auto, all, none, or a list such as 0,1 (default: %(default)s)")
     parser.add_argument(
         "--model", help="preset of a worker that is not cpu (default: LONGTAKE_DEFAULT_MODEL, or sprites)"
     )

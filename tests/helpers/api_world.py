@@ -34,7 +34,9 @@ from core.service.testing.usage import FakeRequestCounts
 
 BASE_URL = "http://testserver"
 PROMPT = "a red circle"
-QUICK = StreamTiming(read_retry_seconds=0.02, heartbeat_seconds=0.05)
+QUICK = StreamTiming(read_retry_seconds=0.02, heartbeat_seconds=0.05, look_seconds=0.01)
+ENDLESS = "/events"
+"""Its answer has no end: tests that read the answers of all paths leave it out. test_all_jobs.py has it."""
 
 
 @dataclass

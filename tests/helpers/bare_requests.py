@@ -66,8 +66,8 @@ async def _status(app: FastAPI, request: BareRequest) -> int:
     async def send(message: Any) -> None:
         if message["type"] == "http.response.start":
             status.append(message["status"])
-        elif not message.get("more_body", False):
-            answered.set()
+        elif message.get("body") or not message.get("more_body", False):
+            answered.set()  # a stream may have no end: its client leaves after the first part
 
     await app(request.scope(app), receive, send)
     return status[0]

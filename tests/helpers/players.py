@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
-import tarfile
 import tempfile
 from pathlib import Path
 
-import pytest
-
 from core.service.video.decode import decode_frames
 from tests.helpers.apt import program
+from tests.helpers.npm import file_of_npm
 
 HLS_JS = "hls.js@1.7.4"
 GSTREAMER_PACKAGES = (
@@ -55,12 +52,4 @@ def frames_by_vlc(url: str, seconds: float = 60) -> int:
 
 def hls_js_library(folder: Path) -> Path:
     """hls.js as npm has it, downloaded to `folder`. Skips the test, with its reason, where it cannot be had."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed, so hls.js cannot be had")
-    got = subprocess.run([npm, "pack", HLS_JS], cwd=folder, capture_output=True, text=True, timeout=120)
-    if got.returncode != 0:
-        pytest.skip(f"npm does not give {HLS_JS}: {got.stderr.strip()[-200:]}")
-    with tarfile.open(folder / got.stdout.split()[-1]) as archive:
-        archive.extractall(folder, filter="data")
-    return folder / "package" / "dist" / "hls.min.js"
+    return file_of_npm(HLS_JS, "dist/hls.min.js", folder)

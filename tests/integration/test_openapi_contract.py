@@ -58,8 +58,12 @@ receivers.values = ["http://127.0.0.1:8999/hook"]
 "body.webhook_url" = {{ dictionary = "receivers", probability = 1.0 }}
 
 [[operations]]  # of a job that waits the stream has no end
-include-path-regex = "/(events|playlist.m3u8)$"
+include-path-regex = "/jobs/.*/(events|playlist.m3u8)$"
 parameters = {{ "path.job_id" = {{ dictionary = "ended", probability = 0.8 }} }}
+
+[[operations]]  # has no end at all
+include-path = "/events"
+enabled = false
 
 [[operations]]
 include-name-regex = "^(PUT /jobs/{{job_id}}|DELETE .*)$"

@@ -1,4 +1,4 @@
-"""Real players on a real service: FFmpeg, GStreamer, Chromium's own player, hls.js and the page, live and after.
+"""Real players on a real service: FFmpeg, GStreamer, Chromium's own player, hls.js, live and after.
 
 The API sends the media itself, as in the embedded stack. What is missing here is skipped with its reason.
 """
@@ -6,7 +6,6 @@ The API sends the media itself, as in the embedded stack. What is missing here i
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page
 
 from core.service.domain.manifest import video_key
 from tests.helpers.apt import program
@@ -138,100 +137,6 @@ def test_hls_js_with_its_defaults_plays_live_from_before_the_first_chunk(
 def test_hls_js_plays_the_finished_playlist(finished: FullJob, page: Page, hls_js: Path) -> None:
     play_by_hls_js(page, finished.links.playlist, hls_js)
     assert wait_until_ended(page).frames == ALL
-
-
-# --- the page ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def home(service: Service, page: Page) -> Page:
-    """The shipped page on a small phone, with a list in it."""
-    page.set_viewport_size({"width": 360, "height": 700})
-    page.goto(str(service.http.base_url))
-    return page
-
-
-def submit(home: Page, prompt: str, frames: str = "80") -> None:
-    home.get_by_label("Prompt").fill(prompt)
-    home.get_by_label("Frames", exact=False).first.fill(frames)
-    home.get_by_role("button", name="Make it").click()
-
-
-def test_the_page_plays_a_job_live_and_finished(home: Page) -> None:
-    submit(home, "red live", "64")
-    row = home.get_by_role("listitem").filter(has_text="red live")
-    home.get_by_role("button", name="Play red live").click()
-    eventually(lambda: playing(home).seconds > 0.5, "the video to play")
-    assert "blob:" in home.evaluate("document.querySelector('video').currentSrc"), "not the file that it becomes"
-    assert wait_until_ended(home).frames == ALL
-    expect(row).to_contain_text("succeeded", timeout=30_000)
-    home.get_by_role("button", name="Play red live").click()
-    eventually(lambda: 0 < playing(home).seconds < 2, "the video to begin again")
-    assert "video.mp4" in home.evaluate("document.querySelector('video').currentSrc")
-    assert wait_until_ended(home).error is None
-
-
-def test_the_page_offers_the_file_under_the_job_s_name(finished: FullJob, home: Page) -> None:
-    row = home.get_by_role("listitem").filter(has_text=finished.request.prompt).filter(has_text="succeeded").first
-    with home.expect_download() as download:
-        row.get_by_role("link", name="Download").click()
-    assert re.fullmatch(r"job_\w+\.mp4", download.value.suggested_filename)
-
-
-def test_the_page_cancels_a_job(home: Page) -> None:
-    submit(home, "red canceled", "1600")
-    home.get_by_role("button", name="Cancel red canceled").click()
-    expect(home.get_by_role("listitem").filter(has_text="red canceled")).to_contain_text("canceled,", timeout=30_000)
-
-
-def test_the_page_shows_an_error_until_the_next_try(home: Page) -> None:
-    submit(home, "red " * 30)
-    expect(home.get_by_role("alert")).to_contain_text("tokens")
-    submit(home, "red square", "16")
-    expect(home.get_by_role("alert")).to_have_text("")
-
-
-def test_the_page_takes_the_default_length_where_none_is_given(home: Page, service: Service) -> None:
-    submit(home, "red default", "")
-    expect(home.get_by_role("listitem").filter(has_text="red default")).to_be_visible()
-    jobs = service.http.get("/jobs").json()["jobs"]
-    made = next(job for job in jobs if job["request"]["prompt"] == "red default")
-    assert made["request"]["num_frames"] == service.settings.default_num_frames
-
-
-def test_the_page_says_when_it_is_offline_and_when_it_is_back(home: Page) -> None:
-    home.context.set_offline(True)
-    submit(home, "red offline")
-    expect(home.get_by_role("alert")).not_to_have_text("")
-    expect(home.get_by_role("status")).to_contain_text("not up to date")
-    home.context.set_offline(False)
-    expect(home.get_by_role("status")).to_have_text("", timeout=10_000)
-
-
-def test_the_page_keeps_focus_names_its_bars_and_rounds_its_seconds(home: Page, service: Service) -> None:
-    job = service.submit(**LIVE, prompt="red focus")
-    button = home.get_by_role("button", name="Play red focus")
-    expect(button).to_be_enabled()
-    button.focus()
-    service.wait_for_success(job.id)
-    expect(home.get_by_role("listitem").filter(has_text="red focus")).to_contain_text("succeeded, 4.0 s playable")
-    expect(button).to_be_focused()
-    expect(home.get_by_role("progressbar", name="Frames generated of red focus")).to_be_visible()
-
-
-def test_the_page_shows_why_a_job_failed_and_its_warnings(home: Page, finished: FullJob) -> None:
-    told = finished.model_dump(mode="json", exclude={"chunks"})
-    told |= {"status": "failed", "error": {"code": "not_finite", "message": "no finite numbers", "retryable": False}}
-    told |= {"warnings": [{"code": "unknown_words", "message": "unknown word: quux", "field": "prompt"}]}
-    home.route("**/jobs?limit=10", lambda route: route.fulfill(json={"jobs": [told], "next_cursor": None}))
-    row = home.get_by_role("listitem").filter(has_text="no finite numbers")
-    expect(row).to_contain_text("unknown word: quux")
-
-
-def test_the_page_fits_a_small_phone(home: Page) -> None:
-    submit(home, "x" * 300, "16")
-    expect(home.get_by_role("listitem").first).to_be_visible()
-    assert home.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 # --- neighbours -------------------------------------------------------------------------------------------------------

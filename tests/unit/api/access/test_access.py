@@ -15,7 +15,7 @@ from core.service.domain.api_keys import ApiKey, Scope, new_key
 from core.service.domain.errors import StoreUnavailable
 from core.service.settings import Settings
 from core.service.testing.api_keys import FakeApiKeys
-from tests.helpers.api_world import World, submit
+from tests.helpers.api_world import ENDLESS, World, submit
 from tests.helpers.customers import ADMIN_KEY, bearer, customer, with_keys
 
 PARAMETERS = {"job_id": "job_none", "upload_id": "upl_none", "key_id": "key_none", "index": "0"}
@@ -101,6 +101,8 @@ def test_a_header_that_is_not_ascii_is_refused(api: TestClient) -> None:
 def test_a_scope_that_does_not_suffice_is_refused_on_every_route(api: TestClient, world: World, scope: Scope) -> None:
     key = customer(world.keys, scope)
     for method, path in PROTECTED:
+        if path == ENDLESS:
+            continue
         answer = send(api, method, path, bearer(key.text))
         of_method = Scope.READ if method in {"GET", "HEAD"} else Scope.JOBS
         needed = Scope.ADMIN if path.startswith(("/keys", "/status")) else of_method

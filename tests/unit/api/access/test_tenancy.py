@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from core.service.domain.api_keys import Scope
-from tests.helpers.api_world import World, submit
+from tests.helpers.api_world import ENDLESS, World, submit
 from tests.helpers.callers import Callers, path_of
 
 DAY = 86_400
@@ -118,7 +118,7 @@ def test_its_own_key_and_the_operators_find_it(callers: Callers, owned: dict[str
 
 def test_what_lists_shows_nothing_of_others(callers: Callers, owned: dict[str, str]) -> None:
     for operation in operations(callers):
-        if operation.method == "GET" and "{" not in operation.path:
+        if operation.method == "GET" and "{" not in operation.path and operation.path != ENDLESS:
             text = callers.other.get(operation.path).text
             assert not [value for value in owned.values() if value in text], operation
 

@@ -69,6 +69,7 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
         "PATCH /jobs/{job_id}",
         "DELETE /jobs/{job_id}",
         "GET /jobs/{job_id}/chunks",
+        "GET /events",
         "GET /jobs/{job_id}/playlist.m3u8",
         "GET /jobs/{job_id}/chunks/{index}.mp4",
         "GET /jobs/{job_id}/video.mp4",
@@ -185,7 +186,8 @@ def test_what_needs_a_key_says_so(document: dict[str, Any]) -> None:
     assert paths["/jobs/{job_id}/video.mp4"]["get"]["security"] == [{"key": []}, {"link": []}]
     assert "security" not in paths["/healthz"]["get"]
     assert {"401", "403"} <= paths["/jobs"]["post"]["responses"].keys()
-    assert "403" not in paths["/jobs"]["get"]["responses"], "every key may read"
+    assert "403" not in paths["/models"]["get"]["responses"], "every key may read"
+    assert "403" in paths["/jobs"]["get"]["responses"], "but not lists of other owners"
 
 
 def test_whatever_needs_a_key_may_find_its_limit_reached(document: dict[str, Any]) -> None:

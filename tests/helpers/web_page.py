@@ -1,0 +1,112 @@
+"""What a test asks of the page at `/` in a real browser: what it shows, what it played, and what it did wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.helpers.deadline import eventually
+
+# Before the page's own scripts: notes the frames that are presented, by their place in the video, the places at which
+# the page was painted while the video played, and how many sources a video got.
+_COUNT_FRAMES = """(() => {
+  window.presented = []
+  window.painted = []
+  window.sources = 0
+  const makeUrl = URL.createObjectURL.bind(URL)
+  URL.createObjectURL = (thing) => { window.sources += 1; return makeUrl(thing) }
+  const count = (video) => {
+    const told = (_, {mediaTime}) => { window.presented.push(mediaTime); video.requestVideoFrameCallback(told) }
+    video.requestVideoFrameCallback(told)
+    const paint = () => { if (!video.paused) window.painted.push(video.currentTime); requestAnimationFrame(paint) }
+    requestAnimationFrame(paint)
+  }
+  new MutationObserver((records) => {
+    for (const {addedNodes} of records) for (const node of addedNodes) {
+      if (node.querySelectorAll) for (const video of node.querySelectorAll('video.screen')) count(video)
+    }
+  }).observe(document, {childList: true, subtree: true})
+})()"""
+
+_PLAYED = """(() => {
+  const {played} = document.querySelector('video.screen')
+  return Array.from({length: played.length}, (_, index) => [played.start(index), played.end(index)])
+})()"""
+WELL_INSIDE = 0.4
+"""Of a frame's time: at its edges nobody knows whether it or its neighbour is on the screen."""
+
+
+@dataclass
+class Opened:
+    """A page, and what went wrong in it: messages of the console, exceptions, requests to other hosts."""
+
+    page: Page
+    base_url: str
+    wrong: list[str] = field(default_factory=list[str])
+    foreign: list[str] = field(default_factory=list[str])
+
+    def watch(self, job_id: str, query: str = "") -> None:
+        self.page.goto(f"{self.base_url}/#/jobs/{job_id}{query}")
+        self.wait_for_video()
+
+    def wait_for_video(self) -> None:
+        self.page.locator("video.screen").wait_for()
+
+    def home(self) -> None:
+        self.page.goto(f"{self.base_url}/")
+
+    def frames(self, fps: int) -> set[int]:
+        """Numbers of the frames that the browser has presented."""
+        return {round(seconds * fps) for seconds in self.page.evaluate("window.presented")}
+
+    def check_frames(self, first: int, end: int, fps: int) -> None:
+        """Every frame from `first` to before `end` was played, once and in one go, and presented. On a machine that has
+        no time a browser paints nothing for a while: of the frames that were due then none is owed."""
+        played = self.page.evaluate(_PLAYED)
+        assert played == [[pytest.approx(first / fps, abs=0.2), pytest.approx(end / fps, abs=0.1)]]
+        places = [seconds * fps for seconds in self.page.evaluate("window.painted")]
+        owed = {int(place) for place in places if WELL_INSIDE < place % 1 < 1 - WELL_INSIDE}
+        shown = self.frames(fps)
+        assert shown <= set(range(end))
+        assert [frame for frame in sorted(owed - shown) if first < frame < end] == []
+        assert shown, "no frame at all was presented"
+
+    def place(self) -> float:
+        """Seconds."""
+        return float(self.page.evaluate("document.querySelector('video.screen').currentTime"))
+
+    def has_ended(self) -> bool:
+        return bool(self.page.evaluate("document.querySelector('video.screen').ended"))
+
+    def wait_until_ended(self, seconds: float = 90) -> None:
+        eventually(self.has_ended, "the video to end", seconds=seconds)
+
+
+@contextmanager
+def opened(browser: Browser, base_url: str, **options: object) -> Generator[Opened]:
+    """A page of its own. `options`: of the browser's context. Nothing goes wrong in it, or the test fails."""
+    context = browser.new_context(**options)  # type: ignore[arg-type]
+    context.add_init_script(_COUNT_FRAMES)
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    opened = Opened(page, base_url.rstrip("/"))
+    host = urlsplit(base_url).hostname
+    page.on("console", lambda told: opened.wrong.append(told.text) if told.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: opened.wrong.append(str(error)))
+    page.on(
+        "request",
+        lambda request: (
+            opened.foreign.append(request.url) if urlsplit(request.url).hostname not in {host, None, ""} else None
+        ),
+    )
+    try:
+        yield opened
+        assert opened.wrong == []
+        assert opened.foreign == []
+    finally:
+        context.close()

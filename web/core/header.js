@@ -1,0 +1,75 @@
+// The right end of the header: workers and queue at a glance, light or dark, and the key where keys are used.
+import { key, read, session, setKey } from "./api.js"
+import { button, el, iconButton, setAttribute, setText } from "./dom.js"
+import { plural } from "./format.js"
+import { KEY, SUN } from "./icons.js"
+
+const LOOK_EACH = 10000
+const THEMES = ["light", "dark"]
+
+export class Header {
+  constructor() {
+    this._state = el("span", { class: "service", attributes: { role: "status" } })
+    this._key = iconButton(KEY, "API key", () => this._login.showModal())
+    this._key.hidden = !key()
+    this._login = loginDialog()
+    this.element = el("div", { class: "tools" }, this._state, this._key,
+      iconButton(SUN, "Light or dark", () => this._switchTheme()), this._login)
+    setTheme(localStorage.getItem("longtake-theme"))
+    session.addEventListener("refused", () => { this._key.hidden = false; if (!this._login.open) this._login.showModal() })
+    this._look()
+    setInterval(() => { if (!document.hidden) this._look() }, LOOK_EACH)
+  }
+
+  async _look() {
+    try {
+      const answer = await fetch(new URL("readyz", document.baseURI), { headers: key() ? { Authorization: `Bearer ${key()}` } : {} })
+      this._show(await answer.json())
+    } catch {
+      this._tell("away", "The server cannot be reached")
+    }
+  }
+
+  _show({ status, workers }) {
+    const makers = workers.filter(({ kind }) => kind !== "cpu")
+    const busy = makers.filter(({ state }) => state === "busy").length
+    const ready = makers.filter(({ state }) => state === "ready" || state === "busy").length
+    if (status !== "ready") this._tell("away", "Not ready")
+    else if (ready === 0) this._tell("away", "No worker")
+    else this._tell(busy ? "busy" : "ready", `${plural(ready, "worker")}${busy ? `, ${busy} busy` : ""}`)
+  }
+
+  _tell(state, text) {
+    setAttribute(this._state, "data-state", state)
+    setText(this._state, text)
+  }
+
+  _switchTheme() {
+    const isDark = matchMedia("(prefers-color-scheme: dark)").matches
+    const now = document.documentElement.dataset.theme ?? (isDark ? "dark" : "light")
+    const next = now === "dark" ? "light" : "dark"
+    localStorage.setItem("longtake-theme", next)
+    setTheme(next)
+  }
+}
+
+function setTheme(name) {
+  if (THEMES.includes(name)) document.documentElement.dataset.theme = name
+  document.dispatchEvent(new Event("theme"))
+}
+
+function loginDialog() {
+  const input = el("input", { type: "password", name: "key", required: true, autocomplete: "off", id: "key" })
+  const form = el("form", { method: "dialog" },
+    el("h2", { textContent: "API key" }),
+    el("p", { textContent: "This service asks for a key. It is kept until you close this tab." }),
+    el("label", { htmlFor: "key", textContent: "Key" }), input,
+    el("div", { class: "row" }, el("button", { textContent: "Use this key", class: "primary" }),
+      button("Forget the key", () => { setKey(null); dialog.close() }), button("Close", () => dialog.close())))
+  const dialog = el("dialog", { attributes: { "aria-label": "API key" } }, form)
+  form.addEventListener("submit", () => {
+    setKey(input.value.trim())
+    form.reset()
+  })
+  return dialog
+}

@@ -1,0 +1,170 @@
+// Makes a job: the form, what it will cost, and what is wrong with it, said where it is.
+import { Problem, post, textOf } from "../core/api.js"
+import { button, el, setText } from "../core/dom.js"
+import { about, duration, plural, rate } from "../core/format.js"
+import { go, jobAddress } from "../core/router.js"
+import { models } from "../job/models.js"
+import { choiceField, Field, numberField } from "./fields.js"
+import { LengthField } from "./length_field.js"
+import { advancedFields, bodyOf, inputFields } from "./model_fields.js"
+
+const ASK_AFTER = 450 // milliseconds after the last change
+
+export class MakeForm {
+  constructor() {
+    this._models = []
+    this._changed = () => this._askSoon()
+    this._prompt = new Field("prompt", "What the video shows", el("textarea", { rows: 2, maxLength: 4000, placeholder: "Describe one long shot", attributes: { dir: "auto" } }), { wide: true })
+    this._length = new LengthField(this._changed)
+    this._seed = numberField("seed", "Seed", { placeholder: "random", min: 0, step: 1 })
+    this._examples = el("div", { class: "examples row" })
+    this._inputs = el("div", { class: "fields inputs" })
+    this._inputsBox = el("details", {}, el("summary", { textContent: "Picture or video to start from" }), this._inputs)
+    this._advanced = el("div", { class: "fields" })
+    this._modelPlace = el("div", { class: "model-place" })
+    this._failure = el("p", { class: "reason", attributes: { role: "alert" } })
+    this._estimate = el("p", { class: "estimate", attributes: { role: "status" } })
+    this._warnings = el("ul", { class: "warnings" })
+    this._submit = el("button", { class: "primary", textContent: "Make the video" })
+    this.element = el("form", { class: "card make", noValidate: true, attributes: { "aria-label": "Make a video" } },
+      this._prompt.element, this._examples,
+      el("div", { class: "fields" }, this._modelPlace, this._length.element, this._seed.element),
+      this._inputsBox,
+      el("details", {}, el("summary", { textContent: "More settings" }), this._advanced),
+      this._failure, this._warnings,
+      el("div", { class: "row" }, this._submit, this._estimate))
+    this.element.addEventListener("submit", (event) => { event.preventDefault(); this._make() })
+    this.element.addEventListener("input", this._changed)
+    this.element.addEventListener("change", this._changed)
+    this._prompt.control.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.element.requestSubmit()
+    })
+    this._load()
+  }
+
+  close() {
+    clearTimeout(this._timer)
+    this._asking?.abort()
+  }
+
+  async _load() {
+    try {
+      this._models = (await models()).filter(({ installed }) => installed)
+    } catch (error) {
+      setText(this._failure, textOf(error))
+      return
+    }
+    const names = this._models.map(({ name, workers }) => [name, workers.ready ? name : `${name} (no worker)`])
+    this._modelField = choiceField("model", "Model", names)
+    this._modelField.control.addEventListener("change", () => this._use())
+    this._modelPlace.replaceChildren(this._modelField.element)
+    this._modelField.control.value = (this._models.find(({ workers }) => workers.ready) ?? this._models[0])?.name ?? ""
+    this._use()
+  }
+
+  _use() {
+    const model = this._model
+    if (!model) return
+    this._modelField.hint = model.description
+    this._length.use(model)
+    this._inputFields = inputFields(model, this._changed)
+    this._advancedFields = advancedFields(model)
+    this._inputsBox.hidden = this._inputFields.length === 0
+    this._inputsBox.open ||= model.capabilities.needs_input
+    this._inputs.replaceChildren(...this._inputFields.map(({ element }) => element))
+    this._advanced.replaceChildren(...this._advancedFields.map(({ element }) => element))
+    this._examples.replaceChildren(...model.example_prompts.slice(0, 4).map((text) => button(text, () => {
+      this._prompt.control.value = text
+      this._askSoon()
+    }, { class: "example" })))
+    this._prompt.element.hidden = model.capabilities.prompt === "no"
+    this._askSoon()
+  }
+
+  get _model() {
+    return this._models.find(({ name }) => name === this._modelField?.control.value)
+  }
+
+  get _fields() {
+    return [this._prompt, this._modelField, this._seed, ...this._inputFields, ...this._advancedFields]
+  }
+
+  _body() {
+    return { ...bodyOf(this._fields), ...this._length.body() }
+  }
+
+  _askSoon() {
+    clearTimeout(this._timer)
+    this._timer = setTimeout(() => this._ask(), ASK_AFTER)
+  }
+
+  // Asks what the job would be. An empty prompt is not asked about: nobody has done anything wrong yet.
+  async _ask() {
+    this._asking?.abort()
+    if (!this._model || (this._model.capabilities.prompt === "required" && !this._prompt.control.value.trim())) {
+      this._tell(null)
+      return
+    }
+    const asking = this._asking = new AbortController()
+    try {
+      this._tell(await post("jobs?dry_run=true", this._body(), { signal: asking.signal }))
+    } catch (error) {
+      if (!asking.signal.aborted) this._show(error)
+    }
+  }
+
+  // `plan`: the answer to a dry run; null: nothing is known, and nothing wrong.
+  _tell(plan) {
+    this._show(null)
+    setText(this._estimate, plan ? estimateOf(plan) : "")
+    const texts = plan?.warnings.map(({ message }) => message) ?? []
+    this._warnings.replaceChildren(...texts.map((text) => el("li", { textContent: text })))
+  }
+
+  // What is wrong, at its field; what has none, above the button. Returns the first field that is wrong.
+  _show(error) {
+    const wrong = new Map()
+    let other = error && !(error instanceof Problem) ? textOf(error) : ""
+    const all = [this._length, ...(this._model ? this._fields : [this._prompt])]
+    for (const { field, detail, fix } of error instanceof Problem ? error.errors : []) {
+      const text = [detail ?? error.message, fix].filter(Boolean).join(": ")
+      const at = all.find((one) => one.names?.(field) ?? (field === one.name || (field === "prompts" && one === this._prompt)))
+      if (at) wrong.set(at, wrong.has(at) ? `${wrong.get(at)}. ${text}` : text)
+      else other = other ? `${other} ${text}` : text
+    }
+    for (const one of all) one.fail(wrong.get(one) ?? "")
+    setText(this._failure, other)
+    if (error) setText(this._estimate, "")
+    return all.find((one) => wrong.has(one))
+  }
+
+  async _make() {
+    clearTimeout(this._timer)
+    this._asking?.abort()
+    this._submit.disabled = true
+    try {
+      const job = await post("jobs", this._body(), { headers: { "Idempotency-Key": this._key ??= randomName() } })
+      go(jobAddress(job.id))
+    } catch (error) {
+      if (error instanceof Problem) this._key = null // refused; what is sent next is another request
+      const first = this._show(error)
+      const control = first?.element.querySelector("input, select, textarea")
+      if (control?.closest("details")) control.closest("details").open = true
+      control?.focus()
+    } finally {
+      this._submit.disabled = false
+    }
+  }
+}
+
+function randomName() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("")
+}
+
+function estimateOf({ num_chunks: chunks, request, estimate }) {
+  const { num_frames: frames, fps } = request
+  const length = frames === null || frames === undefined ? "Without end" : `${duration(frames / rate(fps))}, ${plural(chunks, "chunk")}`
+  if (!estimate) return `${length}.`
+  const { seconds_total: total, seconds_per_chunk: each } = estimate
+  return total === null ? `${length}: ${about(each)} of work a chunk.` : `${length}: ${about(total)} of work.`
+}

@@ -1,0 +1,79 @@
+// What is known of the job, in words and numbers.
+import { el, setText } from "../core/dom.js"
+import { about, ago, duration, plural } from "../core/format.js"
+import { hasEnded, secondsMade, secondsTotal } from "../job/facts.js"
+
+const ROWS = {
+  Playable: ({ job }) => {
+    const total = secondsTotal(job)
+    const made = duration(secondsMade(job))
+    return total === null ? `${made}, no end` : `${made} of ${duration(total)}`
+  },
+  Ready: ({ job, sinceRead }) => {
+    if (hasEnded(job)) return job.finished_at && ago(job.finished_at)
+    const eta = job.progress.eta_seconds
+    return eta === null ? null : `in ${about(Math.max(0, eta - sinceRead))}`
+  },
+  Starts: ({ job, sinceRead }) => {
+    const { queue_position: place, starts_in_seconds: seconds } = job.progress
+    if (place === null) return null
+    return `place ${place}${seconds === null ? "" : `, in ${about(Math.max(0, seconds - sinceRead))}`}`
+  },
+  Speed: ({ job }) => {
+    const speed = job.progress.realtime_factor
+    return speed === null ? null : `${speed.toFixed(speed < 10 ? 2 : 0)} s of video a second`
+  },
+  Chunks: ({ job }) => {
+    const { chunks_done: done, chunks_total: total } = job.progress
+    return total === null ? plural(done, "chunk") : `${done} of ${total}`
+  },
+  Refined: ({ job }) => {
+    const { chunks_refined: done, chunks_total: total } = job.progress
+    return done === null ? null : `${done}${total === null ? "" : ` of ${total}`}`
+  },
+  Model: ({ job }) => job.request.model,
+  Seed: ({ job }) => (job.request.seed === null ? null : String(job.request.seed)),
+  Rate: ({ job }) => `${job.request.fps} frames per second`,
+  Priority: ({ job }) => job.request.priority,
+  "Branch of": ({ job }) => job.branched_from && `${job.branched_from.job_id}, from chunk ${job.branched_from.from_chunk + 1}`,
+  Made: ({ job }) => ago(job.created_at),
+}
+
+export class FactsPanel {
+  constructor() {
+    this._rows = Object.entries(ROWS).map(([name, tell]) => {
+      const value = el("dd")
+      const row = el("div", {}, el("dt", { textContent: name }), value)
+      return { row, value, tell }
+    })
+    this._metadata = el("dl", { class: "facts metadata" })
+    this._shownMetadata = ""
+    this._reason = el("p", { class: "reason" })
+    this._warnings = el("ul", { class: "warnings" })
+    this.element = el("div", {}, this._reason, this._warnings,
+      el("dl", { class: "facts" }, ...this._rows.map(({ row }) => row)), this._metadata)
+  }
+
+  // `sinceRead`: seconds since the job was read.
+  update(job, sinceRead) {
+    for (const { row, value, tell } of this._rows) {
+      const text = tell({ job, sinceRead })
+      row.hidden = !text
+      if (text) setText(value, text)
+    }
+    setText(this._reason, job.error ? [job.error.message, job.error.fix].filter(Boolean).join(": ") : "")
+    const warnings = job.warnings.map(({ message }) => message)
+    if (this._warnings.children.length !== warnings.length) {
+      this._warnings.replaceChildren(...warnings.map((text) => el("li", { textContent: text })))
+    }
+    this._showMetadata(job.request.metadata ?? {})
+  }
+
+  _showMetadata(metadata) {
+    const text = JSON.stringify(metadata)
+    if (text === this._shownMetadata) return
+    this._shownMetadata = text
+    this._metadata.replaceChildren(...Object.entries(metadata).map(([name, value]) =>
+      el("div", {}, el("dt", { textContent: name }), el("dd", { textContent: value }))))
+  }
+}

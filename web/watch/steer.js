@@ -1,0 +1,124 @@
+// Steering a job while it is made, and what can be done with it afterwards.
+import { patch, post, remove, textOf } from "../core/api.js"
+import { button, el, setText } from "../core/dom.js"
+import { duration } from "../core/format.js"
+import { go, jobAddress } from "../core/router.js"
+import { note, say } from "../core/say.js"
+import { CHUNK_FRAMES, chunkAt, fpsOf, frameSeconds, hasEnded } from "../job/facts.js"
+import { capabilitiesOf } from "../job/models.js"
+import { checkField, choiceField, Field, numberField } from "../make/fields.js"
+import { Act } from "./acts.js"
+
+const UNDO = 7000
+const NOTHING = { prompt_changes: false, endless: false, reseeds: false }
+
+const promptField = (label, hint = "") =>
+  new Field("prompt", label, el("textarea", { rows: 2, maxLength: 4000, attributes: { dir: "auto" } }), { hint })
+
+export class Steer {
+  // `followed`: a FollowedJob; `placeOf()`: seconds at which the viewer is.
+  constructor(followed, placeOf) {
+    this._followed = followed
+    this._placeOf = placeOf
+    this._can = NOTHING
+    this._change = new Act("Change the prompt", {
+      text: "Change it", fields: [promptField("From here on it shows", "From the next chunk that no worker has begun.")],
+      run: ({ prompt }) => this._changePrompt(prompt),
+    })
+    this._priority = new Act("Change the priority", {
+      text: "Change it", fields: [choiceField("priority", "Priority", ["low", "normal", "high"])],
+      run: async ({ priority }) => this._take(await patch(this._path, { priority })),
+    })
+    this._extend = new Act("Make it longer", {
+      text: "Go on", fields: [numberField("num_frames", "Seconds more", { min: 0.1, placeholder: "4" }), promptField("What they show", "Empty: as before.")],
+      run: (values) => this._extendBy(values),
+    })
+    this._seed = checkField("seed", "Another seed from there on")
+    this._branch = new Act("Branch from the playhead", {
+      text: "Make a branch", fields: [promptField("What it shows from there on", "Empty: as here."), this._seed],
+      run: (values) => this._branchOff(values),
+    })
+    this._cancel = button("Stop and keep what is made", () => this._ask("cancel"))
+    this._retry = button("Try again", () => this._ask("retry"))
+    this._delete = button("Delete", () => this._deleteLater(), { class: "danger" })
+    this._failure = el("p", { class: "field-error", attributes: { role: "alert" } })
+    this.element = el("section", { class: "steer", attributes: { "aria-label": "Steer" } },
+      this._change.element, this._priority.element, this._extend.element, this._branch.element,
+      el("div", { class: "row" }, this._cancel, this._retry, this._delete), this._failure)
+    this._learn()
+  }
+
+  get _job() {
+    return this._followed.job
+  }
+
+  get _path() {
+    return this._followed.path
+  }
+
+  async _learn() {
+    this._can = await capabilitiesOf(this._job.request.model).catch(() => NOTHING)
+    this.update()
+  }
+
+  update() {
+    const job = this._job
+    const ended = hasEnded(job)
+    this._change.hidden = ended || job.status === "canceling" || !this._can.prompt_changes
+    this._priority.hidden = ended
+    this._extend.hidden = !(this._can.endless && ["succeeded", "canceled"].includes(job.status))
+    this._branch.hidden = job.progress.frames_done < CHUNK_FRAMES
+    this._seed.element.hidden = !this._can.reseeds
+    this._cancel.hidden = ended || job.status === "canceling"
+    this._retry.hidden = !["failed", "canceled"].includes(job.status)
+  }
+
+  _take(job) {
+    this._followed.take(job)
+    return job
+  }
+
+  async _changePrompt(prompt) {
+    const { acts_from_frame: frame } = this._take(await patch(this._path, { prompt: prompt ?? "" }))
+    note(frame === null ? "Nothing changes: it shows that already." : `The new prompt acts from ${duration(frameSeconds(this._job, frame))}.`)
+  }
+
+  async _extendBy({ num_frames: seconds = 4, prompt }) {
+    const frames = Math.max(1, Math.round(seconds * fpsOf(this._job)))
+    this._take(await post(`${this._path}/extend`, { num_frames: frames, ...(prompt && { prompt }) }))
+    say("The video goes on.")
+  }
+
+  async _branchOff({ prompt, seed }) {
+    const job = this._job
+    const whole = Math.floor(job.progress.frames_done / CHUNK_FRAMES)
+    const from = Math.max(1, Math.min(whole, chunkAt(job, this._placeOf())))
+    const other = seed ? { seed: crypto.getRandomValues(new Uint32Array(1))[0] } : {}
+    const made = await post(`${this._path}/branch`, { from_chunk: from, ...(prompt && { prompt }), ...other })
+    note(`A branch from ${duration(frameSeconds(job, from * CHUNK_FRAMES))}.`)
+    go(jobAddress(made.id))
+  }
+
+  async _ask(what) {
+    setText(this._failure, "")
+    try {
+      this._take(await post(`${this._path}/${what}`))
+    } catch (error) {
+      setText(this._failure, textOf(error))
+    }
+  }
+
+  // Deleted is what nobody takes back: so it is asked for only when the time to do so is over.
+  _deleteLater() {
+    const path = this._path
+    const address = jobAddress(this._job.id)
+    const leave = new AbortController()
+    const run = () => {
+      leave.abort()
+      remove(path).catch((error) => note(`It could not be deleted: ${textOf(error)}`, { bad: true }))
+    }
+    addEventListener("pagehide", run, { signal: leave.signal })
+    go("#/")
+    note("The video will be deleted.", { act: { text: "Undo", run: () => { leave.abort(); go(address) } }, after: run, milliseconds: UNDO })
+  }
+}

@@ -1,0 +1,173 @@
+// The view of one job: "#/jobs/ID". Watch it while it is made; everything else about it is beside the video.
+import { textOf } from "../core/api.js"
+import { el, setAttribute, setText } from "../core/dom.js"
+import { about, duration } from "../core/format.js"
+import { place, remember } from "../core/router.js"
+import { say } from "../core/say.js"
+import { hasEnded, isMade, secondsTotal, statusWord, titleOf } from "../job/facts.js"
+import { FollowedJob } from "../job/follow.js"
+import { Controls } from "./controls.js"
+import { FactsPanel } from "./facts_panel.js"
+import { Player } from "./player.js"
+import { Share } from "./share.js"
+import { Steer } from "./steer.js"
+import { Prompts } from "./prompts.js"
+import { Timeline } from "./timeline.js"
+
+const SMALL = 200 // pixels of width below which a video is shown with hard pixels rather than blurred
+const REMEMBER_EACH = 3 // seconds of video
+const END_OF_SENTENCES = { succeeded: "The video is finished.", failed: "The job has failed.", canceled: "The job was canceled." }
+
+export class WatchView {
+  constructor(id) {
+    const { query } = place()
+    this.title = "Watch"
+    this._variant = query.get("v") === "refined" ? "refined" : "preview"
+    this._begin = Math.max(0, Number(query.get("t")) || 0)
+    this._followed = new FollowedJob(id)
+    this._heading = el("h1", { tabIndex: -1, textContent: "Reading the job …", attributes: { dir: "auto" } })
+    this._badge = el("span", { class: "badge" })
+    this._outage = el("p", { class: "outage", hidden: true, textContent: "The connection is lost; trying again …" })
+    this._video = el("video", { class: "screen", attributes: { "aria-label": "The video", crossorigin: "anonymous" } })
+    this._wait = el("div", { class: "wait", hidden: true })
+    this._failure = el("p", { class: "reason", attributes: { role: "alert" } })
+    this._summary = el("p", { class: "summary" })
+    this._legend = el("p", { class: "legend", attributes: { "aria-hidden": "true" } },
+      ...["made", "refined", "to come"].map((name) => el("span", { class: name.replace(" ", "-"), textContent: name })))
+    this._facts = new FactsPanel()
+    this._body = el("div", { class: "watch", hidden: true })
+    this.element = el("div", {}, el("div", { class: "heading" }, this._heading, this._badge), this._outage, this._failure, this._body)
+    this._open()
+  }
+
+  close() {
+    this._isClosed = true
+    clearInterval(this._timer)
+    this._followed.close()
+    this._player?.close()
+    this._timeline?.close()
+  }
+
+  get _job() {
+    return this._followed.job
+  }
+
+  async _open() {
+    const followed = this._followed
+    followed.addEventListener("lost", ({ error }) => this._lose(error))
+    try {
+      await followed.open()
+    } catch (error) {
+      if (!this._isClosed) this._lose(error)
+      return
+    }
+    if (this._isClosed) return
+    this._build()
+    followed.addEventListener("change", () => { this._player.wake(); this._say(); this._update() })
+    followed.addEventListener("connection", () => { this._outage.hidden = followed.connected })
+    this._timer = setInterval(() => this._update(), 1000)
+    this._update()
+  }
+
+  _lose(error) {
+    this._body.hidden = true
+    this._player?.close()
+    setText(this._heading, error.status === 404 ? "There is no such job" : "The job cannot be shown")
+    setText(this._failure, textOf(error))
+  }
+
+  _build() {
+    const jobOf = () => this._job
+    const stage = el("div", { class: "stage" }, this._video, this._wait)
+    this._player = new Player(this._video, jobOf, { at: this._begin, variant: this._variant })
+    this._timeline = new Timeline((seconds) => this._player.seek(seconds))
+    this._prompts = new Prompts((seconds) => this._player.seek(seconds))
+    this._controls = new Controls(this._player, { stage, jobOf, show: (variant) => this._show(variant) })
+    stage.addEventListener("click", () => this._player.toggle())
+    const player = el("div", { class: "player" }, stage, this._timeline.element, this._controls.element)
+    player.addEventListener("keydown", (event) => { if (this._controls.key(event)) event.preventDefault() })
+    this._player.addEventListener("change", () => this._update())
+    this._player.addEventListener("failure", ({ error }) => setText(this._failure, error.message))
+    this._video.addEventListener("resize", () => this._video.classList.toggle("pixelated", this._video.videoWidth < SMALL))
+    this._steer = new Steer(this._followed, () => this._player.at)
+    this._share = new Share(jobOf)
+    const side = el("div", { class: "side" }, this._facts.element, this._steer.element, this._share.element)
+    this._body.append(el("div", { class: "main" }, player, el("div", { class: "row below" }, this._summary, this._legend), this._prompts.element), side)
+    this._body.hidden = false
+  }
+
+  _show(variant) {
+    this._variant = variant
+    this._player.show(variant)
+    remember({ v: variant === "preview" ? null : variant })
+    this._update()
+  }
+
+  _update() {
+    const job = this._job
+    const player = this._player
+    const at = player.at
+    setText(this._heading, titleOf(job))
+    document.title = `${titleOf(job)} · Longtake`
+    setText(this._badge, statusWord(job))
+    setAttribute(this._badge, "data-status", job.status)
+    this._timeline.update({ job, at, steps: this._followed.steps, buffered: this._video.buffered, variant: this._variant })
+    this._controls.update(this._variant)
+    this._prompts.update(job, at)
+    this._facts.update(job, (performance.now() - this._followed.readAt) / 1000)
+    this._legend.querySelector(".refined").hidden = job.progress.chunks_refined === null
+    this._steer.update()
+    this._share.update()
+    setText(this._summary, summaryOf(job, this._followed.steps))
+    this._showWait()
+    if (Math.abs(at - (this._remembered ?? this._begin)) >= REMEMBER_EACH || player.hasEnded) this._remember(at)
+  }
+
+  _remember(at) {
+    this._remembered = at
+    remember({ t: at > 0.5 && !this._player.hasEnded ? at.toFixed(1) : null })
+  }
+
+  _showWait() {
+    const wait = this._player.wait
+    const text = wait ? waitText(this._job, wait, this._followed.steps) : ""
+    this._wait.hidden = !text
+    setText(this._wait, text)
+  }
+
+  // What a screen reader is told: how the job is, not each of its steps.
+  _say() {
+    const { status } = this._job
+    if (status === this._said) return
+    if (this._said !== undefined) say(END_OF_SENTENCES[status] ?? `The job is ${statusWord(this._job)}.`)
+    this._said = status
+  }
+}
+
+// "Chunk 3 of 6: step 2 of 8. Refining chunk 1: step 4 of 8."
+function summaryOf(job, steps) {
+  const { chunks_total: total, queue_position: queued } = job.progress
+  if (queued !== null) return queued === 1 ? "Next to start." : `Place ${queued} in the queue.`
+  if (hasEnded(job)) return ""
+  const parts = []
+  const { generate, refine } = steps
+  const next = job.progress.chunks_done
+  if (job.progress.preparing) parts.push("The input is being read.")
+  else if (!isMade(job)) {
+    const step = generate?.chunk_index === next ? `: step ${generate.step} of ${generate.steps}` : ""
+    parts.push(`Making chunk ${next + 1}${total === null ? "" : ` of ${total}`}${step}.`)
+  }
+  if (refine) parts.push(`Refining chunk ${refine.chunk_index + 1}: step ${refine.step} of ${refine.steps}.`)
+  return parts.join(" ") || "The last pieces are put together."
+}
+
+function waitText(job, { needed, there, seconds }, steps) {
+  if (hasEnded(job) && job.progress.chunks_done === 0) return "There is nothing to play."
+  if (job.progress.chunks_done === 0) return summaryOf(job, steps)
+  if (isMade(job) || there >= needed) return ""
+  const total = secondsTotal(job)
+  const speed = job.progress.realtime_factor
+  const why = speed !== null && speed < 1 ? "It is made more slowly than it plays. " : ""
+  const missing = total === null ? needed - there : Math.min(needed, total) - there
+  return `${why}Waiting for ${duration(Math.max(0, missing))} more video${seconds === null ? "" : `, ${about(seconds)}`}.`
+}
