@@ -237,7 +237,8 @@ def test_a_worker_that_loads_its_weights_wakes_nobody(alert: str) -> None:
     """Those of a pool that was scaled to zero; longtake_pool_workers counts the workers that are ready or busy."""
     counted = [set(STATES)] if alert == "LongtakeNoWorker" else [set(STATES)] * 2
     assert counted_by(alert, "state", STATES)[: len(counted)] == counted, "metrics without this label"
-    (states,) = counted_by(alert, "state", STATES)[len(counted) :]
+    states, *of_pauses = counted_by(alert, "state", STATES)[len(counted) :]
+    assert all(each == set(STATES) for each in of_pauses), "pauses have no state"
     assert "starting" in states
     assert not states & {"not_ready", "draining"}
     assert minutes_of(alert) >= 15, "a machine may have to start first"
