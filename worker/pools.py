@@ -10,7 +10,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -22,7 +22,7 @@ from core.service.domain.capacity import PoolDemand
 from core.service.domain.errors import SetupError, StoreError, UnknownModel, shortened
 from core.service.domain.ports import EVERYTHING, PauseTarget, WorkerStatus
 from core.service.domain.ports.pauses import targets_of
-from core.service.domain.slots import Pool, PoolLimits, Slot, allot
+from core.service.domain.slots import MachinePool, PoolLimits, Slot, allot
 from core.service.redis.client import REQUEST, connect
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.pauses import RedisPauses
@@ -37,6 +37,8 @@ LOOK_SECONDS = 5.0 * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
 ANNOUNCED_SECONDS = 2.5 * LOOK_SECONDS
 STARTING_SECONDS = 120.0
 """A process that has not reported itself this long after its slot's move is announced no more: it may never."""
+DOWN_SECONDS = 600.0
+"""A slot without a process that is ready for this long is down. Longer than most processes take to load."""
 _POOL = re.compile(r"([^=\s]+)=(\d{1,4})\.\.(\d{1,4})")
 _COMING_OR_THERE = frozenset({"starting", "ready", "busy"})
 _MAKES_CHUNKS = frozenset({"both", "generate"})
@@ -96,9 +98,9 @@ class Surroundings(Protocol):
         """Without what this machine has announced. Raises StoreError."""
         ...
 
-    def announce(self, number: int, model: str) -> None:
-        """A process of this model is coming on that slot: others count on it until it reports itself. Lasts until
-        shortly after the next look. Raises StoreError."""
+    def announce(self, coming: Mapping[int, str]) -> None:
+        """Processes of these models are coming on these slots, and no others any more: other machines count on them.
+        Lasts until shortly after the next look. Raises StoreError."""
         ...
 
 
@@ -117,9 +119,18 @@ class RedisSurroundings:
         workers = [worker for worker in self._workers.all() if worker.name not in self._announced]
         return Needs(self._store.pool_demands(), workers, frozenset(self._pauses.all()))
 
-    def announce(self, number: int, model: str) -> None:
+    def announce(self, coming: Mapping[int, str]) -> None:
+        statuses = [self._status(number, model) for number, model in coming.items()]
+        for status in statuses:
+            self._announced.add(status.name)
+            self._workers.report(status, ANNOUNCED_SECONDS)
+        for name in self._announced - {status.name for status in statuses}:
+            self._workers.remove(name)
+            self._announced.discard(name)
+
+    def _status(self, number: int, model: str) -> WorkerStatus:
         gpu, pid = self._gpus[number], os.getpid()
-        coming = WorkerStatus(
+        return WorkerStatus(
             name=process_name("both", model, gpu or "cpu", pid),
             kind="both",
             model=model,
@@ -130,8 +141,6 @@ class RedisSurroundings:
             cuda_visible_devices=gpu,
             started_at=self._clock.now(),
         )
-        self._announced.add(coming.name)
-        self._workers.report(coming, ANNOUNCED_SECONDS)
 
 
 class SlotController:
@@ -157,6 +166,8 @@ class SlotController:
         self._models: list[str | None] = [None] * num_slots
         self._given_at = [-inf] * num_slots
         self._moved_at = [-inf] * num_slots
+        self._unready_since = [inf] * num_slots
+        """By slot: the first look of those, up to the last one, that saw no process of it that was ready."""
         self._last_served_at = dict.fromkeys((pool.model for pool in limits), monotonic())
 
     def first_models(self) -> list[str | None]:
@@ -173,26 +184,43 @@ class SlotController:
     def look(self, names: Sequence[str | None]) -> list[tuple[int, str]]:
         """The slots that move now, with their new models. `names`: of each slot's process, None where none runs. Raises
         StoreError: then all stays as it is."""
-        needs = self._surroundings.read()
+        try:
+            needs = self._surroundings.read()
+        except StoreError:
+            self._unready_since = [inf] * len(self._models)  # what they were meanwhile is not known
+            raise
         moves = self._allot(needs, names)
-        reported = {(worker.name, worker.model) for worker in needs.workers}
-        for number, model in enumerate(self._models):
-            is_new = self._now() - self._moved_at[number] < STARTING_SECONDS
-            if model is not None and is_new and (names[number], model) not in reported:
-                with suppress(StoreError):  # the next look does
-                    self._surroundings.announce(number, model)
+        with suppress(StoreError):  # the next look does
+            self._surroundings.announce(self._coming(needs, names))
         return moves
+
+    def _coming(self, needs: Needs, names: Sequence[str | None]) -> dict[int, str]:
+        """The models of processes that have not reported themselves yet, by slot."""
+        reported = {(worker.name, worker.model) for worker in needs.workers}
+        return {
+            number: model
+            for number, (name, model) in enumerate(zip(names, self._models, strict=True))
+            if model is not None
+            and (name, model) not in reported
+            and self._now() - self._moved_at[number] < STARTING_SECONDS
+        }
 
     def _allot(self, needs: Needs, names: Sequence[str | None]) -> list[tuple[int, str]]:
         now = self._now()
         for model in self._models:
             if model is not None:
                 self._last_served_at[model] = now
+        self._note_unready(needs, names, now)
         busy = {worker.name for worker in needs.workers if worker.state == "busy"}
         slots = [
-            # A paused process is kept for maintenance: as one of another model it would not be paused.
-            Slot(model, 0.0 if _is_paused(name, needs.paused) else now - given_at, name in busy)
-            for model, given_at, name in zip(self._models, self._given_at, names, strict=True)
+            Slot(
+                model,
+                held_seconds=now - self._given_at[number],
+                is_busy=name in busy,
+                is_paused=_is_paused(name, needs.paused),
+                is_down=now - self._unready_since[number] > DOWN_SECONDS,
+            )
+            for number, (model, name) in enumerate(zip(self._models, names, strict=True))
         ]
         own = {name for name in names if name is not None}
         after = allot(slots, self._pools(needs, own, now), self._target_seconds, self._hold_seconds)
@@ -201,14 +229,24 @@ class SlotController:
             if slot.model is not None and slot.model != self._models[number]:
                 self._models[number], self._given_at[number] = slot.model, now - slot.held_seconds
                 self._moved_at[number] = now
+                self._unready_since[number] = inf
                 moves.append((number, slot.model))
         return moves
 
-    def _pools(self, needs: Needs, own: Collection[str], now: float) -> list[Pool]:
+    def _note_unready(self, needs: Needs, names: Sequence[str | None], now: float) -> None:
+        ready = {(worker.name, worker.model) for worker in needs.workers if worker.is_ready}
+        for number, (name, model) in enumerate(zip(names, self._models, strict=True)):
+            self._unready_since[number] = inf if (name, model) in ready else min(now, self._unready_since[number])
+
+    def _pools(self, needs: Needs, own: Collection[str], now: float) -> list[MachinePool]:
         demands = {demand.pool: demand for demand in needs.demands if needs.paused.isdisjoint(_pauses_of(demand.pool))}
-        others = [worker for worker in needs.workers if worker.name not in own and _counts(worker)]
+        others = [
+            worker
+            for worker in needs.workers
+            if worker.name not in own and _counts(worker) and not _is_paused(worker.name, needs.paused)
+        ]
         return [
-            Pool(
+            MachinePool(
                 limits,
                 demands.get(limits.model) or PoolDemand(limits.model, 0, 0, queue_seconds=0.0, active_workers=0),
                 elsewhere=sum(worker.model == limits.model for worker in others),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.service.domain.capacity import PoolDemand
-from core.service.domain.slots import TURN_HOLDS, Pool, PoolLimits, Slot, allot
+from core.service.domain.slots import TURN_HOLDS, MachinePool, PoolLimits, Slot, allot
 
 TARGET = 100.0
 HOLD = 60.0
@@ -26,9 +26,9 @@ def pool(
     seconds: Seconds = 0.0,
     elsewhere: int = 0,
     without: float = 0.0,
-) -> Pool:
+) -> MachinePool:
     demand = PoolDemand(model, jobs, 0, seconds, 0)
-    return Pool(PoolLimits(model, minimum, maximum), demand, elsewhere, without)
+    return MachinePool(PoolLimits(model, minimum, maximum), demand, elsewhere, without)
 
 
 def models(slots: Sequence[Slot]) -> str:
@@ -36,9 +36,14 @@ def models(slots: Sequence[Slot]) -> str:
     return "".join(slot.model or "-" for slot in slots)
 
 
-def allotted(before: str, *pools: Pool, held: float = 1e6, busy: str = "") -> str:
-    """The models after one step. `held`: by every slot. `busy`: numbers of the slots that work."""
-    slots = [Slot(None if one == "-" else one, held, str(at) in busy) for at, one in enumerate(before)]
+def allotted(
+    before: str, *pools: MachinePool, held: float = 1e6, busy: str = "", paused: str = "", down: str = ""
+) -> str:
+    """The models after one step. `held`: by every slot. `busy`, `paused`, `down`: numbers of the slots that are."""
+    slots = [
+        Slot(None if one == "-" else one, held, str(at) in busy, str(at) in paused, str(at) in down)
+        for at, one in enumerate(before)
+    ]
     return models(allot(slots, pools, TARGET, HOLD))
 
 
@@ -105,6 +110,35 @@ def test_workers_of_other_machines_count() -> None:
 
 def test_work_that_was_never_timed_gets_one_worker() -> None:
     assert allotted("aaa", pool("a", 0, 4), pool("b", 0, 4, jobs=9, seconds=None)) == "baa"
+
+
+def test_a_paused_slot_is_no_worker_and_stays() -> None:
+    idle, works = pool("a", 0, 4), pool("b", 0, 4, jobs=1, seconds=50)
+    assert allotted("ab", idle, works) == "ab"
+    assert allotted("ab", idle, works, paused="1") == "bb"
+    assert allotted("ab", idle, works, paused="0") == "ab"
+    assert allotted("a", idle, works, paused="0") == "a", "it is not taken from its maintenance"
+    assert allotted("ab", idle, pool("b", 0, 1, jobs=1, seconds=50), paused="1") == "ab", "it may have one only"
+
+
+def test_a_slot_beside_a_paused_one_is_not_spared() -> None:
+    works = pool("b", 0, 4, jobs=9, seconds=300)
+    assert allotted("abb", pool("a", 0, 4, jobs=9, seconds=900), works) == "aab"
+    assert allotted("abb", pool("a", 0, 4, jobs=9, seconds=900), works, paused="2") == "abb"
+
+
+def test_of_slots_that_are_down_a_pool_keeps_one_while_others_need_them() -> None:
+    loaded, broken = pool("a", 0, 4, jobs=9, seconds=400), pool("b", 0, 4, jobs=9, seconds=900)
+    assert allotted("aabb", loaded, broken) == "aabb"
+    assert allotted("aabb", loaded, broken, down="23") == "aaab"
+    assert allotted("aaab", loaded, broken, down="3") == "aaab", "this one goes on trying, and gets no help"
+    assert allotted("aabb", pool("a", 0, 4), broken, down="23") == "aabb", "nobody needs them"
+    assert allotted("aabb", loaded, pool("b", 2, 4, jobs=9, seconds=900), down="23") == "aabb", "its minimum"
+
+
+def test_a_slot_that_is_down_moves_before_those_that_work() -> None:
+    one_enough = pool("b", 0, 4, jobs=1, seconds=1)
+    assert allotted("abb", pool("a", 0, 4, jobs=9, seconds=900), one_enough, down="2") == "aba"
 
 
 @dataclass
