@@ -28,7 +28,7 @@ class WorkerStatus(Stored):
     cuda_visible_devices: str | None = None
     job_id: str | None = None
     started_at: datetime
-    slots: int = Field(default=0, description="Threads that work on jobs of their own; see slot_names.")
+    media_threads: int = Field(default=0, description="Threads that each prepare a job; see media_thread_names.")
 
     @property
     def is_ready(self) -> bool:
@@ -47,8 +47,8 @@ class WorkerStatus(Stored):
         return serves(self.kind, lane) and (not model or model == self.model)
 
 
-def slot_names(process: str, count: int) -> list[str]:
-    """Names of the threads of a process that each hold a lease of their own."""
+def media_thread_names(process: str, count: int) -> list[str]:
+    """Names of the threads of a CPU worker that prepare input media, each with a lease of its own."""
     return [f"{process}/{number}" for number in range(count)]
 
 

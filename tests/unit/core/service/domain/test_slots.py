@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hypothesis import given
@@ -155,20 +155,30 @@ class Machine:
         self.given_at = [float("-inf")] * len(self.models)
         self.served_at = dict.fromkeys((one.model for one in self.limits), 0.0)
 
-    def step(self, demands: Mapping[str, tuple[int, Seconds]], seconds: float) -> int:
-        """How many slots moved from one model to another."""
+    def step(
+        self,
+        demands: Mapping[str, tuple[int, Seconds]],
+        seconds: float,
+        paused: Collection[int] = (),
+        down: Collection[int] = (),
+    ) -> int:
+        """How many slots moved from one model to another. `paused`, `down`: numbers of slots."""
         self.now += seconds
         self.served_at |= {model: self.now for model in self.models if model}
         pools = [
             pool(one.model, one.minimum, one.maximum, *demands[one.model], without=self.now - self.served_at[one.model])
             for one in self.limits
         ]
-        slots = [Slot(model, self.now - at) for model, at in zip(self.models, self.given_at, strict=True)]
+        slots = [
+            Slot(model, self.now - at, is_paused=number in paused, is_down=number in down)
+            for number, (model, at) in enumerate(zip(self.models, self.given_at, strict=True))
+        ]
         moved = 0
         for number, slot in enumerate(allot(slots, pools, TARGET, HOLD)):
             if slot.model != self.models[number]:
                 if self.models[number] is not None:
                     assert self.now - self.given_at[number] >= HOLD, "it keeps what it was given"
+                    assert number not in paused
                     moved += 1
                 self.models[number], self.given_at[number] = slot.model, self.now - slot.held_seconds
         return moved
@@ -188,14 +198,14 @@ def machines(draw: st.DrawFn) -> Machine:
 DEMANDS = st.fixed_dictionaries(
     {name: st.tuples(st.integers(1, 20), st.none() | st.floats(0, 3000)) | st.just((0, 0.0)) for name in NAMES}
 )
+NUMBERS = st.frozensets(st.integers(0, 5), max_size=3)
+Step = tuple[dict[str, tuple[int, Seconds]], float, frozenset[int], frozenset[int]]
 
 
-@given(machines(), st.lists(st.tuples(DEMANDS, st.floats(0.1, 400)), min_size=1, max_size=12))
-def test_limits_hold_whatever_happens(
-    machine: Machine, steps: list[tuple[dict[str, tuple[int, Seconds]], float]]
-) -> None:
-    for demands, seconds in steps:
-        machine.step(demands, seconds)
+@given(machines(), st.lists(st.tuples(DEMANDS, st.floats(0.1, 400), NUMBERS, NUMBERS), min_size=1, max_size=12))
+def test_limits_hold_whatever_happens(machine: Machine, steps: list[Step]) -> None:
+    for demands, seconds, paused, down in steps:
+        machine.step(demands, seconds, paused, down)
         counts = Counter(machine.models)
         for one in machine.limits:
             assert one.minimum <= counts[one.model] <= one.maximum
