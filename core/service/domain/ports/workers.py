@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import Field
 
 from core.service.domain.schema import LANES_OF_ANY_MODEL, Lane, Stored
 from core.service.domain.worker_kinds import WorkerKind, WorkerState, serves
+
+DeviceKind = Literal["cpu", "cuda"]
 
 _PROCESS_ID = re.compile(r"-\d+(?=@)")
 
@@ -34,6 +36,13 @@ class WorkerStatus(Stored):
     def is_ready(self) -> bool:
         """Whether it works, or would."""
         return self.state in {"ready", "busy"}
+
+    @property
+    def device_kind(self) -> DeviceKind | None:
+        """What computes; None while that is not known, because nothing is loaded yet."""
+        if not self.is_ready:
+            return None
+        return "cpu" if self.device == "cpu" else "cuda"
 
     @property
     def pools(self) -> tuple[str, ...]:
