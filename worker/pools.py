@@ -10,7 +10,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -29,6 +29,7 @@ from core.service.redis.pauses import RedisPauses
 from core.service.redis.worker_registry import RedisWorkerRegistry
 from core.service.settings import Settings
 from worker.runtime.names import process_name
+from worker.unready import Unready
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +38,6 @@ LOOK_SECONDS = 5.0 * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
 ANNOUNCED_SECONDS = 2.5 * LOOK_SECONDS
 STARTING_SECONDS = 120.0
 """A process that has not reported itself this long after its slot's move is announced no more: it may never."""
-DOWN_SECONDS = 600.0
-"""A slot without a process that is ready for this long is down. Longer than most processes take to load."""
 _POOL = re.compile(r"([^=\s]+)=(\d{1,4})\.\.(\d{1,4})")
 _COMING_OR_THERE = frozenset({"starting", "ready", "busy"})
 _MAKES_CHUNKS = frozenset({"both", "generate"})
@@ -166,8 +165,7 @@ class SlotController:
         self._models: list[str | None] = [None] * num_slots
         self._given_at = [-inf] * num_slots
         self._moved_at = [-inf] * num_slots
-        self._unready_since = [inf] * num_slots
-        """By slot: the first look of those, up to the last one, that saw no process of it that was ready."""
+        self._unready = Unready()
         self._last_served_at = dict.fromkeys((pool.model for pool in limits), monotonic())
 
     def first_models(self) -> list[str | None]:
@@ -187,7 +185,7 @@ class SlotController:
         try:
             needs = self._surroundings.read()
         except StoreError:
-            self._unready_since = [inf] * len(self._models)  # what they were meanwhile is not known
+            self._unready.forget_all()
             raise
         moves = self._allot(needs, names)
         with suppress(StoreError):  # the next look does
@@ -210,7 +208,7 @@ class SlotController:
         for model in self._models:
             if model is not None:
                 self._last_served_at[model] = now
-        self._note_unready(needs, names, now)
+        self._unready.note(list(zip(names, self._models, strict=True)), needs.workers, now)
         busy = {worker.name for worker in needs.workers if worker.state == "busy"}
         slots = [
             Slot(
@@ -218,32 +216,26 @@ class SlotController:
                 held_seconds=now - self._given_at[number],
                 is_busy=name in busy,
                 is_paused=_is_paused(name, needs.paused),
-                is_down=now - self._unready_since[number] > DOWN_SECONDS,
+                is_down=self._unready.is_down(number, now),
             )
             for number, (model, name) in enumerate(zip(self._models, names, strict=True))
         ]
-        own = {name for name in names if name is not None}
-        after = allot(slots, self._pools(needs, own, now), self._target_seconds, self._hold_seconds)
+        after = allot(slots, self._pools(needs, names, now), self._target_seconds, self._hold_seconds)
         moves = list[tuple[int, str]]()
         for number, slot in enumerate(after):
             if slot.model is not None and slot.model != self._models[number]:
                 self._models[number], self._given_at[number] = slot.model, now - slot.held_seconds
                 self._moved_at[number] = now
-                self._unready_since[number] = inf
+                self._unready.forget(number)
                 moves.append((number, slot.model))
         return moves
 
-    def _note_unready(self, needs: Needs, names: Sequence[str | None], now: float) -> None:
-        ready = {(worker.name, worker.model) for worker in needs.workers if worker.is_ready}
-        for number, (name, model) in enumerate(zip(names, self._models, strict=True)):
-            self._unready_since[number] = inf if (name, model) in ready else min(now, self._unready_since[number])
-
-    def _pools(self, needs: Needs, own: Collection[str], now: float) -> list[MachinePool]:
+    def _pools(self, needs: Needs, names: Sequence[str | None], now: float) -> list[MachinePool]:
         demands = {demand.pool: demand for demand in needs.demands if needs.paused.isdisjoint(_pauses_of(demand.pool))}
         others = [
             worker
             for worker in needs.workers
-            if worker.name not in own and _counts(worker) and not _is_paused(worker.name, needs.paused)
+            if worker.name not in names and _counts(worker) and not _is_paused(worker.name, needs.paused)
         ]
         return [
             MachinePool(
@@ -251,6 +243,7 @@ class SlotController:
                 demands.get(limits.model) or PoolDemand(limits.model, 0, 0, queue_seconds=0.0, active_workers=0),
                 elsewhere=sum(worker.model == limits.model for worker in others),
                 without_seconds=now - self._last_served_at[limits.model],
+                is_down=self._unready.is_down(limits.model, now),
             )
             for limits in self._limits
         ]

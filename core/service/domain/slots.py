@@ -7,7 +7,7 @@ needs it, and then keeps it for a while.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -41,6 +41,8 @@ class MachinePool:
     """Workers of the model on other machines; what these do is not asked of this one."""
     without_seconds: float = 0.0
     """How long the model has had no slot of this machine."""
+    is_down: bool = False
+    """Whether it has slots of this machine, and no process on any was ready for long: they are all down."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ def allot(
     """The slots with the models that they should have now; those that are given to another one have it for 0 s, or
     infinitely long if nobody needs it.
 
-    A paused slot stays where it is, one that is down may move; neither counts as a worker. A pool with slots that are
-    down needs one of them, to go on trying, and no other slot instead: what is wrong might be wrong there, too.
+    A paused slot stays where it is, one that is down may move; neither counts as a worker. A pool that is down needs
+    one slot, to go on trying: what is wrong might be wrong on others, too.
 
     First each pool gets its minimum. Then pools that need more workers (desired_workers, less those elsewhere) get
     free slots, then those that other pools do not need, then those that other pools need less. Slots that are still
@@ -86,6 +88,11 @@ class _Tally(NamedTuple):
     working: int
     paused: int
     down: int
+
+    @property
+    def whole(self) -> int:
+        """All but those that are down."""
+        return self.working + self.paused
 
 
 class _Allotting:
@@ -118,7 +125,7 @@ class _Allotting:
             self.slots[free[0]] = Slot(fewest.limits.model)
 
     def _next_gift(self) -> tuple[int, MachinePool] | None:
-        needy = [pool for pool in self._pools if self._count(pool) < self._goal(pool)]
+        needy = [pool for pool in self._pools if self._is_needy(pool)]
         for pool in sorted(needy, key=lambda pool: (-self._load(pool), -pool.without_seconds)):
             if (number := self._slot_for(pool)) is not None:
                 return number, pool
@@ -129,24 +136,31 @@ class _Allotting:
         if free := self._slots_of(None):
             return free[0]
         others = [other for other in self._pools if other is not pool]
-        unneeded = [other for other in others if self._count(other) > self._goal(other)]
-        if (number := self._best_slot(unneeded, self._hold)) is not None:
+        unneeded = [number for other in others for number in self._unneeded(other)]
+        if (number := self._best(unneeded, self._hold)) is not None:
             return number
         spare = [other for other in others if ADVANTAGE * self._load_without_one(other) < self._load(pool)]
         for other in sorted(spare, key=self._load_without_one):
-            if (number := self._best_slot([other], self._hold)) is not None:
+            if (number := self._best(self._slots_of(other.limits.model), self._hold)) is not None:
                 return number
         turn = TURN_HOLDS * self._hold
         if self._workers(pool) > 0 or pool.without_seconds < turn:
             return None
-        return self._best_slot([other for other in others if self._count(other) > other.limits.minimum], turn)
+        above = [other for other in others if self._count(other) > other.limits.minimum]
+        return self._best([number for other in above for number in self._slots_of(other.limits.model)], turn)
 
-    def _best_slot(self, pools: Sequence[MachinePool], least_held: float) -> int | None:
-        """Of the slots of these pools that they had for so long: one that is down, an idle one, that held longest."""
-        numbers = [number for pool in pools for number in self._slots_of(pool.limits.model)]
+    def _unneeded(self, pool: MachinePool) -> list[int]:
+        """The slots of which the pool can spare one."""
+        numbers, goal = self._slots_of(pool.limits.model), self._goal(pool)
+        if self._tally(pool).whole > goal:
+            return numbers
+        return [number for number in numbers if self._is_down(number, pool)] if len(numbers) > goal else []
+
+    def _best(self, numbers: Iterable[int], least_held: float) -> int | None:
+        """Of these slots one that was held for so long: one that is down, an idle one, the one held longest."""
         slots = self.slots
-        numbers = [at for at in numbers if slots[at].held_seconds >= least_held and not slots[at].is_paused]
-        return min(numbers, key=self._is_missed, default=None)
+        movable = [at for at in numbers if slots[at].held_seconds >= least_held and not slots[at].is_paused]
+        return min(movable, key=self._is_missed, default=None)
 
     def _is_missed(self, number: int) -> tuple[bool, bool, float]:
         slot = self.slots[number]
@@ -156,9 +170,13 @@ class _Allotting:
         """How many slots the pool should have, if there were enough."""
         limits, own = pool.limits, self._tally(pool)
         needed = max(0, desired_workers(pool.demand, self._target) - pool.elsewhere)
-        if own.down:
-            needed = min(needed, own.working + 1)
+        if pool.is_down:
+            needed = min(needed, 1)
         return max(limits.minimum, min(limits.maximum, needed + own.paused))
+
+    def _is_needy(self, pool: MachinePool) -> bool:
+        useful = self._count(pool) if pool.is_down else self._tally(pool).whole
+        return useful < self._goal(pool) and self._count(pool) < pool.limits.maximum
 
     def _load(self, pool: MachinePool) -> float:
         """Queue seconds of each worker; infinite if there is work and no worker."""
@@ -178,10 +196,14 @@ class _Allotting:
         return self._tally(pool).working + pool.elsewhere
 
     def _tally(self, pool: MachinePool) -> _Tally:
-        slots = [self.slots[number] for number in self._slots_of(pool.limits.model)]
-        paused = sum(slot.is_paused for slot in slots)
-        down = sum(slot.is_down and not slot.is_paused for slot in slots)
-        return _Tally(len(slots) - paused - down, paused, down)
+        numbers = self._slots_of(pool.limits.model)
+        paused = sum(self.slots[number].is_paused for number in numbers)
+        down = sum(self._is_down(number, pool) for number in numbers)
+        return _Tally(len(numbers) - paused - down, paused, down)
+
+    def _is_down(self, number: int, pool: MachinePool) -> bool:
+        slot = self.slots[number]
+        return (slot.is_down or pool.is_down) and not slot.is_paused
 
     def _count(self, pool: MachinePool) -> int:
         return len(self._slots_of(pool.limits.model))

@@ -26,9 +26,10 @@ def pool(
     seconds: Seconds = 0.0,
     elsewhere: int = 0,
     without: float = 0.0,
+    is_down: bool = False,
 ) -> MachinePool:
     demand = PoolDemand(model, jobs, 0, seconds, 0)
-    return MachinePool(PoolLimits(model, minimum, maximum), demand, elsewhere, without)
+    return MachinePool(PoolLimits(model, minimum, maximum), demand, elsewhere, without, is_down)
 
 
 def models(slots: Sequence[Slot]) -> str:
@@ -128,17 +129,27 @@ def test_a_slot_beside_a_paused_one_is_not_spared() -> None:
 
 
 def test_of_slots_that_are_down_a_pool_keeps_one_while_others_need_them() -> None:
-    loaded, broken = pool("a", 0, 4, jobs=9, seconds=400), pool("b", 0, 4, jobs=9, seconds=900)
-    assert allotted("aabb", loaded, broken) == "aabb"
-    assert allotted("aabb", loaded, broken, down="23") == "aaab"
-    assert allotted("aaab", loaded, broken, down="3") == "aaab", "this one goes on trying, and gets no help"
-    assert allotted("aabb", pool("a", 0, 4), broken, down="23") == "aabb", "nobody needs them"
-    assert allotted("aabb", loaded, pool("b", 2, 4, jobs=9, seconds=900), down="23") == "aabb", "its minimum"
+    loaded, broken = pool("a", 0, 4, jobs=9, seconds=400), pool("b", 0, 4, jobs=9, seconds=900, is_down=True)
+    assert allotted("aabb", loaded, replace(broken, is_down=False)) == "aabb"
+    assert allotted("aabb", loaded, broken) == "aaab"
+    assert allotted("aaab", loaded, broken) == "aaab", "this one goes on trying, and gets no help"
+    assert allotted("aabb", pool("a", 0, 4), broken) == "aabb", "nobody needs them"
+    assert allotted("aabb", loaded, replace(broken, limits=PoolLimits("b", 2, 4))) == "aabb", "its minimum"
+
+
+def test_a_pool_that_works_on_other_slots_gets_one_for_each_that_is_down() -> None:
+    loaded, works = pool("a", 0, 4, jobs=9, seconds=400), pool("b", 0, 4, jobs=9, seconds=900)
+    assert allotted("aabb", loaded, works) == "aabb"
+    assert allotted("aabb", loaded, works, down="3") == "babb"
+    assert allotted("aabb", loaded, replace(works, limits=PoolLimits("b", 0, 2)), down="3") == "aabb", "its maximum"
+    assert allotted("aabb", loaded, pool("b", 0, 4, jobs=1, seconds=90), down="3") == "aaba"
 
 
 def test_a_slot_that_is_down_moves_before_those_that_work() -> None:
-    one_enough = pool("b", 0, 4, jobs=1, seconds=1)
-    assert allotted("abb", pool("a", 0, 4, jobs=9, seconds=900), one_enough, down="2") == "aba"
+    one_enough, loaded = pool("b", 0, 4, jobs=1, seconds=1), pool("a", 0, 4, jobs=9, seconds=900)
+    assert allotted("abb", loaded, one_enough, down="2") == "aba"
+    slots = [Slot("a", HOLD), Slot("b", HOLD), Slot("b", HOLD - 1, is_down=True)]
+    assert models(allot(slots, [loaded, one_enough], TARGET, HOLD)) == "abb", "and instead of them"
 
 
 @dataclass
@@ -155,6 +166,9 @@ class Machine:
         self.given_at = [float("-inf")] * len(self.models)
         self.served_at = dict.fromkeys((one.model for one in self.limits), 0.0)
 
+    def numbers(self, model: str) -> set[int]:
+        return {number for number, other in enumerate(self.models) if other == model}
+
     def step(
         self,
         demands: Mapping[str, tuple[int, Seconds]],
@@ -166,7 +180,14 @@ class Machine:
         self.now += seconds
         self.served_at |= {model: self.now for model in self.models if model}
         pools = [
-            pool(one.model, one.minimum, one.maximum, *demands[one.model], without=self.now - self.served_at[one.model])
+            pool(
+                one.model,
+                one.minimum,
+                one.maximum,
+                *demands[one.model],
+                without=self.now - self.served_at[one.model],
+                is_down=one.model in self.models and self.numbers(one.model) <= {*down},
+            )
             for one in self.limits
         ]
         slots = [
