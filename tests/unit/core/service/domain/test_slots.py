@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.service.domain.capacity import PoolDemand
@@ -223,6 +223,7 @@ NUMBERS = st.frozensets(st.integers(0, 5), max_size=3)
 Step = tuple[dict[str, tuple[int, Seconds]], float, frozenset[int], frozenset[int]]
 
 
+@settings(deadline=None)
 @given(machines(), st.lists(st.tuples(DEMANDS, st.floats(0.1, 400), NUMBERS, NUMBERS), min_size=1, max_size=12))
 def test_limits_hold_whatever_happens(machine: Machine, steps: list[Step]) -> None:
     for demands, seconds, paused, down in steps:
@@ -237,6 +238,7 @@ def with_work(machine: Machine, demands: Mapping[str, tuple[int, Seconds]]) -> l
     return [one for one in machine.limits if demands[one.model][0] > 0]
 
 
+@settings(deadline=None)
 @given(machines(), DEMANDS, DEMANDS)
 def test_under_constant_demand_nothing_moves_any_more(
     machine: Machine, before: dict[str, tuple[int, Seconds]], demands: dict[str, tuple[int, Seconds]]
@@ -251,6 +253,7 @@ def test_under_constant_demand_nothing_moves_any_more(
     assert moved == 0 or needed > len(machine.models)
 
 
+@settings(deadline=None)
 @given(machines(), DEMANDS, DEMANDS)
 def test_every_pool_with_work_gets_a_slot_in_the_end(
     machine: Machine, before: dict[str, tuple[int, Seconds]], demands: dict[str, tuple[int, Seconds]]
