@@ -148,6 +148,7 @@ def test_a_pool_that_works_on_other_slots_gets_one_for_each_that_is_down() -> No
 def test_a_slot_that_is_down_moves_before_those_that_work() -> None:
     one_enough, loaded = pool("b", 0, 4, jobs=1, seconds=1), pool("a", 0, 4, jobs=9, seconds=900)
     assert allotted("abb", loaded, one_enough, down="2") == "aba"
+    assert allotted("abb", pool("a", 0, 2, jobs=9, seconds=900), pool("b", 0, 4), down="2") == "aba", "both are idle"
     slots = [Slot("a", HOLD), Slot("b", HOLD), Slot("b", HOLD - 1, is_down=True)]
     assert models(allot(slots, [loaded, one_enough], TARGET, HOLD)) == "abb", "and instead of them"
 
