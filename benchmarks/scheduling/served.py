@@ -37,8 +37,8 @@ FAIR = Burst(
 )
 """Short enough that the key with one job has work for half a minute."""
 SPRITES = Burst("six jobs of sprites at once", (Key("one", 6, 4),), scenarios.SPRITES_SPEED)
-FAIR_LONGER = replace(FAIR, name=f"{FAIR.name}, longer", keys=(Key("a", 1, 60), *FAIR.keys[1:]))
-"""Owners within 5 s count as equal, which weighs less the longer it goes on."""
+FAIR_LONGER = replace(FAIR, name=f"{FAIR.name}, longer", keys=(Key("a", 1, 60), Key("b", 10, 8), Key("c", 100, 4)))
+"""Owners within 5 s count as equal, which weighs less the longer it goes on. All have work until the only job ends."""
 FAIR_SECONDS = 180.0
 """Twice as long as the longest only job of its key needs with a fair share."""
 MANY = Stream(PLAYED_SECONDS / FAST_SECONDS, 16, 0.9, 120, lengths=(4, 8, 15))

@@ -19,9 +19,12 @@ import yaml
 from tests.helpers.containers import DEMO_SECRETS, REPOSITORY
 
 MANIFESTS = REPOSITORY / "deploy" / "kubernetes"
-KUSTOMIZATIONS = ("base", "gpu-worker", "overlays/example", "overlays/keda", "overlays/local")
-DEPLOYABLE = KUSTOMIZATIONS[2:]
+MINE = "overlays/mine"
+"""The copy of the example that docs/kubernetes.md tells to make, with every component switched on."""
+DEPLOYABLE = ("overlays/example", MINE, "overlays/local")
 """Those that are complete: with GPU workers and secrets."""
+KUSTOMIZATIONS = ("base", "gpu-worker", "pull", *DEPLOYABLE)
+PAGE = REPOSITORY / "docs" / "kubernetes.md"
 _SECRETS = {f"LONGTAKE_{name}": value for name, value in DEMO_SECRETS.items()} | {
     "LONGTAKE_METRICS_KEY": "key-of-prometheus-0123456789abcdef",
     "LONGTAKE_REDIS_URL": "redis://redis.example.com:6379/0",
@@ -34,7 +37,7 @@ Resource = dict[str, Any]
 
 @cache
 def built(kustomization: str) -> tuple[Resource, ...]:
-    """The resources of a folder below deploy/kubernetes, with secrets as an operator fills them in. Read only.
+    """The resources of MINE or a folder below deploy/kubernetes, with secrets as an operator fills them in. Read only.
 
     Skips the test, with its reason, where there is no kubectl.
     """
@@ -42,13 +45,25 @@ def built(kustomization: str) -> tuple[Resource, ...]:
     if binary is None:
         pytest.skip("kubectl is not installed: its package has no build for this platform")
     with TemporaryDirectory() as folder:
-        copy = shutil.copytree(MANIFESTS, Path(folder) / "kubernetes")
+        copy = shutil.copytree(MANIFESTS, Path(folder) / "deploy" / "kubernetes")
+        (copy_example,) = re.findall(r"(?m)^cp -r deploy/kubernetes/\S+ deploy/kubernetes/\S+$", PAGE.read_text())
+        subprocess.run(copy_example.split(), cwd=folder, check=True)
+        switch_components_on(copy / MINE)
         for example in copy.rglob("*secrets.env.example"):
             example.with_suffix("").write_text(filled_in(example.read_text()))
         done = subprocess.run([binary, "kustomize", str(copy / kustomization)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "kustomize warns"
     return tuple(yaml.safe_load_all(done.stdout))
+
+
+def switch_components_on(folder: Path) -> None:
+    """As docs/kubernetes.md tells: takes the # away before `components` and before each of them, and adds the CA."""
+    file = folder / "kustomization.yaml"
+    text, count = re.subn(r"(?m)^#(components:$|  - components/)", r"\1", file.read_text())
+    assert count > 1
+    file.write_text(text)
+    (folder / "components" / "redis-tls" / "ca.pem").write_text("the CA of Redis")
 
 
 def filled_in(example: str) -> str:

@@ -74,7 +74,8 @@ def test_a_pause_lets_the_chunk_in_work_be_committed_and_nothing_new_begin(
     made = service.job(job.id)
     assert (made.status, len(made.chunks)) == (JobStatus.RUNNING, 1)
 
-    time.sleep(PASSES_SECONDS)
+    until = time.monotonic() + PASSES_SECONDS
+    eventually(lambda: time.monotonic() > until, "some passes of the janitor")
     status = operator.status()
     (worker,) = [each for each in status["workers"] if each["model"] == "slow"]
     assert (worker["paused"], worker["state"], worker["making"]) == (True, "ready", [])

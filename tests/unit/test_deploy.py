@@ -7,15 +7,16 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import promql_parser
 import pytest
 import yaml
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from promql_parser import AggregateExpr, BinaryExpr, Expr, Matcher, MatchOp, VectorSelector
+from promql_parser import AggregateExpr, BinaryExpr, Call, Expr, Matcher, MatchOp, VectorSelector
 
+from core.service.domain.worker_kinds import WorkerState
 from core.service.settings import Settings
 from tests.helpers.api_world import World, submit
 from tests.helpers.fake_world import World as WorkerWorld
@@ -113,6 +114,18 @@ def labels_of(selector: VectorSelector) -> frozenset[str]:
     return documented().get(SUFFIX.sub("", selector.name or ""), frozenset()) | SCRAPED
 
 
+def labels_made(selector: VectorSelector, node: Expr) -> set[str]:
+    """Labels that a `label_replace` within `node` gives the selector's metric, from one that it has."""
+    made = set[str]()
+    for call in nodes_within(node):
+        if isinstance(call, Call) and call.func.name == "label_replace":
+            metric, written, _, source, _ = call.args
+            within = [each.prettify() for each in selectors_in(metric)]
+            if selector.prettify() in within and source.val in labels_of(selector):
+                made.add(written.val)
+    return made
+
+
 def labels_that_there_are_not(query: str) -> set[str]:
     """Labels that a selector matches and its metric has not, or by which is grouped what has no such label."""
     missing = set[str]()
@@ -120,7 +133,7 @@ def labels_that_there_are_not(query: str) -> set[str]:
         if isinstance(node, VectorSelector):
             missing |= {matcher.name for matcher in node.matchers.matchers} - labels_of(node)
         for selector in selectors_in(node):
-            missing |= grouping_of(node) - labels_of(selector)
+            missing |= grouping_of(node) - labels_of(selector) - labels_made(selector, node)
     return missing
 
 
@@ -138,6 +151,8 @@ def test_a_query_asks_for_metrics_and_labels_that_there_are(query: str) -> None:
         ("sum by (lane) (rate(longtake_chunks_total[5m])) / sum by (lane) (rate(longtake_stalls_total[5m]))", {"lane"}),
         ('longtake_queued_jobs{class="high"}', {"class"}),
         ("sum(rate(longtake_stalls_total[5m])) and on (lane) longtake_lane_jobs", {"lane"}),
+        ('max by (pool) (label_replace(longtake_workers, "pool", "$1", "host", "(.+)"))', {"pool"}),
+        ('label_replace(longtake_workers, "pool", "$1", "model", "") and on (pool) longtake_jobs', {"pool"}),
     ],
 )
 def test_a_label_that_a_metric_has_not_is_found(query: str, missing: set[str]) -> None:
@@ -207,6 +222,32 @@ def counted_by(alert: str, label: str, values: Iterable[str]) -> list[set[str]]:
         {value for value in values if all(takes(one, value) for one in each.matchers.matchers if one.name == label)}
         for each in selectors
     ]
+
+
+STATES = get_args(WorkerState)
+
+
+def minutes_of(alert: str) -> int:
+    (lasting,) = [str(rule["for"]) for rule in alerts() if rule["alert"] == alert]
+    return int(lasting.removesuffix("m"))
+
+
+@pytest.mark.parametrize("alert", ["LongtakeNoWorker", "LongtakePoolWithoutWorker"])
+def test_a_worker_that_loads_its_weights_wakes_nobody(alert: str) -> None:
+    """Those of a pool that was scaled to zero; longtake_pool_workers counts the workers that are ready or busy."""
+    counted = [set(STATES)] if alert == "LongtakeNoWorker" else [set(STATES)] * 2
+    assert counted_by(alert, "state", STATES)[: len(counted)] == counted, "metrics without this label"
+    (states,) = counted_by(alert, "state", STATES)[len(counted) :]
+    assert "starting" in states
+    assert not states & {"not_ready", "draining"}
+    assert minutes_of(alert) >= 15, "a machine may have to start first"
+
+
+def test_workers_that_start_for_ever_raise_an_alert_all_the_same() -> None:
+    (query,) = [str(rule["expr"]) for rule in alerts() if rule["alert"] == "LongtakeWorkerNeverReady"]
+    names = [each.name for each in nodes_of(query) if isinstance(each, VectorSelector)]
+    assert names == ["longtake_pool_desired_workers", "longtake_pool_workers"]
+    assert minutes_of("LongtakeWorkerNeverReady") > minutes_of("LongtakePoolWithoutWorker")
 
 
 def test_answers_that_are_meant_raise_no_alert() -> None:

@@ -21,6 +21,7 @@ from tests.helpers.kubernetes import (
     DEPLOYABLE,
     KUSTOMIZATIONS,
     MANIFESTS,
+    PAGE,
     Resource,
     built,
     bytes_of,
@@ -41,7 +42,6 @@ OLDEST, NEWEST = "1.27", "1.37"
 """Kubernetes' versions; docs/kubernetes.md names the oldest."""
 CUSTOM = {"ScaledObject"}
 """Kinds of KEDA, which Kubernetes' schemas do not have."""
-PAGE = REPOSITORY / "docs" / "kubernetes.md"
 
 
 def deployments(*kustomizations: str) -> list[tuple[str, str]]:
@@ -194,6 +194,8 @@ def test_what_pods_refer_to_is_there(kustomization: str) -> None:
         for volume in pod.get("volumes", ()):
             if "persistentVolumeClaim" in volume:
                 wanted.add(("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]))
+            if "secret" in volume:
+                wanted.add(("Secret", volume["secret"]["secretName"]))
         kinds = {"configMapRef": "ConfigMap", "secretRef": "Secret"}
         for source in container_of(deployment).get("envFrom", ()):
             wanted |= {(kinds[kind], reference["name"]) for kind, reference in source.items()}
@@ -216,7 +218,7 @@ def test_pods_keep_the_restricted_security_standard_and_hold_no_token(kustomizat
             "capabilities": {"drop": ["ALL"]},
         }
         kinds = {kind for volume in pod.get("volumes", ()) for kind in volume} - {"name"}
-        assert kinds <= {"emptyDir", "persistentVolumeClaim"}
+        assert kinds <= {"emptyDir", "persistentVolumeClaim", "secret"}
 
 
 @each_of_ours

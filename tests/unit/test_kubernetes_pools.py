@@ -18,6 +18,7 @@ from core.service.admission.catalog import PresetFolder
 from core.service.settings import SHIPPED_PRESETS_DIR, Settings
 from tests.helpers.kubernetes import (
     DEPLOYABLE,
+    MINE,
     Resource,
     command_of,
     component_of,
@@ -42,7 +43,7 @@ def pools(kustomization: str) -> dict[str, Resource]:
 
 
 def scaled_objects() -> list[Resource]:
-    found = of_kind("overlays/keda", "ScaledObject")
+    found = of_kind(MINE, "ScaledObject")
     assert found != []
     return found
 
@@ -68,7 +69,7 @@ def test_some_pool_serves_the_default_model(kustomization: str) -> None:
         assert environment_of(kustomization, deployment)["LONGTAKE_DEFAULT_MODEL"] in pools(kustomization)
 
 
-@pytest.mark.parametrize("kustomization", ["overlays/example", "overlays/keda"])
+@pytest.mark.parametrize("kustomization", ["overlays/example", MINE])
 def test_each_gpu_worker_has_one_gpu_and_no_other_pod_has_any(kustomization: str) -> None:
     for deployment in ours(kustomization):
         limits = container_of(deployment)["resources"]["limits"]
@@ -173,8 +174,8 @@ def test_a_broken_scaled_object_is_found(break_it: Callable[[Resource], None]) -
 def test_every_pool_is_scaled_by_its_own_desired_workers() -> None:
     names = {metric.name for metric in pool_metrics([], ["sprites"], [], 120.0)}
     by_target = {each["spec"]["scaleTargetRef"]["name"]: each for each in scaled_objects()}
-    assert by_target.keys() == {name_of(each) for each in pools("overlays/keda").values()}
-    for pool, deployment in pools("overlays/keda").items():
+    assert by_target.keys() == {name_of(each) for each in pools(MINE).values()}
+    for pool, deployment in pools(MINE).items():
         scaled = by_target[name_of(deployment)]
         (trigger,) = scaled["spec"]["triggers"]
         (selector,) = selectors_of(trigger["metadata"]["query"])
@@ -186,5 +187,5 @@ def test_every_pool_is_scaled_by_its_own_desired_workers() -> None:
 
 
 def test_applying_again_does_not_undo_what_keda_scaled() -> None:
-    assert all("replicas" not in deployment["spec"] for deployment in pools("overlays/keda").values())
+    assert all("replicas" not in deployment["spec"] for deployment in pools(MINE).values())
     assert all(deployment["spec"]["replicas"] > 0 for deployment in pools("overlays/example").values())
