@@ -108,7 +108,7 @@ def run(*, kind: WorkerKind, model: str | None, gpus: str, pools: Sequence[str] 
     set_up_logs(settings, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     if pools:
         return _run_pools(kind, model, chosen, pools, settings)
-    cleaner = DeadWorkerCleaner(settings, slots=settings.media_fetches if kind == "cpu" else 0)
+    cleaner = DeadWorkerCleaner(settings, media_threads=settings.media_fetches if kind == "cpu" else 0)
     return _run(Supervisor(plan_children(kind, model or settings.default_model, chosen), cleaner.clean_up))
 
 
