@@ -144,7 +144,8 @@ def _of_jobs(jobs: JobCounts, now: datetime) -> Iterable[Metric]:
 
 
 def _of_workers(workers: Sequence[WorkerStatus]) -> Metric:
-    family = GaugeMetricFamily("longtake_workers", "Worker processes.", labels=["kind", "model", "state"])
-    for labels, count in Tally((worker.kind, worker.model or "", worker.state) for worker in workers).items():
+    family = GaugeMetricFamily("longtake_workers", "Worker processes.", labels=["kind", "model", "state", "device"])
+    rows = ((worker.kind, worker.model or "", worker.state, worker.device_kind or "") for worker in workers)
+    for labels, count in Tally(rows).items():
         family.add_metric(labels, count)
     return family

@@ -14,7 +14,7 @@ from core.service.domain.ports import (
     PieceInWork,
     WaitingJobs,
     WorkerStatus,
-    slot_names,
+    media_thread_names,
 )
 from core.service.domain.priority import Priority
 from core.service.domain.service_status import PauseView, PieceView, QueueView, RateView, ServiceStatus, WorkerNow
@@ -40,7 +40,7 @@ def read_status(ports: Ports, target_seconds: float) -> ServiceStatus:
 
 def _names(worker: WorkerStatus) -> list[str]:
     """Those under which it claims work."""
-    return [worker.name, *slot_names(worker.name, worker.slots)]
+    return [worker.name, *media_thread_names(worker.name, worker.media_threads)]
 
 
 def _worker(worker: WorkerStatus, seen: WorkersSeen, making: Mapping[str, PieceInWork]) -> WorkerNow:

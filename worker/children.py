@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from core.service.domain.ports import WorkerKind
 from worker.runtime.names import process_name
@@ -93,7 +94,7 @@ class Child:
     started_at: float = 0.0
     start_at: float = 0.0
     kill_at: float | None = None
-    """Set once the process was asked to end for `next_plan`."""
+    """Set once the process was asked to end for `next_plan`; infinite once it was killed, which needs no repetition."""
     backoff_seconds: float = FIRST_BACKOFF_SECONDS
     pause_after_kill_seconds: float = FIRST_PAUSE_AFTER_KILL_SECONDS
 
@@ -128,6 +129,7 @@ class Child:
         elif now > self.kill_at:
             logger.error("pid %d does not stop, killing it", self.process.pid)
             self.process.kill()
+            self.kill_at = inf
 
     def _note_end(self, code: int, on_death: Callable[[str], None]) -> None:
         """It ended by itself: restart it after a pause that doubles while it keeps ending early."""

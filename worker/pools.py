@@ -10,7 +10,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -22,13 +22,14 @@ from core.service.domain.capacity import PoolDemand
 from core.service.domain.errors import SetupError, StoreError, UnknownModel, shortened
 from core.service.domain.ports import EVERYTHING, PauseTarget, WorkerStatus
 from core.service.domain.ports.pauses import targets_of
-from core.service.domain.slots import Pool, PoolLimits, Slot, allot
+from core.service.domain.slots import MachinePool, PoolLimits, Slot, allot
 from core.service.redis.client import REQUEST, connect
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.pauses import RedisPauses
 from core.service.redis.worker_registry import RedisWorkerRegistry
 from core.service.settings import Settings
 from worker.runtime.names import process_name
+from worker.unready import Unready
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +97,9 @@ class Surroundings(Protocol):
         """Without what this machine has announced. Raises StoreError."""
         ...
 
-    def announce(self, number: int, model: str) -> None:
-        """A process of this model is coming on that slot: others count on it until it reports itself. Lasts until
-        shortly after the next look. Raises StoreError."""
+    def announce(self, coming: Mapping[int, str]) -> None:
+        """Processes of these models are coming on these slots, and no others any more: other machines count on them.
+        Lasts until shortly after the next look. Raises StoreError."""
         ...
 
 
@@ -117,9 +118,18 @@ class RedisSurroundings:
         workers = [worker for worker in self._workers.all() if worker.name not in self._announced]
         return Needs(self._store.pool_demands(), workers, frozenset(self._pauses.all()))
 
-    def announce(self, number: int, model: str) -> None:
+    def announce(self, coming: Mapping[int, str]) -> None:
+        statuses = [self._status(number, model) for number, model in coming.items()]
+        for status in statuses:
+            self._announced.add(status.name)
+            self._workers.report(status, ANNOUNCED_SECONDS)
+        for name in self._announced - {status.name for status in statuses}:
+            self._workers.remove(name)
+            self._announced.discard(name)
+
+    def _status(self, number: int, model: str) -> WorkerStatus:
         gpu, pid = self._gpus[number], os.getpid()
-        coming = WorkerStatus(
+        return WorkerStatus(
             name=process_name("both", model, gpu or "cpu", pid),
             kind="both",
             model=model,
@@ -130,8 +140,6 @@ class RedisSurroundings:
             cuda_visible_devices=gpu,
             started_at=self._clock.now(),
         )
-        self._announced.add(coming.name)
-        self._workers.report(coming, ANNOUNCED_SECONDS)
 
 
 class SlotController:
@@ -157,6 +165,7 @@ class SlotController:
         self._models: list[str | None] = [None] * num_slots
         self._given_at = [-inf] * num_slots
         self._moved_at = [-inf] * num_slots
+        self._unready = Unready()
         self._last_served_at = dict.fromkeys((pool.model for pool in limits), monotonic())
 
     def first_models(self) -> list[str | None]:
@@ -173,46 +182,68 @@ class SlotController:
     def look(self, names: Sequence[str | None]) -> list[tuple[int, str]]:
         """The slots that move now, with their new models. `names`: of each slot's process, None where none runs. Raises
         StoreError: then all stays as it is."""
-        needs = self._surroundings.read()
+        try:
+            needs = self._surroundings.read()
+        except StoreError:
+            self._unready.forget_all()
+            raise
         moves = self._allot(needs, names)
-        reported = {(worker.name, worker.model) for worker in needs.workers}
-        for number, model in enumerate(self._models):
-            is_new = self._now() - self._moved_at[number] < STARTING_SECONDS
-            if model is not None and is_new and (names[number], model) not in reported:
-                with suppress(StoreError):  # the next look does
-                    self._surroundings.announce(number, model)
+        with suppress(StoreError):  # the next look does
+            self._surroundings.announce(self._coming(needs, names))
         return moves
+
+    def _coming(self, needs: Needs, names: Sequence[str | None]) -> dict[int, str]:
+        """The models of processes that have not reported themselves yet, by slot."""
+        reported = {(worker.name, worker.model) for worker in needs.workers}
+        return {
+            number: model
+            for number, (name, model) in enumerate(zip(names, self._models, strict=True))
+            if model is not None
+            and (name, model) not in reported
+            and self._now() - self._moved_at[number] < STARTING_SECONDS
+        }
 
     def _allot(self, needs: Needs, names: Sequence[str | None]) -> list[tuple[int, str]]:
         now = self._now()
         for model in self._models:
             if model is not None:
                 self._last_served_at[model] = now
+        self._unready.note(list(zip(names, self._models, strict=True)), needs.workers, now)
         busy = {worker.name for worker in needs.workers if worker.state == "busy"}
         slots = [
-            # A paused process is kept for maintenance: as one of another model it would not be paused.
-            Slot(model, 0.0 if _is_paused(name, needs.paused) else now - given_at, name in busy)
-            for model, given_at, name in zip(self._models, self._given_at, names, strict=True)
+            Slot(
+                model,
+                held_seconds=now - self._given_at[number],
+                is_busy=name in busy,
+                is_paused=_is_paused(name, needs.paused),
+                is_down=self._unready.is_down(number, now),
+            )
+            for number, (model, name) in enumerate(zip(self._models, names, strict=True))
         ]
-        own = {name for name in names if name is not None}
-        after = allot(slots, self._pools(needs, own, now), self._target_seconds, self._hold_seconds)
+        after = allot(slots, self._pools(needs, names, now), self._target_seconds, self._hold_seconds)
         moves = list[tuple[int, str]]()
         for number, slot in enumerate(after):
             if slot.model is not None and slot.model != self._models[number]:
                 self._models[number], self._given_at[number] = slot.model, now - slot.held_seconds
                 self._moved_at[number] = now
+                self._unready.forget(number)
                 moves.append((number, slot.model))
         return moves
 
-    def _pools(self, needs: Needs, own: Collection[str], now: float) -> list[Pool]:
+    def _pools(self, needs: Needs, names: Sequence[str | None], now: float) -> list[MachinePool]:
         demands = {demand.pool: demand for demand in needs.demands if needs.paused.isdisjoint(_pauses_of(demand.pool))}
-        others = [worker for worker in needs.workers if worker.name not in own and _counts(worker)]
+        others = [
+            worker
+            for worker in needs.workers
+            if worker.name not in names and _counts(worker) and not _is_paused(worker.name, needs.paused)
+        ]
         return [
-            Pool(
+            MachinePool(
                 limits,
                 demands.get(limits.model) or PoolDemand(limits.model, 0, 0, queue_seconds=0.0, active_workers=0),
                 elsewhere=sum(worker.model == limits.model for worker in others),
                 without_seconds=now - self._last_served_at[limits.model],
+                is_down=self._unready.is_down(limits.model, now),
             )
             for limits in self._limits
         ]

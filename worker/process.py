@@ -128,7 +128,7 @@ class Process:
             pid=os.getpid(),
             cuda_visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
             started_at=SystemClock().now(),
-            slots=self._settings.media_fetches if self._options.kind == "cpu" else 0,
+            media_threads=self._settings.media_fetches if self._options.kind == "cpu" else 0,
         )
 
     def _start_ticker(self, stack: ExitStack, name: str, seconds: float, action: Callable[[], object]) -> Ticker:

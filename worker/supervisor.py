@@ -112,7 +112,7 @@ def run(*, kind: WorkerKind, model: str | None, gpus: str, pools: Sequence[str] 
         logger.warning("no GPU was found: the pools share one worker on the CPU (--gpus none says that it is meant)")
     if pools:
         return _run_pools(kind, model, chosen, pools, settings)
-    cleaner = DeadWorkerCleaner(settings, slots=settings.media_fetches if kind == "cpu" else 0)
+    cleaner = DeadWorkerCleaner(settings, media_threads=settings.media_fetches if kind == "cpu" else 0)
     return _run(Supervisor(plan_children(kind, model or settings.default_model, chosen), cleaner.clean_up))
 
 

@@ -36,10 +36,14 @@ def models(service: Service, *expected: str) -> list[WorkerStatus]:
 def test_a_worker_that_is_coming_is_seen_by_others_only(redis_server: EmbeddedRedis, client: redis.Redis) -> None:
     settings = Settings(redis_url=redis_server.url())
     here, there = RedisSurroundings(settings, ["0"]), RedisSurroundings(settings, ["1"])
-    here.announce(0, "fake")
+    here.announce({0: "fake"})
     assert here.read().workers == []
     (seen,) = there.read().workers
     assert (seen.model, seen.state, seen.cuda_visible_devices) == ("fake", "starting", "0")
+    here.announce({0: "slow"})
+    assert [seen.model for seen in there.read().workers] == ["slow"], "that one is not coming any more"
+    here.announce({})
+    assert there.read().workers == [], "it has come, and counts by its own report"
     RedisPauses(client).pause(EVERYTHING, SystemClock().now())
     RedisJobStore(client, SystemClock(), retention_seconds=3600).create(queued_job(model="fake"))
     needs = there.read()

@@ -263,6 +263,13 @@ def test_media_that_cannot_be_used_raise_no_alert_of_failing_jobs() -> None:
     assert all(lanes == {"generate", "refine", "finalize"} for lanes in counted)
 
 
+def test_a_worker_on_the_cpu_is_compared_with_those_of_its_model_that_have_loaded() -> None:
+    name = "LongtakeWorkerOnCpu"
+    assert counted_by(name, "device", ["", "cpu", "cuda"]) == [{"cpu"}, {"cuda"}]
+    assert counted_by(name, "state", ["starting", "ready", "busy", "not_ready", "draining"]) == [{"ready", "busy"}] * 2
+    assert counted_by(name, "kind", ["cpu", "both", "generate", "refine"]) == [{"both", "generate", "refine"}] * 2
+
+
 def test_one_worker_that_waits_for_a_server_is_enough_for_its_alert() -> None:
     """Also if each call hangs for a minute before it fails."""
     (query,) = [str(rule["expr"]) for rule in alerts() if rule["alert"] == "LongtakeServersFail"]

@@ -27,7 +27,7 @@ from core.service.domain.errors import (
     UrlRefused,
 )
 from core.service.domain.manifest import input_index_key, input_key, input_piece_key
-from core.service.domain.ports import Lease, slot_names
+from core.service.domain.ports import Lease, media_thread_names
 from core.service.domain.schema import JobRecord, JobStatus, Lane, PreparedMedia
 from core.service.domain.transitions import awaits_copies
 from worker import metrics
@@ -175,7 +175,7 @@ class PreparePool:
         self._new_thread = new_thread
         self._reader = reader or InputMediaReader(services)
         settings = services.settings
-        names = slot_names(services.worker, settings.media_fetches)
+        names = media_thread_names(services.worker, settings.media_fetches)
         self._slots = FetchSlots(names, settings.media_fetches_per_host)
         self._known = dict[str, _WaitingJob]()
         self._next_full_scan = time.monotonic()

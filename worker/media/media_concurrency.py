@@ -1,4 +1,4 @@
-"""Slots of a CPU worker for fetching and decoding: limited per host, domain and client, so no source has them all."""
+"""Fetch slots of a CPU worker: limited per host, domain and client, so no source has them all."""
 
 from __future__ import annotations
 

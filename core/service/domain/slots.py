@@ -7,9 +7,10 @@ needs it, and then keeps it for a while.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 from core.service.domain.capacity import PoolDemand, desired_workers
 
@@ -31,7 +32,7 @@ class PoolLimits:
 
 
 @dataclass(frozen=True)
-class Pool:
+class MachinePool:
     """A pool as one machine sees it."""
 
     limits: PoolLimits
@@ -40,6 +41,8 @@ class Pool:
     """Workers of the model on other machines; what these do is not asked of this one."""
     without_seconds: float = 0.0
     """How long the model has had no slot of this machine."""
+    is_down: bool = False
+    """Whether it has slots of this machine, and no process on any was ready for long: they are all down."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,21 @@ class Slot:
     held_seconds: float = inf
     is_busy: bool = False
     """Whether its worker makes a piece, which a move interrupts."""
+    is_paused: bool = False
+    """Whether its worker is paused by its name, for maintenance: it begins nothing, and as one of another model it
+    would not be paused."""
+    is_down: bool = False
+    """Whether its worker has not been ready for long, and may never be."""
 
 
-def allot(slots: Sequence[Slot], pools: Sequence[Pool], target_seconds: float, hold_seconds: float) -> list[Slot]:
+def allot(
+    slots: Sequence[Slot], pools: Sequence[MachinePool], target_seconds: float, hold_seconds: float
+) -> list[Slot]:
     """The slots with the models that they should have now; those that are given to another one have it for 0 s, or
     infinitely long if nobody needs it.
+
+    A paused slot stays where it is, one that is down may move; neither counts as a worker. A pool that is down needs
+    one slot, to go on trying: what is wrong might be wrong on others, too.
 
     First each pool gets its minimum. Then pools that need more workers (desired_workers, less those elsewhere) get
     free slots, then those that other pools do not need, then those that other pools need less. Slots that are still
@@ -69,11 +82,24 @@ def allot(slots: Sequence[Slot], pools: Sequence[Pool], target_seconds: float, h
     return allotting.slots
 
 
+class _Tally(NamedTuple):
+    """A pool's slots: those whose worker works or is coming, and the others."""
+
+    working: int
+    paused: int
+    down: int
+
+    @property
+    def whole(self) -> int:
+        """All but those that are down."""
+        return self.working + self.paused
+
+
 class _Allotting:
     """The slots while they are given away."""
 
     def __init__(
-        self, slots: Sequence[Slot], pools: Sequence[Pool], target_seconds: float, hold_seconds: float
+        self, slots: Sequence[Slot], pools: Sequence[MachinePool], target_seconds: float, hold_seconds: float
     ) -> None:
         self.slots = list(slots)
         self._pools = pools
@@ -98,63 +124,88 @@ class _Allotting:
             fewest = min(open_pools, key=self._workers)
             self.slots[free[0]] = Slot(fewest.limits.model)
 
-    def _next_gift(self) -> tuple[int, Pool] | None:
-        needy = [pool for pool in self._pools if self._count(pool) < self._goal(pool)]
+    def _next_gift(self) -> tuple[int, MachinePool] | None:
+        needy = [pool for pool in self._pools if self._is_needy(pool)]
         for pool in sorted(needy, key=lambda pool: (-self._load(pool), -pool.without_seconds)):
             if (number := self._slot_for(pool)) is not None:
                 return number, pool
         return None
 
-    def _slot_for(self, pool: Pool) -> int | None:
+    def _slot_for(self, pool: MachinePool) -> int | None:
         """The slot that can best be given to this pool, if any."""
         if free := self._slots_of(None):
             return free[0]
         others = [other for other in self._pools if other is not pool]
-        unneeded = [other for other in others if self._count(other) > self._goal(other)]
-        if (number := self._best_slot(unneeded, self._hold)) is not None:
+        unneeded = [number for other in others for number in self._unneeded(other)]
+        if (number := self._best(unneeded, self._hold)) is not None:
             return number
         spare = [other for other in others if ADVANTAGE * self._load_without_one(other) < self._load(pool)]
         for other in sorted(spare, key=self._load_without_one):
-            if (number := self._best_slot([other], self._hold)) is not None:
+            if (number := self._best(self._slots_of(other.limits.model), self._hold)) is not None:
                 return number
         turn = TURN_HOLDS * self._hold
         if self._workers(pool) > 0 or pool.without_seconds < turn:
             return None
-        return self._best_slot([other for other in others if self._count(other) > other.limits.minimum], turn)
+        above = [other for other in others if self._count(other) > other.limits.minimum]
+        return self._best([number for other in above for number in self._slots_of(other.limits.model)], turn)
 
-    def _best_slot(self, pools: Sequence[Pool], least_held: float) -> int | None:
-        """Of the slots of these pools that they had for so long: an idle one, the one held longest."""
-        numbers = [number for pool in pools for number in self._slots_of(pool.limits.model)]
-        numbers = [number for number in numbers if self.slots[number].held_seconds >= least_held]
-        return min(numbers, key=self._is_missed, default=None)
+    def _unneeded(self, pool: MachinePool) -> list[int]:
+        """The slots of which the pool can spare one."""
+        numbers, goal = self._slots_of(pool.limits.model), self._goal(pool)
+        if self._tally(pool).whole > goal:
+            return numbers
+        return [number for number in numbers if self._is_down(number, pool)] if len(numbers) > goal else []
 
-    def _is_missed(self, number: int) -> tuple[bool, float]:
+    def _best(self, numbers: Iterable[int], least_held: float) -> int | None:
+        """Of these slots one that was held for so long: one that is down, an idle one, the one held longest."""
+        slots = self.slots
+        movable = [at for at in numbers if slots[at].held_seconds >= least_held and not slots[at].is_paused]
+        return min(movable, key=self._is_missed, default=None)
+
+    def _is_missed(self, number: int) -> tuple[bool, bool, float]:
         slot = self.slots[number]
-        return slot.is_busy, -slot.held_seconds
+        return not slot.is_down, slot.is_busy, -slot.held_seconds
 
-    def _goal(self, pool: Pool) -> int:
+    def _goal(self, pool: MachinePool) -> int:
         """How many slots the pool should have, if there were enough."""
-        limits, needed = pool.limits, desired_workers(pool.demand, self._target) - pool.elsewhere
-        return max(limits.minimum, min(limits.maximum, needed))
+        limits, own = pool.limits, self._tally(pool)
+        needed = max(0, desired_workers(pool.demand, self._target) - pool.elsewhere)
+        if pool.is_down:
+            needed = min(needed, 1)
+        return max(limits.minimum, min(limits.maximum, needed + own.paused))
 
-    def _load(self, pool: Pool) -> float:
+    def _is_needy(self, pool: MachinePool) -> bool:
+        useful = self._count(pool) if pool.is_down else self._tally(pool).whole
+        return useful < self._goal(pool) and self._count(pool) < pool.limits.maximum
+
+    def _load(self, pool: MachinePool) -> float:
         """Queue seconds of each worker; infinite if there is work and no worker."""
         if pool.demand.jobs == 0:
             return 0.0
         workers = self._workers(pool)
         return (pool.demand.queue_seconds or 0.0) / workers if workers else inf
 
-    def _load_without_one(self, pool: Pool) -> float:
+    def _load_without_one(self, pool: MachinePool) -> float:
         """The same if it had a slot less; infinite if it cannot have less, or would have no worker."""
         left = self._workers(pool) - 1
         if left < 1 or self._count(pool) <= pool.limits.minimum:
             return inf
         return (pool.demand.queue_seconds or 0.0) / left
 
-    def _workers(self, pool: Pool) -> int:
-        return self._count(pool) + pool.elsewhere
+    def _workers(self, pool: MachinePool) -> int:
+        return self._tally(pool).working + pool.elsewhere
 
-    def _count(self, pool: Pool) -> int:
+    def _tally(self, pool: MachinePool) -> _Tally:
+        numbers = self._slots_of(pool.limits.model)
+        paused = sum(self.slots[number].is_paused for number in numbers)
+        down = sum(self._is_down(number, pool) for number in numbers)
+        return _Tally(len(numbers) - paused - down, paused, down)
+
+    def _is_down(self, number: int, pool: MachinePool) -> bool:
+        slot = self.slots[number]
+        return (slot.is_down or pool.is_down) and not slot.is_paused
+
+    def _count(self, pool: MachinePool) -> int:
         return len(self._slots_of(pool.limits.model))
 
     def _slots_of(self, model: str | None) -> list[int]:

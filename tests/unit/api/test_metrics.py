@@ -83,8 +83,20 @@ def test_workers_are_counted_by_state(api: TestClient, world: World) -> None:
     world.workers.report(WorkerStatus(name="a", kind="both", model="fake", state="busy", job_id="job_x", **common), 60)
     world.workers.report(WorkerStatus(name="b", kind="both", model="fake", state="busy", **common), 60)
     world.workers.report(WorkerStatus(name="c", kind="cpu", model=None, state="ready", **common), 60)
-    assert scraped(api, "longtake_workers", kind="both", model="fake", state="busy") == 2
-    assert scraped(api, "longtake_workers", kind="cpu", model="", state="ready") == 1
+    assert scraped(api, "longtake_workers", kind="both", model="fake", state="busy", device="cpu") == 2
+    assert scraped(api, "longtake_workers", kind="cpu", model="", state="ready", device="cpu") == 1
+
+
+def test_workers_are_counted_by_the_kind_of_their_device_once_they_have_it(api: TestClient, world: World) -> None:
+    for number, device in enumerate(("NVIDIA H200", "NVIDIA L4", "cpu")):
+        for state in ("ready", "starting", "not_ready"):
+            status: Mapping[str, Any] = {"state": state, "device": device, "pid": number, "started_at": FAKE_START}
+            world.workers.report(WorkerStatus(name=f"{state}{number}", kind="both", model="fake", **status), 60)
+    of_model = {"kind": "both", "model": "fake"}
+    assert scraped(api, "longtake_workers", state="ready", device="cuda", **of_model) == 2
+    assert scraped(api, "longtake_workers", state="ready", device="cpu", **of_model) == 1
+    for state in ("starting", "not_ready"):
+        assert scraped(api, "longtake_workers", state=state, device="", **of_model) == 3
 
 
 def pool_samples(api: TestClient, pool: str) -> dict[str, float | None]:

@@ -65,7 +65,7 @@ def test_a_worker_is_shown_with_what_it_makes(api: TestClient, world: World) -> 
 
 
 def test_a_cpu_worker_shows_each_of_its_threads(api: TestClient, world: World) -> None:
-    report(world, "cpu-0-1@host", kind="cpu", model=None, slots=4)
+    report(world, "cpu-0-1@host", kind="cpu", model=None, media_threads=4)
     done = submit(api, num_frames=16)
     world.make_chunk(done)
     assert world.store.claim(done, Lane.FINALIZE, "cpu-0-1@host", 600)

@@ -1,83 +1,22 @@
-"""`--pool`: what is refused, and how a supervisor's GPUs follow the work."""
+"""How a supervisor's GPUs follow the work."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import pytest
 
-from core.service.admission.catalog import Catalog
 from core.service.domain.capacity import PoolDemand
-from core.service.domain.errors import SetupError, StoreUnavailable
+from core.service.domain.errors import StoreUnavailable
 from core.service.domain.ports import EVERYTHING, PauseTarget, WorkerKind, WorkerState, WorkerStatus
 from core.service.domain.slots import PoolLimits
-from core.service.settings import Settings
 from core.service.testing.clock import FAKE_START
-from tests.helpers.presets import write_fake_preset
-from worker import supervisor
-from worker.pools import STARTING_SECONDS, Needs, SlotController, read_pools
+from worker.pools import STARTING_SECONDS, Needs, SlotController
+from worker.unready import DOWN_SECONDS
 
 HOLD = 60.0
-COMMAND: dict[str, Any] = {"model": None, "gpus": "none", "pools": ["sprites=0..1"]}
 LIMITS = (PoolLimits("a", 0, 4), PoolLimits("b", 0, 4))
-
-
-@pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
-    for name in ("a", "b"):
-        write_fake_preset(tmp_path, name)
-    return Catalog(Settings(presets_dir=tmp_path))
-
-
-def test_pools_are_read(catalog: Catalog) -> None:
-    assert read_pools(["a=1..4", "b=0..8"], catalog, 4) == [PoolLimits("a", 1, 4), PoolLimits("b", 0, 8)]
-
-
-@pytest.mark.parametrize(
-    ("texts", "words"),
-    [
-        (["a"], "cannot be read"),
-        (["a=1"], "cannot be read"),
-        (["a=1..b"], "cannot be read"),
-        (["a=-1..2"], "cannot be read"),
-        (["a=1..2,b=0..2"], "cannot be read"),
-        (["a=\x1b[31m"], r"\\x1b"),
-        ([""], "cannot be read"),
-        (["c=0..1"], "no model named 'c'"),
-        (["a=3..2"], "at least the minimum"),
-        (["a=0..0"], "at least 1"),
-        (["a=0..1", "a=0..2"], "more than once"),
-        (["a=1..4", "b=2..4"], "at least 3 GPUs together, and there are 2"),
-    ],
-)
-def test_pools_that_make_no_sense_are_refused(catalog: Catalog, texts: list[str], words: str) -> None:
-    with pytest.raises(SetupError, match=words) as refused:
-        read_pools(texts, catalog, 2)
-    assert refused.value.fix
-
-
-def test_limits_that_leave_a_model_or_a_gpu_out_are_told(catalog: Catalog, caplog: pytest.LogCaptureFixture) -> None:
-    read_pools(["a=2..2", "b=0..2"], catalog, 2)
-    assert "b never gets a GPU" in caplog.text
-    read_pools(["a=0..1", "b=1..2"], catalog, 5)
-    assert "2 GPUs have no worker" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"kind": "cpu"}, "--kind cpu"),
-        ({"kind": "refine"}, "--kind refine"),
-        ({"kind": "both", "model": "a"}, "does not go with --model"),
-        ({"kind": "both", "pools": ["sprites=2..1"]}, "at least the minimum"),
-    ],
-)
-def test_what_does_not_go_together_is_refused_before_anything_starts(arguments: dict[str, Any], words: str) -> None:
-    with pytest.raises(SetupError, match=words):
-        supervisor.run(**(COMMAND | arguments))
 
 
 class Machine:
@@ -90,7 +29,7 @@ class Machine:
         self.paused = list[PauseTarget]()
         self.names = [f"p{number}" for number in range(num_slots)]
         self.is_mute = False
-        self.announced = list[tuple[int, str]]()
+        self.announced = list[Mapping[int, str]]()
         self.controller = SlotController(
             limits, num_slots, self, target_seconds=100.0, hold_seconds=HOLD, monotonic=lambda: self.now
         )
@@ -100,10 +39,10 @@ class Machine:
             raise StoreUnavailable("Redis is away")
         return Needs(self.demands, self.workers, frozenset(self.paused))
 
-    def announce(self, number: int, model: str) -> None:
+    def announce(self, coming: Mapping[int, str]) -> None:
         if self.is_mute:
             raise StoreUnavailable("Redis went away meanwhile")
-        self.announced.append((number, model))
+        self.announced.append(coming)
 
     def need(self, **seconds: float) -> None:
         """Nine jobs of each of these models, which take so long together."""
@@ -183,6 +122,85 @@ def test_a_paused_process_keeps_its_slot(paused: str) -> None:
     assert machine.look(1e6) == []
 
 
+@pytest.mark.parametrize("paused", ["b-0-9@h2", "b-0@h2"])
+def test_a_paused_worker_of_another_machine_does_no_work(paused: str) -> None:
+    machine = Machine(1)
+    machine.controller.first_models()
+    machine.need(b=50)
+    machine.report("b-0-9@h2", "b")
+    assert machine.look() == []
+    machine.paused = [PauseTarget(worker=paused)]
+    assert machine.look() == [(0, "b")]
+
+
+def test_another_slot_does_the_work_of_a_paused_one() -> None:
+    machine = Machine(2)
+    assert machine.controller.first_models() == ["a", "b"]
+    machine.names = ["a-0-17@host", "b-1-18@host"]
+    machine.need(b=50)
+    assert machine.look() == []
+    machine.paused = [PauseTarget(worker="b-1@host")]
+    assert machine.look() == [(0, "b")]
+
+
+def with_slots_that_fail(num_slots: int = 4) -> Machine:
+    """a has half of them, each with a worker; of b's none was ready when it was last looked at; both need all."""
+    machine = Machine(num_slots)
+    models = machine.controller.first_models()
+    for name, model in zip(machine.names, models, strict=True):
+        machine.report(name, model or "", "ready" if model == "a" else "not_ready")
+    machine.need(a=400, b=900)
+    assert machine.look() == []
+    return machine
+
+
+def test_slots_whose_processes_never_get_ready_go_to_a_model_that_works() -> None:
+    machine = with_slots_that_fail()
+    assert machine.look(DOWN_SECONDS - 1) == []
+    machine.names[3] = "another process, which will not get ready either"
+    assert machine.look(2) == [(1, "a")]
+    assert machine.look(1e6) == [], "one goes on trying"
+
+
+def test_a_model_that_never_gets_ready_is_not_tried_on_one_gpu_after_the_other() -> None:
+    machine, moved = Machine(4), list[str]()
+    serving = machine.controller.first_models()
+    machine.need(a=400, b=9000)
+    for _ in range(2000):
+        machine.workers.clear()
+        for name, model in zip(machine.names, serving, strict=True):
+            machine.report(name, model or "", "ready" if model == "a" else "not_ready")
+        for number, model in machine.look():
+            serving[number] = model
+            moved.append(model)
+    assert moved == ["b", "a", "a"], "it has more work, but makes nothing"
+
+
+def test_a_model_whose_process_got_ready_at_last_gets_its_slots_again() -> None:
+    machine = with_slots_that_fail()
+    assert machine.look(DOWN_SECONDS + 1) == [(1, "a")]
+    machine.report("p1", "a")
+    machine.report("p3", "b", "busy")
+    assert [model for _, model in machine.look(HOLD)] == ["b"]
+
+
+def test_a_gpu_that_fails_does_not_keep_its_model_from_others() -> None:
+    machine = with_slots_that_fail()
+    machine.report("p1", "b")
+    assert machine.look(DOWN_SECONDS - 1) == []
+    assert machine.look(2) == [(0, "b")], "p3 has been down for too long"
+
+
+def test_an_outage_of_redis_counts_for_no_slot_as_time_that_it_was_not_ready() -> None:
+    machine = with_slots_that_fail()
+    machine.away = True
+    with pytest.raises(StoreUnavailable):
+        machine.look(DOWN_SECONDS + 1)
+    machine.away = False
+    assert machine.look() == []
+    assert machine.look(DOWN_SECONDS + 1) == [(1, "a")]
+
+
 def test_workers_of_other_machines_do_their_part() -> None:
     machine = Machine(2)
     machine.controller.first_models()
@@ -210,10 +228,10 @@ def test_a_worker_that_is_coming_is_announced_until_it_reports_itself() -> None:
     machine.need(b=150)
     assert machine.look() == [(0, "b")]
     assert machine.look() == []
-    assert machine.announced == [(0, "b"), (0, "b")]
+    assert machine.announced == [{}, {0: "b"}, {0: "b"}]
     machine.report("p0", "b", "starting")
     machine.look()
-    assert len(machine.announced) == 2
+    assert machine.announced[-1] == {}
 
 
 def test_a_move_that_cannot_be_announced_is_done_all_the_same() -> None:
@@ -228,9 +246,8 @@ def test_a_worker_that_never_reports_itself_is_announced_no_more() -> None:
     machine = Machine(1)
     machine.controller.first_models()
     machine.look()
-    assert machine.announced == [(0, "a")]
     machine.look(STARTING_SECONDS)
-    assert machine.announced == [(0, "a")]
+    assert machine.announced == [{0: "a"}, {}]
 
 
 def test_pools_with_too_few_gpus_take_turns() -> None:

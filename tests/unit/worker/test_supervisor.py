@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import threading
@@ -162,6 +163,27 @@ def test_a_child_that_will_not_end_for_a_move_is_killed_and_has_died() -> None:
         eventually(lambda: len(spawner.processes) == 2, "the child of the other model", seconds=10)
         assert spawner.processes[0].poll() == -9
     assert died == [process_name("generate", "tiny", "0", spawner.processes[0].pid)]
+
+
+class Undying(subprocess.Popen[bytes]):
+    """Does not die when it is killed, as in a call of a driver that hangs."""
+
+    def kill(self) -> None:
+        logging.getLogger(__name__).info("killed")
+
+
+def test_a_child_that_does_not_even_die_is_killed_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with Undying([sys.executable, "-c", SLEEPS]) as process:
+        try:
+            plan = plan_child("both", "tiny", "0", 0)
+            child = Child(plan, next_plan=plan_child("both", "other", "0", 0), process=process, kill_at=0.0)
+            for _ in range(5):
+                child.keep_running(Spawner("pass"), lambda _: None, 10.0)
+            told = [record.getMessage() for record in caplog.records]
+            assert told == [f"pid {process.pid} does not stop, killing it", "killed"]
+        finally:
+            subprocess.Popen.kill(process)
 
 
 def test_a_slot_is_moved_at_once_where_its_child_waits_to_be_started_again() -> None:

@@ -34,8 +34,8 @@ from core.service.domain.ports.workers import (
     WorkerRegistry,
     WorkerState,
     WorkerStatus,
+    media_thread_names,
     names_of,
-    slot_names,
 )
 
 __all__ = [
@@ -86,7 +86,7 @@ __all__ = [
     "WorkerRegistry",
     "WorkerState",
     "WorkerStatus",
+    "media_thread_names",
     "names_of",
-    "slot_names",
     "widest",
 ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import Field
 
 from core.service.domain.schema import LANES_OF_ANY_MODEL, Lane, Stored
 from core.service.domain.worker_kinds import WorkerKind, WorkerState, serves
+
+DeviceKind = Literal["cpu", "cuda"]
 
 _PROCESS_ID = re.compile(r"-\d+(?=@)")
 
@@ -28,12 +30,19 @@ class WorkerStatus(Stored):
     cuda_visible_devices: str | None = None
     job_id: str | None = None
     started_at: datetime
-    slots: int = Field(default=0, description="Threads that work on jobs of their own; see slot_names.")
+    media_threads: int = Field(default=0, description="Threads that each prepare a job; see media_thread_names.")
 
     @property
     def is_ready(self) -> bool:
         """Whether it works, or would."""
         return self.state in {"ready", "busy"}
+
+    @property
+    def device_kind(self) -> DeviceKind | None:
+        """What computes; None while that is not known, because nothing is loaded yet."""
+        if not self.is_ready:
+            return None
+        return "cpu" if self.device == "cpu" else "cuda"
 
     @property
     def pools(self) -> tuple[str, ...]:
@@ -47,8 +56,8 @@ class WorkerStatus(Stored):
         return serves(self.kind, lane) and (not model or model == self.model)
 
 
-def slot_names(process: str, count: int) -> list[str]:
-    """Names of the threads of a process that each hold a lease of their own."""
+def media_thread_names(process: str, count: int) -> list[str]:
+    """Names of the threads of a CPU worker that prepare input media, each with a lease of its own."""
     return [f"{process}/{number}" for number in range(count)]
 
 

@@ -30,7 +30,7 @@ BUSY = WorkerStatus(
     started_at=datetime(2026, 1, 1, tzinfo=UTC),
     reason="waits for 10.0.0.5:6379",
 )
-SHOWN = {**BUSY.model_dump(mode="json", exclude={"slots"}), "paused": False}
+SHOWN = {**BUSY.model_dump(mode="json", exclude={"media_threads"}), "paused": False}
 DETAILS = ("name", "pid", "cuda_visible_devices", "job_id", "reason")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from core.service.domain.errors import StorageError
 from core.service.domain.ids import new_upload_id
-from core.service.domain.ports import Lease, slot_names
+from core.service.domain.ports import Lease, media_thread_names
 from core.service.domain.schema import JobStatus, JobWarning, Lane
 from core.service.domain.uploads import upload_key
 from core.service.media.allowed_addresses import media_addresses
@@ -113,10 +113,10 @@ def test_a_drain_gives_all_of_them_back_and_no_try_counts(world: World, server: 
 
 
 def test_leases_of_a_dead_process_are_released_for_each_of_its_slots(world: World) -> None:
-    for number, name in enumerate(slot_names("cpu-1", 3)):
+    for number, name in enumerate(media_thread_names("cpu-1", 3)):
         submit(world, f"job_{number}", "https://example.com/a.png")
         assert world.store.claim(f"job_{number}", Lane.PREPARE, name, 30)
-    for name in slot_names("cpu-1", 3):
+    for name in media_thread_names("cpu-1", 3):
         release_lease_of(world.store, FakeWorkerRegistry(), FakeTaskQueue(), name)
     assert len(world.store.ready(Lane.PREPARE, "", 10)) == 3
 
@@ -128,13 +128,13 @@ def upload_of(client: str) -> Source:
 def test_uploads_and_urls_leave_each_other_room() -> None:
     uploads, hosts = [upload_of(str(n)) for n in range(8)], [Source.of_host(f"host-{n}") for n in range(8)]
     for mine, others in ((hosts, uploads), (uploads, hosts)):
-        slots = FetchSlots(slot_names("cpu-1", 4), per_host=1)
+        slots = FetchSlots(media_thread_names("cpu-1", 4), per_host=1)
         assert len(all_that_have_slots(slots, mine)) == 3
         assert slots.has_slot_for(others[0])
 
 
 def test_one_slot_serves_all_in_turn() -> None:
-    slots = FetchSlots(slot_names("cpu-1", 1), per_host=4)
+    slots = FetchSlots(media_thread_names("cpu-1", 1), per_host=4)
     for source in (upload_of("a"), Source.of_host("a")):
         assert slots.has_slot_for(source)
         slot = slots.take(source)
@@ -148,7 +148,7 @@ def all_that_have_slots(slots: FetchSlots, sources: Sequence[Source]) -> list[st
 
 @pytest.mark.parametrize("zone", ["evil.example", "evil.co.uk"])
 def test_names_below_one_domain_share_the_slots_of_two_hosts(zone: str) -> None:
-    slots = FetchSlots(slot_names("cpu-1", 32), per_host=4)
+    slots = FetchSlots(media_thread_names("cpu-1", 32), per_host=4)
     assert len(all_that_have_slots(slots, [Source.of_host(f"a{n}.{zone}") for n in range(24)])) == 8
     assert slots.has_slot_for(Source.of_host("a.other.co.uk"))
 
@@ -159,14 +159,14 @@ def test_uploads_of_one_client_have_no_more_slots_than_one_host(world: World) ->
         world.uploads.create(made)
         return Source.of(job_spec(image=made.id), world.uploads)
 
-    slots = FetchSlots(slot_names("cpu-1", 32), per_host=4)
+    slots = FetchSlots(media_thread_names("cpu-1", 32), per_host=4)
     assert len(all_that_have_slots(slots, [upload("one") for _ in range(32)])) == 4
     assert slots.has_slot_for(upload("other"))
     assert upload(None) != upload(None), "an older version's: each by itself"
 
 
 def test_deleting_the_uploads_of_ones_jobs_gives_no_more_slots(world: World) -> None:
-    slots = FetchSlots(slot_names("cpu-1", 32), per_host=4)
+    slots = FetchSlots(media_thread_names("cpu-1", 32), per_host=4)
     deleted = [Source.of(job_spec(image=new_upload_id()), world.uploads) for _ in range(32)]
     assert len(all_that_have_slots(slots, deleted)) == 4
 

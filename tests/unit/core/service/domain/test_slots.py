@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.service.domain.capacity import PoolDemand
-from core.service.domain.slots import TURN_HOLDS, Pool, PoolLimits, Slot, allot
+from core.service.domain.slots import TURN_HOLDS, MachinePool, PoolLimits, Slot, allot
 
 TARGET = 100.0
 HOLD = 60.0
@@ -26,9 +26,10 @@ def pool(
     seconds: Seconds = 0.0,
     elsewhere: int = 0,
     without: float = 0.0,
-) -> Pool:
+    is_down: bool = False,
+) -> MachinePool:
     demand = PoolDemand(model, jobs, 0, seconds, 0)
-    return Pool(PoolLimits(model, minimum, maximum), demand, elsewhere, without)
+    return MachinePool(PoolLimits(model, minimum, maximum), demand, elsewhere, without, is_down)
 
 
 def models(slots: Sequence[Slot]) -> str:
@@ -36,9 +37,14 @@ def models(slots: Sequence[Slot]) -> str:
     return "".join(slot.model or "-" for slot in slots)
 
 
-def allotted(before: str, *pools: Pool, held: float = 1e6, busy: str = "") -> str:
-    """The models after one step. `held`: by every slot. `busy`: numbers of the slots that work."""
-    slots = [Slot(None if one == "-" else one, held, str(at) in busy) for at, one in enumerate(before)]
+def allotted(
+    before: str, *pools: MachinePool, held: float = 1e6, busy: str = "", paused: str = "", down: str = ""
+) -> str:
+    """The models after one step. `held`: by every slot. `busy`, `paused`, `down`: numbers of the slots that are."""
+    slots = [
+        Slot(None if one == "-" else one, held, str(at) in busy, str(at) in paused, str(at) in down)
+        for at, one in enumerate(before)
+    ]
     return models(allot(slots, pools, TARGET, HOLD))
 
 
@@ -107,6 +113,46 @@ def test_work_that_was_never_timed_gets_one_worker() -> None:
     assert allotted("aaa", pool("a", 0, 4), pool("b", 0, 4, jobs=9, seconds=None)) == "baa"
 
 
+def test_a_paused_slot_is_no_worker_and_stays() -> None:
+    idle, works = pool("a", 0, 4), pool("b", 0, 4, jobs=1, seconds=50)
+    assert allotted("ab", idle, works) == "ab"
+    assert allotted("ab", idle, works, paused="1") == "bb"
+    assert allotted("ab", idle, works, paused="0") == "ab"
+    assert allotted("a", idle, works, paused="0") == "a", "it is not taken from its maintenance"
+    assert allotted("ab", idle, pool("b", 0, 1, jobs=1, seconds=50), paused="1") == "ab", "it may have one only"
+
+
+def test_a_slot_beside_a_paused_one_is_not_spared() -> None:
+    works = pool("b", 0, 4, jobs=9, seconds=300)
+    assert allotted("abb", pool("a", 0, 4, jobs=9, seconds=900), works) == "aab"
+    assert allotted("abb", pool("a", 0, 4, jobs=9, seconds=900), works, paused="2") == "abb"
+
+
+def test_of_slots_that_are_down_a_pool_keeps_one_while_others_need_them() -> None:
+    loaded, broken = pool("a", 0, 4, jobs=9, seconds=400), pool("b", 0, 4, jobs=9, seconds=900, is_down=True)
+    assert allotted("aabb", loaded, replace(broken, is_down=False)) == "aabb"
+    assert allotted("aabb", loaded, broken) == "aaab"
+    assert allotted("aaab", loaded, broken) == "aaab", "this one goes on trying, and gets no help"
+    assert allotted("aabb", pool("a", 0, 4), broken) == "aabb", "nobody needs them"
+    assert allotted("aabb", loaded, replace(broken, limits=PoolLimits("b", 2, 4))) == "aabb", "its minimum"
+
+
+def test_a_pool_that_works_on_other_slots_gets_one_for_each_that_is_down() -> None:
+    loaded, works = pool("a", 0, 4, jobs=9, seconds=400), pool("b", 0, 4, jobs=9, seconds=900)
+    assert allotted("aabb", loaded, works) == "aabb"
+    assert allotted("aabb", loaded, works, down="3") == "babb"
+    assert allotted("aabb", loaded, replace(works, limits=PoolLimits("b", 0, 2)), down="3") == "aabb", "its maximum"
+    assert allotted("aabb", loaded, pool("b", 0, 4, jobs=1, seconds=90), down="3") == "aaba"
+
+
+def test_a_slot_that_is_down_moves_before_those_that_work() -> None:
+    one_enough, loaded = pool("b", 0, 4, jobs=1, seconds=1), pool("a", 0, 4, jobs=9, seconds=900)
+    assert allotted("abb", loaded, one_enough, down="2") == "aba"
+    assert allotted("abb", pool("a", 0, 2, jobs=9, seconds=900), pool("b", 0, 4), down="2") == "aba", "both are idle"
+    slots = [Slot("a", HOLD), Slot("b", HOLD), Slot("b", HOLD - 1, is_down=True)]
+    assert models(allot(slots, [loaded, one_enough], TARGET, HOLD)) == "abb", "and instead of them"
+
+
 @dataclass
 class Machine:
     """Slots through time, as worker.pools keeps them."""
@@ -121,20 +167,40 @@ class Machine:
         self.given_at = [float("-inf")] * len(self.models)
         self.served_at = dict.fromkeys((one.model for one in self.limits), 0.0)
 
-    def step(self, demands: Mapping[str, tuple[int, Seconds]], seconds: float) -> int:
-        """How many slots moved from one model to another."""
+    def numbers(self, model: str) -> set[int]:
+        return {number for number, other in enumerate(self.models) if other == model}
+
+    def step(
+        self,
+        demands: Mapping[str, tuple[int, Seconds]],
+        seconds: float,
+        paused: Collection[int] = (),
+        down: Collection[int] = (),
+    ) -> int:
+        """How many slots moved from one model to another. `paused`, `down`: numbers of slots."""
         self.now += seconds
         self.served_at |= {model: self.now for model in self.models if model}
         pools = [
-            pool(one.model, one.minimum, one.maximum, *demands[one.model], without=self.now - self.served_at[one.model])
+            pool(
+                one.model,
+                one.minimum,
+                one.maximum,
+                *demands[one.model],
+                without=self.now - self.served_at[one.model],
+                is_down=one.model in self.models and self.numbers(one.model) <= {*down},
+            )
             for one in self.limits
         ]
-        slots = [Slot(model, self.now - at) for model, at in zip(self.models, self.given_at, strict=True)]
+        slots = [
+            Slot(model, self.now - at, is_paused=number in paused, is_down=number in down)
+            for number, (model, at) in enumerate(zip(self.models, self.given_at, strict=True))
+        ]
         moved = 0
         for number, slot in enumerate(allot(slots, pools, TARGET, HOLD)):
             if slot.model != self.models[number]:
                 if self.models[number] is not None:
                     assert self.now - self.given_at[number] >= HOLD, "it keeps what it was given"
+                    assert number not in paused
                     moved += 1
                 self.models[number], self.given_at[number] = slot.model, self.now - slot.held_seconds
         return moved
@@ -154,14 +220,15 @@ def machines(draw: st.DrawFn) -> Machine:
 DEMANDS = st.fixed_dictionaries(
     {name: st.tuples(st.integers(1, 20), st.none() | st.floats(0, 3000)) | st.just((0, 0.0)) for name in NAMES}
 )
+NUMBERS = st.frozensets(st.integers(0, 5), max_size=3)
+Step = tuple[dict[str, tuple[int, Seconds]], float, frozenset[int], frozenset[int]]
 
 
-@given(machines(), st.lists(st.tuples(DEMANDS, st.floats(0.1, 400)), min_size=1, max_size=12))
-def test_limits_hold_whatever_happens(
-    machine: Machine, steps: list[tuple[dict[str, tuple[int, Seconds]], float]]
-) -> None:
-    for demands, seconds in steps:
-        machine.step(demands, seconds)
+@settings(deadline=None)
+@given(machines(), st.lists(st.tuples(DEMANDS, st.floats(0.1, 400), NUMBERS, NUMBERS), min_size=1, max_size=12))
+def test_limits_hold_whatever_happens(machine: Machine, steps: list[Step]) -> None:
+    for demands, seconds, paused, down in steps:
+        machine.step(demands, seconds, paused, down)
         counts = Counter(machine.models)
         for one in machine.limits:
             assert one.minimum <= counts[one.model] <= one.maximum
@@ -172,6 +239,7 @@ def with_work(machine: Machine, demands: Mapping[str, tuple[int, Seconds]]) -> l
     return [one for one in machine.limits if demands[one.model][0] > 0]
 
 
+@settings(deadline=None)
 @given(machines(), DEMANDS, DEMANDS)
 def test_under_constant_demand_nothing_moves_any_more(
     machine: Machine, before: dict[str, tuple[int, Seconds]], demands: dict[str, tuple[int, Seconds]]
@@ -186,6 +254,7 @@ def test_under_constant_demand_nothing_moves_any_more(
     assert moved == 0 or needed > len(machine.models)
 
 
+@settings(deadline=None)
 @given(machines(), DEMANDS, DEMANDS)
 def test_every_pool_with_work_gets_a_slot_in_the_end(
     machine: Machine, before: dict[str, tuple[int, Seconds]], demands: dict[str, tuple[int, Seconds]]
