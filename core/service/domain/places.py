@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from core.service.domain.scheduling import Entry, Pool, age_order
 from core.service.domain.schema import Lane
 
-
 COUNTED_OWNERS = 64
 """Owners whose jobs are counted one by one for a place, the least served first."""
 
