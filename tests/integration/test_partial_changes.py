@@ -146,3 +146,16 @@ def test_what_follows_a_first_step_that_fails_is_not_done(client: redis.Redis) -
     with pytest.raises(StoreDamaged, match=r"HSET text\), step 1 of 2; the others are left out"), store_errors():
         Transactions(client).write(write)
     assert not client.exists("other")
+
+
+def test_a_change_that_is_refused_finds_out_that_its_server_is_no_master_now(server: RedisServer) -> None:
+    """The connection is not used again: a new one may lead to the new master."""
+    with connect(server.url()) as client:
+        store = store_of(client)
+        job = store.create(queued_job())
+        before = client.client_id()
+        assert client.client_id() == before
+        replica(server)
+        with pytest.raises(StoreReadOnly):
+            store.fail(job.id, ERROR)
+        assert client.client_id() != before

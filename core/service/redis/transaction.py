@@ -89,7 +89,8 @@ class Transactions:
         ResponseError if a step fails."""
         words = [word for command in _queued(pipe) for word in (len(command), *command)]
         pipe.command_stack = []
-        # Redis 6.2 refuses a MULTI with a plain write if it has too few replicas, and no script.
+        # A plain write, which a replica refuses alone, so that the connection notices it (client.py), and Redis 6.2 if
+        # it has too few replicas: within the EXEC it would let the script write.
         pipe.delete(_NOTHING)
         if self._is_unknown:
             pipe.eval(_APPLY, 0, *words)
