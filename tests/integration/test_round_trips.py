@@ -109,6 +109,7 @@ def test_the_status_costs_the_same_however_many_jobs_there_are(client: redis.Red
     for number, worker in enumerate(workers):
         record = store.create(queued_job(number))
         assert store.claim(record.id, Lane.GENERATE, worker, 600)
+    commands_of_a_look()  # sends the scripts
     few = commands_of_a_look()
     fill(store, 200, first=1000)
     assert store.totals().jobs[JobStatus.QUEUED] == 100

@@ -17,13 +17,15 @@ import redis
 from redis.client import Pipeline
 from redis.exceptions import NoScriptError, RedisError, WatchError
 
-from core.service.redis import job_scripts, outbox_scripts, schedule_scripts, usage_scripts
+from core.service.redis import job_scripts, made_scripts, outbox_scripts, schedule_scripts, usage_scripts
 
-APPEND_EVENT, BOUND_WEBHOOKS, PUT_ENTRY, SET_BYTES = "append event", "bound webhooks", "put entry", "set bytes"
+APPEND_EVENT, BOUND_WEBHOOKS, COUNT_MADE = "append event", "bound webhooks", "count made"
+PUT_ENTRY, SET_BYTES = "put entry", "set bytes"
 """Scripts that `call` runs."""
 _TEXTS = {
     APPEND_EVENT: job_scripts.APPEND_EVENT,
     BOUND_WEBHOOKS: outbox_scripts.BOUND,
+    COUNT_MADE: made_scripts.COUNT,
     PUT_ENTRY: schedule_scripts.PUT,
     SET_BYTES: usage_scripts.SET_BYTES,
 }
@@ -33,8 +35,8 @@ _NOTHING = "longtake:nothing"
 """A key that never exists."""
 
 # ARGV: for each command the number of its words, and the words. Those of a call: CALL, the script's name, the number of
-# its keys, its keys, its arguments. When Redis is full or read-only it refuses a script's first write and may allow what
-# follows: if the first step fails, the others are left out.
+# its keys, its keys, its arguments. When Redis is full or read-only, it refuses a script's first write and may allow
+# those that follow: if the first step fails, the others are left out.
 _APPLY = f"""
 local server = redis
 local redis = {{pcall = server.pcall}}

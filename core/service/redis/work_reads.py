@@ -76,7 +76,7 @@ class StoredWorkReads(JobRecords):
 
     @raises_store_errors
     def made_lately(self) -> MadeLately:
-        return made.read(self._redis, self._clock.now().timestamp())
+        return made.read(self._read_made, self._now())
 
 
 def _claims(entries: Iterator[tuple[str, str | None]]) -> Iterator[tuple[str, _Claim]]:
