@@ -61,7 +61,7 @@ def test_a_job_lives_through_the_loss_of_all_scripts_at_any_moment(client: redis
 
     lose_scripts()
     job = store.create(queued_job(num_frames=48).model_copy(update={"owner": "key_a"}))
-    assert store.next_ready(Lane.GENERATE, MODEL) == job.id
+    assert store.ready(Lane.GENERATE, MODEL, 1) == [job.id]
     for index in range(2):
         lose_scripts()
         lease = store.claim_next([Lane.GENERATE], MODEL, "w1", LONG)
@@ -70,18 +70,18 @@ def test_a_job_lives_through_the_loss_of_all_scripts_at_any_moment(client: redis
         lose_scripts()
         store.commit_chunk(lease, chunk_of(store.get(job.id), index), "f1")
         assert is_consistent(client, job.id)
-        assert store.next_ready(Lane.GENERATE, MODEL) == job.id
+        assert store.ready(Lane.GENERATE, MODEL, 1) == [job.id]
     lose_scripts()
     lease = store.claim_next([Lane.GENERATE], MODEL, "w1", LONG)
     assert lease
-    assert store.next_ready(Lane.GENERATE, MODEL) is None
+    assert store.ready(Lane.GENERATE, MODEL, 1) == []
     lose_scripts()
     record = store.commit_and_claim(lease, chunk_of(store.get(job.id), 2), "f1", LONG)
     assert record.status is JobStatus.FINALIZING
-    assert store.next_ready(Lane.FINALIZE, "") == job.id
+    assert store.ready(Lane.FINALIZE, "", 1) == [job.id]
     lose_scripts()
     store.purge(job.id)
-    assert store.next_ready(Lane.FINALIZE, "") is None
+    assert store.ready(Lane.FINALIZE, "", 1) == []
 
 
 def test_an_upload_is_written_and_removed_after_the_loss_of_all_scripts(client: redis.Redis) -> None:
