@@ -11,6 +11,7 @@ import redis
 from api.backends.ports import Ports, counts_of
 from cli.processes.embedded import EmbeddedRedis
 from core.service.clock import SystemClock
+from core.service.domain.ports import WorkerStatus
 from core.service.domain.schema import JobRecord, JobStatus, Lane, StepProgress
 from core.service.redis.client import connect
 from core.service.redis.job_store import RedisJobStore
@@ -147,7 +148,5 @@ def test_a_scrape_reads_each_index_once(client: redis.Redis) -> None:
     counts = counts_of(cast("Ports", ports))
     queues = len(counts.jobs.in_lanes)
     assert [demand.pool for demand in counts.demands] == [queued_job().spec.model]
-    read_lengths, read_names = (
-        now - then for now, then in zip(calls_of(client, "hlen", "smembers"), before, strict=True)
-    )
-    assert (read_lengths, read_names) == (queues + len(counts.demands), 1)
+    lengths, names = (now - then for now, then in zip(calls_of(client, "hlen", "smembers"), before, strict=True))
+    assert (lengths, names) == (queues + len(counts.demands), 1)
