@@ -136,6 +136,20 @@ def test_a_step_inside_a_script_is_named_too(client: redis.Redis) -> None:
     assert client.zcard(keys.status_index(JobStatus.QUEUED)) == 1
 
 
+def test_all_steps_that_fail_are_counted(client: redis.Redis) -> None:
+    client.mset({"one": "no hash", "other": "no hash"})
+
+    def write(pipe: Any) -> None:
+        pipe.set("before", "1")
+        pipe.hset("one", "field", "value")
+        pipe.hset("other", "field", "value")
+        pipe.set("after", "1")
+
+    with pytest.raises(StoreDamaged, match=r"HSET one\), step 2 and 3 of 4; the others are done"), store_errors():
+        Transactions(client).write(write)
+    assert client.exists("before", "after") == 2
+
+
 def test_what_follows_a_first_step_that_fails_is_not_done(client: redis.Redis) -> None:
     client.set("text", "not a hash")
 

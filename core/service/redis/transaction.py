@@ -58,21 +58,22 @@ end
 local function run(first, last)
   if ARGV[first] == '{_CALL}' then run_script(first + 1, last) else redis.call(unpack(ARGV, first, last)) end
 end
-local at, steps, failed, reason = 1, 0, 0, nil
+local at, steps, failed, reason = 1, 0, {{}}, nil
 while at <= #ARGV do
   local last = at + tonumber(ARGV[at])
   steps = steps + 1
-  if failed ~= 1 then
+  if failed[1] ~= 1 then
     local done, why = pcall(run, at + 1, last)
-    if not done and not reason then
-      failed, reason = steps, type(why) == 'table' and why.err or 'ERR ' .. tostring(why)
+    if not done then
+      table.insert(failed, steps)
+      reason = reason or type(why) == 'table' and why.err or 'ERR ' .. tostring(why)
     end
   end
   at = last + 1
 end
 if reason then
-  local others = failed == 1 and 'left out' or 'done'
-  return {{err = reason .. ', step ' .. failed .. ' of ' .. steps .. '; the others are ' .. others}}
+  local step, others = table.concat(failed, ' and '), failed[1] == 1 and 'left out' or 'done'
+  return {{err = reason .. ', step ' .. step .. ' of ' .. steps .. '; the others are ' .. others}}
 end
 """
 
