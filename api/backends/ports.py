@@ -146,8 +146,8 @@ def _enhancer(settings: Settings) -> PromptEnhancer | None:
 def counts_of(ports: Ports) -> ServiceCounts:
     """For the metrics. Raises StoreError."""
     jobs, workers = ports.store.counts(ports.catalog.names()), ports.workers.all()
-    demands, uploads = ports.store.pool_demands(), ports.uploads.count()
-    return ServiceCounts(jobs, workers, demands, uploads, ports.clock.now(), ports.pauses.all().keys())
+    uploads, paused = ports.uploads.count(), ports.pauses.all().keys()
+    return ServiceCounts(jobs, workers, jobs.demands, uploads, ports.clock.now(), paused)
 
 
 def ports_of(request: Request) -> Ports:

@@ -1,5 +1,6 @@
 """10,000 queued and 200 running jobs of several keys and classes, 32 workers and an API, on a real Redis and S3 server;
-before that a tenth and a hundredth of them, so that growth is visible. Then whether two workers do twice as much.
+before that a tenth and a hundredth of them, so that growth is visible. Then 5,000 keys with a job
+each, and whether two workers do twice as much.
 
 A target is one of the largest queue. Costs of calls are those of one process that makes them one after the other.
 """
@@ -19,7 +20,7 @@ import redis
 from benchmarks.figures import Figure
 from benchmarks.http import Api, api_process, request_of
 from benchmarks.load import Load, measure_paced
-from benchmarks.scale import pair
+from benchmarks.scale import owners, pair
 from benchmarks.scale.costs import Costs, bytes_by_kind, bytes_of_job, costs_of, used_memory
 from benchmarks.scale.jobs import CHUNKS, LEASE_SECONDS, claim, commit, create, manifest_written, report, store_of
 from benchmarks.scale.upkeep import Upkeep
@@ -46,7 +47,7 @@ CLAIM_MS, PASS_MS, LIST_MS, JOB_BYTES = 10, 100, 30, 4000
 
 
 def measure(say: Callable[[str], None], sizes: Sequence[int] = SIZES, seconds: float = SECONDS) -> list[Figure]:
-    """All figures of each size, then those of two workers."""
+    """All figures of each size, then those of many keys and of two workers."""
     figures = list[Figure]()
     with (
         tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder,
@@ -57,6 +58,8 @@ def measure(say: Callable[[str], None], sizes: Sequence[int] = SIZES, seconds: f
         for size in sizes:
             say(f"{size} queued jobs")
             figures += Size(client, api, size, is_largest=size == max(sizes)).figures(seconds)
+        say("5,000 keys with a queued job")
+        figures += owners.measure(client)
     return figures + pair.measure(say)
 
 

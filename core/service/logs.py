@@ -23,28 +23,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import SecretStr
 
+from core.service.redaction import CUT, without_secrets
 from core.service.request_ids import current_request_id, put_request_ids_into_log_records
 from core.service.settings import Settings
 
 _work = ContextVar[tuple[str | None, int | None]]("work", default=(None, None))
-_CUT = "..."
-_SECRETS = (
-    re.compile(r"((?<=[^\s?])\?)\S+"),  # a query: clients may write quotes and brackets into it
-    re.compile(r"((?<=\S)%3f)\S+", re.IGNORECASE),  # one that was encoded into a path by mistake
-    re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]+", re.IGNORECASE),
-    re.compile(r"(\bAWS4-HMAC-SHA256\s+)[^\n]+"),
-    re.compile(r"(\b(?:lt|whsec)_)[\w+/=-]{8,}"),  # an API key, a webhook secret
-    re.compile(  # as in repr of arguments, dicts and lists of headers
-        r"((?:password|passwd|secret|token|signature|credential|api[-_]?key|access[-_]?key)[\w-]{0,40}"
-        r"(?:[\"']\s?[:,]|=)\s?b?[\"']?)[^\s\"',;&)}\]]+",
-        re.IGNORECASE,
-    ),
-    re.compile(r"(\binput_value=)[^\n]+"),  # of pydantic's errors: prompts, URLs, whole requests
-)
-"""What comes after the first group is cut out of JSON lines."""
-_WORD = re.compile(r"\S+")
-_LOGIN = re.compile(r"(://)[^\s/]+(?=@)")
-"""User and password of a URL, up to its last @: passwords may have some."""
 _SHORTEST = 8
 """Characters of a secret of the settings that is cut out wherever it is: a shorter one may be any word."""
 logger = logging.getLogger(__name__)
@@ -58,28 +41,6 @@ def working_on(job_id: str | None, chunk: int | None = None) -> Generator[None]:
         yield
     finally:
         _work.reset(before)
-
-
-def without_secrets(text: str) -> str:
-    """`text` without queries of URLs and paths, passwords in URLs, bearer tokens, API keys and webhook secrets, values
-    named as secrets, and input that pydantic repeats."""
-    if "://" in text and "@" in text:
-        text = _WORD.sub(_without_login, text)
-    for secret in _SECRETS:
-        text = secret.sub(rf"\g<1>{_CUT}", text)
-    return text
-
-
-def _without_login(word: re.Match[str]) -> str:
-    """A word without the user and password of the URL in it. Only in web addresses is an @ after a slash usual: in
-    others, a password has a slash that should have been encoded."""
-    scheme, mark, rest = word[0].partition("://")
-    end = rest.rfind("@")
-    if end < 0:
-        return word[0]
-    if scheme.lower().endswith(("http", "https")):
-        return _LOGIN.sub(rf"\g<1>{_CUT}", word[0])
-    return f"{scheme}{mark}{_CUT}" if "?" in rest[:end] else f"{scheme}{mark}{_CUT}{rest[end:]}"
 
 
 def secrets_of(settings: Settings) -> Sequence[str]:
@@ -128,7 +89,7 @@ class JsonLines(logging.Formatter):
         return self._safe("\n".join(parts)) or None
 
     def _safe(self, text: str) -> str:
-        return without_secrets(text if self._known is None else self._known.sub(_CUT, text))
+        return without_secrets(text if self._known is None else self._known.sub(CUT, text))
 
 
 def set_up_logs(

@@ -346,7 +346,7 @@ class StoreContract:
     def test_a_job_with_media_waits_for_any_cpu_worker_and_then_for_an_engine(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job(**WITH_VIDEO))
         assert ports.store.claim(job.id, Lane.GENERATE, "w1", LONG) is None
-        assert ports.store.next_ready(Lane.GENERATE, job.spec.model) is None
+        assert ports.store.ready(Lane.GENERATE, job.spec.model, 1) == []
         assert ports.store.ready(Lane.PREPARE, "", 10) == [job.id]
         lease = ports.claim(job, Lane.PREPARE)
         assert ports.store.ready(Lane.PREPARE, "", 10) == []
@@ -355,8 +355,8 @@ class StoreContract:
         ready = ports.store.commit_prepare(lease, prepared_of(lease), (ODD,))
         assert (ready.status, ready.prepared, ready.warnings) == (JobStatus.QUEUED, prepared_of(lease), (ODD,))
         assert not ports.store.lease_alive(job.id, Lane.PREPARE)
-        assert ports.store.next_ready(Lane.PREPARE, "") is None
-        assert ports.store.next_ready(Lane.GENERATE, job.spec.model) == job.id
+        assert ports.store.ready(Lane.PREPARE, "", 1) == []
+        assert ports.store.ready(Lane.GENERATE, job.spec.model, 1) == [job.id]
         assert ready.revision == job.revision + 1, "the manifest must have it"
         ports.make_all_chunks(job)
         assert ports.event_types(job)[:3] == ["job.queued", "job.started", "chunk.completed"]
@@ -383,14 +383,14 @@ class StoreContract:
 
     def test_a_job_that_is_as_long_as_its_input_has_its_length_when_that_is_read(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job(**WITH_CONTROL, num_frames=None, endless_limit=800))
-        assert ports.store.next_ready(Lane.GENERATE, job.spec.model) is None
+        assert ports.store.ready(Lane.GENERATE, job.spec.model, 1) == []
         lease = ports.claim(job, Lane.PREPARE)
         prepared = prepared_of(lease).model_copy(update={"whole_video": True, "num_frames": 32})
         ready = ports.store.commit_prepare(lease, prepared)
         assert (ready.spec.num_frames, ready.spec.endless_limit) == (32, None)
         assert ports.store.commit_prepare(lease, prepared) == ready
         assert (ready.revision, ready.version) == (job.revision + 1, job.version), "as after a PATCH of the length"
-        assert ports.store.next_ready(Lane.GENERATE, job.spec.model) == job.id
+        assert ports.store.ready(Lane.GENERATE, job.spec.model, 1) == [job.id]
         ports.make_all_chunks(ready)
         told = ports.log.read(job.id)
         assert [event.data["frames_total"] for event in told] == [None, 32, 32, 32]
@@ -460,7 +460,7 @@ class StoreContract:
         ready = ports.store.commit_prepare(lease, prepared_of(lease))
         ports.store.purge(job.id)
         assert ports.store.restore(ready, ChunkLists())
-        assert ports.store.next_ready(Lane.GENERATE, job.spec.model) == job.id
+        assert ports.store.ready(Lane.GENERATE, job.spec.model, 1) == [job.id]
         assert ports.event_types(job) == ["job.queued"]
 
     # Who is next
@@ -488,12 +488,12 @@ class StoreContract:
 
     def test_every_queue_has_its_own_jobs(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
-        assert ports.store.next_ready(Lane.GENERATE, "another") is None
-        assert ports.store.next_ready(Lane.REFINE, job.spec.model) is None
-        assert ports.store.next_ready(Lane.GENERATE, job.spec.model) == job.id
+        assert ports.store.ready(Lane.GENERATE, "another", 1) == []
+        assert ports.store.ready(Lane.REFINE, job.spec.model, 1) == []
+        assert ports.store.ready(Lane.GENERATE, job.spec.model, 1) == [job.id]
         ports.make_all_chunks(job)
-        assert ports.store.next_ready(Lane.GENERATE, job.spec.model) is None
-        assert ports.store.next_ready(Lane.FINALIZE, "") == job.id
+        assert ports.store.ready(Lane.GENERATE, job.spec.model, 1) == []
+        assert ports.store.ready(Lane.FINALIZE, "", 1) == [job.id]
 
     def test_waiting_is_the_head_of_each_queue_without_an_active_worker(self, ports: StorePorts) -> None:
         assert ports.store.queued_work() == []
@@ -508,7 +508,7 @@ class StoreContract:
         for number in range(80):
             ports.claim(ports.store.create(queued_job(number, age_seconds=-number)))
         last = ports.store.create(queued_job(99, age_seconds=-99))
-        assert ports.store.next_ready(Lane.GENERATE, last.spec.model) == last.id
+        assert ports.store.ready(Lane.GENERATE, last.spec.model, 1) == [last.id]
 
     def test_the_lane_of_a_dead_worker_is_released_at_once(self, ports: StorePorts) -> None:
         job = ports.store.create(queued_job())
@@ -609,7 +609,7 @@ class StoreContract:
         assert ended.expires_at is not None
         assert ports.store.expired(ended.expires_at) == []
         assert [one.id for one in ports.store.list(status=JobStatus.QUEUED).jobs] == [job.id]
-        assert ports.store.next_ready(Lane.GENERATE, job.spec.model) == job.id
+        assert ports.store.ready(Lane.GENERATE, job.spec.model, 1) == [job.id]
         short = ports.store.chunks(job.id, "preview")[1]
         completed = chunk_of(longer, 1)
         ports.store.commit_chunk(ports.claim(job), completed, "f1")
@@ -644,14 +644,14 @@ class StoreContract:
             update={"branched_from": BranchSource(job_id="job_x", from_chunk=2)}
         )
         job = ports.store.create(record)
-        assert ports.store.next_ready(Lane.GENERATE, job.spec.model) is None
+        assert ports.store.ready(Lane.GENERATE, job.spec.model, 1) == []
         lease = ports.claim(job, Lane.PREPARE)
         copies = [chunk_of(job, index).model_copy(update={"version": 0}) for index in range(2)]
         copied = ports.store.commit_copies(lease, copies)
         assert (copied.chunks.count, copied.frames_done, copied.version) == (2, 32, 0)
         assert ports.store.commit_copies(lease, copies) == copied
         assert list(ports.store.chunks(job.id, "preview")) == copies
-        assert ports.store.next_ready(Lane.PREPARE, "") is None
+        assert ports.store.ready(Lane.PREPARE, "", 1) == []
         ports.make_chunk(job, 2)
         assert ports.event_types(job) == ["job.queued", "job.started", "chunk.completed"]
 

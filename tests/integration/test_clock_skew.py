@@ -104,3 +104,15 @@ def test_a_piece_is_charged_what_it_took(client: redis.Redis, stores: tuple[Redi
         other.commit_chunk(lease, chunk_of(right.get(lease.job_id), right.get(lease.job_id).chunks.count), "f1")
     served = cast("dict[str, str]", client.hgetall(f"{keys.pool_key(MODEL)}:served"))
     assert all(0 <= float(seconds) < SKEW / 2 for seconds in served.values())
+
+
+@pytest.mark.parametrize("skew", [70.0, -70.0], ids=["ahead", "behind"])
+def test_what_a_worker_with_a_wrong_clock_makes_counts_now(client: redis.Redis, skew: float) -> None:
+    right, wrong = store_at(client, 0.0), store_at(client, skew)
+    submit(right, 1)
+    lease = wrong.claim_next(LANES, MODEL, "w1", LONG)
+    assert lease
+    wrong.commit_chunk(lease, chunk_of(right.get(lease.job_id), 0), "f1")
+    told = [store.made_lately() for store in (right, wrong)]
+    assert [lately.by_lane[Lane.GENERATE, MODEL].chunks for lately in told] == [1, 1]
+    assert all(60 <= lately.seconds <= 70 for lately in told)

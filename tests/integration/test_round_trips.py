@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import redis
 
+from api.backends.ports import Ports, counts_of
 from cli.processes.embedded import EmbeddedRedis
 from core.service.clock import SystemClock
+from core.service.domain.ports import WorkerStatus
 from core.service.domain.schema import JobRecord, JobStatus, Lane, StepProgress
 from core.service.redis.client import connect
 from core.service.redis.job_store import RedisJobStore
@@ -109,6 +112,7 @@ def test_the_status_costs_the_same_however_many_jobs_there_are(client: redis.Red
     for number, worker in enumerate(workers):
         record = store.create(queued_job(number))
         assert store.claim(record.id, Lane.GENERATE, worker, 600)
+    commands_of_a_look()  # sends the scripts
     few = commands_of_a_look()
     fill(store, 200, first=1000)
     assert store.totals().jobs[JobStatus.QUEUED] == 100
@@ -132,3 +136,17 @@ def test_a_worker_that_wakes_others_asks_once_for_all_lanes_and_chooses_nothing(
     assert store.free_work(lanes, queued_job().spec.model)
     asked, *written = (now - then for now, then in zip(calls_of(client, *commands), before, strict=True))
     assert (asked, written) == (1, [0, 0])
+
+
+def test_a_scrape_reads_each_index_once(client: redis.Redis) -> None:
+    store = store_of(client)
+    fill(store, 4)
+    known = SimpleNamespace(names=lambda: ["idle"])
+    read = SimpleNamespace(all=list[WorkerStatus], count=int)
+    ports = SimpleNamespace(store=store, catalog=known, workers=read, uploads=read, clock=SystemClock())
+    before = calls_of(client, "hlen", "smembers")
+    counts = counts_of(cast("Ports", ports))
+    queues = len(counts.jobs.in_lanes)
+    assert [demand.pool for demand in counts.demands] == [queued_job().spec.model]
+    lengths, names = (now - then for now, then in zip(calls_of(client, "hlen", "smembers"), before, strict=True))
+    assert (lengths, names) == (queues + len(counts.demands), 1)

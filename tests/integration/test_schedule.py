@@ -229,7 +229,7 @@ def test_a_job_whose_lease_ran_out_stays_in_its_queue_while_its_worker_asks_whet
     entry = entry_of(store.get(job.id), Lane.GENERATE)
     assert entry
     assert store.is_next(entry, [Lane.GENERATE], MODEL)
-    assert store.next_ready(Lane.GENERATE, MODEL) == job.id
+    assert store.ready(Lane.GENERATE, MODEL, 1) == [job.id]
 
 
 def test_what_an_older_version_left_in_the_index_hides_no_job_that_it_did_not_add(client: redis.Redis) -> None:
@@ -246,7 +246,7 @@ def test_what_an_older_version_left_in_the_index_hides_no_job_that_it_did_not_ad
     client.zrem(keys.SCHEDULED_JOBS, index_member(job))
     assert store.claim_next([Lane.GENERATE], MODEL, "w1", LONG) is None
     assert store.reindex() == 1
-    assert store.next_ready(Lane.GENERATE, MODEL) == job.id
+    assert store.ready(Lane.GENERATE, MODEL, 1) == [job.id]
 
 
 def test_a_commit_puts_a_job_into_queues_that_an_older_version_did_not_write(client: redis.Redis) -> None:
@@ -258,7 +258,7 @@ def test_a_commit_puts_a_job_into_queues_that_an_older_version_did_not_write(cli
         store.commit_chunk(lease, chunk_of(store.get(job.id), index), "f1")
         if index == 2:
             Schedule(client, Policy()).forget(schedule.Queue.of(Lane.REFINE, MODEL), job.id, 0.0)
-    assert store.next_ready(Lane.REFINE, MODEL) == job.id
+    assert store.ready(Lane.REFINE, MODEL, 1) == [job.id]
 
 
 @pytest.mark.parametrize("wrong", [7, -7])

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import redis
 
-from core.service.domain.errors import StoreError
 from core.service.domain.schema import JobStatus, Lane
 from core.service.domain.uploads import Upload
 from core.service.redis import keys
@@ -21,6 +20,8 @@ from tests.helpers.store_contract import ERROR
 
 MODEL = queued_job().spec.model
 LONG = 3600.0
+MANY = 60
+"""Looks at the clock, more than the changes of a job need."""
 
 
 class FlushingClock(FakeClock):
@@ -60,7 +61,7 @@ def test_a_job_lives_through_the_loss_of_all_scripts_at_any_moment(client: redis
 
     lose_scripts()
     job = store.create(queued_job(num_frames=48).model_copy(update={"owner": "key_a"}))
-    assert store.next_ready(Lane.GENERATE, MODEL) == job.id
+    assert store.ready(Lane.GENERATE, MODEL, 1) == [job.id]
     for index in range(2):
         lose_scripts()
         lease = store.claim_next([Lane.GENERATE], MODEL, "w1", LONG)
@@ -69,18 +70,18 @@ def test_a_job_lives_through_the_loss_of_all_scripts_at_any_moment(client: redis
         lose_scripts()
         store.commit_chunk(lease, chunk_of(store.get(job.id), index), "f1")
         assert is_consistent(client, job.id)
-        assert store.next_ready(Lane.GENERATE, MODEL) == job.id
+        assert store.ready(Lane.GENERATE, MODEL, 1) == [job.id]
     lose_scripts()
     lease = store.claim_next([Lane.GENERATE], MODEL, "w1", LONG)
     assert lease
-    assert store.next_ready(Lane.GENERATE, MODEL) is None
+    assert store.ready(Lane.GENERATE, MODEL, 1) == []
     lose_scripts()
     record = store.commit_and_claim(lease, chunk_of(store.get(job.id), 2), "f1", LONG)
     assert record.status is JobStatus.FINALIZING
-    assert store.next_ready(Lane.FINALIZE, "") == job.id
+    assert store.ready(Lane.FINALIZE, "", 1) == [job.id]
     lose_scripts()
     store.purge(job.id)
-    assert store.next_ready(Lane.FINALIZE, "") is None
+    assert store.ready(Lane.FINALIZE, "", 1) == []
 
 
 def test_an_upload_is_written_and_removed_after_the_loss_of_all_scripts(client: redis.Redis) -> None:
@@ -118,13 +119,23 @@ def test_no_change_of_a_job_sends_the_text_of_a_script(client: redis.Redis) -> N
     assert (calls_of(client, "script|load"), calls_of(client, "eval")) == (loaded, sent)
 
 
-def test_a_step_that_fails_fails_the_transaction(client: redis.Redis) -> None:
-    store = RedisJobStore(client, FakeClock(), retention_seconds=LONG)
-    job = store.create(queued_job())
-    client.delete(keys.events_key(job.id))
-    client.set(keys.events_key(job.id), "not a stream")
-    with pytest.raises(StoreError):
-        store.fail(job.id, ERROR)
+class ForgetfulClock(FlushingClock):
+    """No script stays on the server. It fails the test where that is asked for without an end."""
+
+    def now(self) -> datetime:
+        assert self.left < MANY, "it goes round and round"
+        self.left += 2
+        return super().now()
+
+
+def test_a_server_that_keeps_no_scripts_makes_nobody_go_round_and_round(client: redis.Redis) -> None:
+    store = RedisJobStore(client, ForgetfulClock(client), retention_seconds=LONG)
+    job = store.create(queued_job(num_frames=32))
+    lease = store.claim_next([Lane.GENERATE], MODEL, "w1", LONG)
+    assert lease
+    store.commit_chunk(lease, chunk_of(store.get(job.id), 0), "f1")
+    assert is_consistent(client, job.id)
+    store.purge(job.id)
 
 
 def test_a_transaction_keeps_words_as_they_are(client: redis.Redis) -> None:

@@ -161,7 +161,7 @@ def test_a_job_begun_by_an_older_worker_leaves_the_prepare_queue(world: RedisWor
     assert world.store.ready(Lane.PREPARE, "", 10) == [job_id]
     assert world.store.claim(job_id, Lane.PREPARE, "cpu-1", LONG) is None
     assert world.store.ready(Lane.PREPARE, "", 10) == []
-    assert world.store.next_ready(Lane.GENERATE, MODEL) == job_id
+    assert world.store.ready(Lane.GENERATE, MODEL, 1) == [job_id]
 
 
 def test_the_chunks_in_an_older_record_are_read_and_move_to_their_list_with_its_first_change(

@@ -24,6 +24,7 @@ TESTS = tuple(
     f"tests/integration/test_{name}.py"
     for name in (
         *("store_contract", "schedule", "pauses", "usage", "janitor_lock", "versions"),
+        *("places", "clock_skew", "transactions", "partial_changes"),
         *("redis_failures", "message_queue", "sentinel", "lost_redis"),
     )
 )

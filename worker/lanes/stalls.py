@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import reduce
 
 from core.service.domain.errors import JobNotFound
+from core.service.domain.frame_rate import seconds_of
 from core.service.domain.playback import Playback
 from core.service.domain.ports import JobStore
 from core.service.domain.schema import ChunkRecord, JobRecord
@@ -17,11 +18,15 @@ from worker.lanes.server_access import ignore_store_errors
 KEPT_CLOCKS = 64
 """Jobs whose clock is in memory, those worked on last."""
 
+READ_CHUNKS = 256
+"""Chunks that are read for a clock, the newest: an endless job may have tens of thousands."""
+
 
 class StallCounter:
     """Follows the clocks of jobs. Records say nothing of earlier stalls, so a clock is found from the times of the
     chunks: of those that this process made it knows them. It reads those of other processes only when a chunk is late,
-    and each once."""
+    and each once. Of more than READ_CHUNKS it reads the newest, and begins as if nobody had waited before them: if
+    somebody had, and nobody has since, the next stall may be told too long, by what viewers were ahead there."""
 
     def __init__(self, store: JobStore) -> None:
         self._store = store
@@ -56,5 +61,9 @@ class StallCounter:
         unstalled = stalls_at(record, record.chunks)
         if unstalled is None or chunk.created_at.timestamp() <= unstalled:
             return None
-        missing = self._store.chunks(record.id, "preview", clock.next, chunk.index)
+        start = max(clock.next, chunk.index - READ_CHUNKS)
+        missing = self._store.chunks(record.id, "preview", start, chunk.index)
+        if start > clock.next:
+            played = seconds_of(sum(one.num_frames for one in missing), record.spec.fps)
+            clock = Playback(first, start, unstalled - played)
         return reduce(lambda before, one: before.followed_by(one, record.spec.fps)[0], missing, clock)

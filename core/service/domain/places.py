@@ -6,24 +6,38 @@ served less, go first, and nobody knows how long jobs are that come later.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from core.service.domain.scheduling import Entry, Pool, age_order
 from core.service.domain.schema import Lane
 
+COUNTED_OWNERS = 64
+"""Owners whose jobs are counted one by one for a place, the least served first."""
 
-def position(entry: Entry, entries: Iterable[Entry], pool: Pool) -> int:
+
+def position(entry: Entry, free: Iterable[Entry], pool: Pool) -> int:
     """The place of a new job among the new ones of its lane, 1 = next to start: every better class comes first, and the
-    owners of its class take turns."""
-    others = [each for each in entries if not each.begun and each.lane is entry.lane and each.key != entry.key]
-    before = sum(each.priority < entry.priority for each in others)
+    owners of its class take turns.
+
+    `free`: the jobs that can be claimed now, begun ones too. What one place costs must not grow with the owners: those
+    behind the first COUNTED_OWNERS are taken to have the mean of their new jobs each, and then the place is an
+    estimate, at most too high."""
+    others = [each for each in free if each.lane is entry.lane and each.key != entry.key]
+    before = sum(each.priority < entry.priority and not each.begun for each in others)
     of_class = [each for each in others if each.priority == entry.priority]
-    own = sum(each.owner == entry.owner and age_order(each) < age_order(entry) for each in of_class)
-    place = (pool.served_of(entry.owner), entry.owner)
-    for owner in {each.owner for each in of_class} - {entry.owner}:
-        count = sum(each.owner == owner for each in of_class)
-        before += min(count, own + ((pool.served_of(owner), owner) < place))
+    new = Counter(each.owner for each in of_class if not each.begun)
+    own = sum(each.owner == entry.owner and not each.begun and age_order(each) < age_order(entry) for each in of_class)
+    left = new.total() - new[entry.owner]
+    turns = sorted((pool.served_of(owner), owner) for owner in {each.owner for each in of_class} - {entry.owner})
+    is_first = [turn < (pool.served_of(entry.owner), entry.owner) for turn in turns]
+    for (_, owner), first in zip(turns[:COUNTED_OWNERS], is_first, strict=False):
+        before += min(new[owner], own + first)
+        left -= new[owner]
+    if behind := is_first[COUNTED_OWNERS:]:
+        mean, first = left / len(behind), sum(behind)
+        before += int(first * min(mean, own + 1) + (len(behind) - first) * min(mean, own))
     return 1 + before + own
 
 

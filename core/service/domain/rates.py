@@ -1,7 +1,7 @@
 """How fast chunks are made now: counted in buckets of ten seconds, of which the newest are kept. Pure.
 
-Each commit adds its chunks to the bucket of its time, in the same transaction. So what the pools have made lately is
-counted, not estimated, and reading it costs a few small hashes whatever there is to do.
+Each commit adds its chunks to the bucket of its time, by the store's clock, in the same transaction. So what the pools
+have made lately is counted, not estimated, and reading it costs a few small hashes whatever there is to do.
 """
 
 from __future__ import annotations

@@ -3,19 +3,22 @@ oldest queued job of each model and class waits, from the records at the head.""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from typing import cast
+from typing import Any, cast
+
+from redis.client import Pipeline
 
 from core.service.domain.capacity import LaneWork, PoolDemand, pool_demand
-from core.service.domain.ports import JobCounts, QueuedJobs
+from core.service.domain.ports import JobCounts, QueuedJobs, Totals
 from core.service.domain.priority import Priority
 from core.service.domain.schema import JobStatus
 from core.service.redis import keys
 from core.service.redis.errors import raises_store_errors
 from core.service.redis.job_records import JobRecords
-from core.service.redis.schedule import queues_of
+from core.service.redis.schedule import Queue, queues_of
 
 READ_AT_ONCE = 4
 """Records of a head. One is enough unless jobs wait that went on after an end."""
@@ -23,51 +26,48 @@ MOST_READ = 64
 """Of them in all: if all of these went on, one behind them may have waited longer."""
 
 
+@dataclass(frozen=True)
+class _PoolWork:
+    """The work of a pool, and the jobs in each of its queues, claimed ones too."""
+
+    demand: PoolDemand
+    jobs: Mapping[Queue, int]
+
+
 class StoredJobCounts(JobRecords):
     """ports.JobStore: counts."""
 
     @raises_store_errors
     def counts(self, models: Sequence[str]) -> JobCounts:
-        queues = queues_of(cast("set[str]", self._redis.smembers(keys.QUEUES)))
-        of_models = sorted({*models, *(queue.model for queue in queues if queue.model)})
-        classes = [(model, priority) for model in of_models for priority in Priority]
+        pools = self._pools()
+        of_queues = {queue.model for of_pool in pools for queue in of_pool if queue.model}
+        classes = [(model, priority) for model in sorted({*models, *of_queues}) for priority in Priority]
         with self._redis.pipeline(transaction=False) as pipe:
-            for status in JobStatus:
-                pipe.zcard(keys.status_index(status))
-            for queue in queues:
-                pipe.hlen(keys.entries_key(queue.name))
+            read_totals(pipe)
+            _read_pools(pipe, pools)
             for model, priority in classes:
                 pipe.zcount(keys.queue_index(model), *_scores_of(priority))
-            pipe.zcard(keys.OUTBOX_DUE)
             answers = iter(pipe.execute())
-        by_status = {status: int(next(answers)) for status in JobStatus}
-        in_lanes = {(queue.lane, queue.model): int(next(answers)) for queue in queues}
-        numbers = [int(next(answers)) for _ in classes]
-        pending = int(next(answers))
+        totals, works = totals_of(answers), _works_of(pools, answers)
         queued = {
             (model, priority): QueuedJobs(number, self._oldest_queued_at(model, priority) if number else None)
-            for (model, priority), number in zip(classes, numbers, strict=True)
+            for (model, priority), number in zip(classes, map(int, answers), strict=True)
         }
-        return JobCounts(by_status, queued, in_lanes, pending)
+        in_lanes = {(queue.lane, queue.model): jobs for work in works for queue, jobs in work.jobs.items()}
+        return JobCounts(totals.jobs, queued, in_lanes, totals.pending_webhooks, [work.demand for work in works])
 
     @raises_store_errors
     def pool_demands(self) -> Sequence[PoolDemand]:
+        pools = self._pools()
+        with self._redis.pipeline(transaction=False) as pipe:
+            _read_pools(pipe, pools)
+            return [work.demand for work in _works_of(pools, iter(pipe.execute()))]
+
+    def _pools(self) -> list[list[Queue]]:
+        """The queues of each pool that ever had a job, by name."""
         names = cast("set[str]", self._redis.smembers(keys.QUEUES))
         queues = sorted(queues_of(names), key=lambda queue: queue.pool_name)
-        pools = [list(of_pool) for _, of_pool in groupby(queues, key=lambda queue: queue.pool_name)]
-        with self._redis.pipeline(transaction=False) as pipe:
-            for of_pool in pools:
-                pipe.hlen(f"{of_pool[0].pool}:charges")
-                for queue in of_pool:
-                    pipe.hlen(keys.entries_key(queue.name))
-                    pipe.hmget(f"{queue.pool}:state", queue.counters)
-            answers = iter(pipe.execute())
-        demands = list[PoolDemand]()
-        for of_pool in pools:
-            active = int(next(answers))
-            lanes = [_lane_work(int(next(answers)), next(answers)) for _ in of_pool]
-            demands.append(pool_demand(of_pool[0].pool_name, lanes, active))
-        return demands
+        return [list(of_pool) for _, of_pool in groupby(queues, key=lambda queue: queue.pool_name)]
 
     def _oldest_queued_at(self, model: str, priority: Priority) -> datetime | None:
         """Since when the job of a class waits that has waited longest. A class is in order of creation, so none behind
@@ -88,6 +88,39 @@ class StoredJobCounts(JobRecords):
     def _oldest_of(self, model: str, priority: Priority, start: int) -> list[str]:
         found = self._redis.zrangebyscore(keys.queue_index(model), *_scores_of(priority), start=start, num=READ_AT_ONCE)
         return cast("list[str]", found)
+
+
+def read_totals(pipe: Pipeline) -> None:
+    """Queue what `totals_of` needs."""
+    for status in JobStatus:
+        pipe.zcard(keys.status_index(status))
+    pipe.zcard(keys.OUTBOX_DUE)
+
+
+def totals_of(answers: Iterator[Any]) -> Totals:
+    """Takes the answers to `read_totals`."""
+    return Totals({status: int(next(answers)) for status in JobStatus}, int(next(answers)))
+
+
+def _read_pools(pipe: Pipeline, pools: Iterable[Sequence[Queue]]) -> None:
+    """Queue what `_works_of` needs."""
+    for of_pool in pools:
+        pipe.hlen(f"{of_pool[0].pool}:charges")
+        for queue in of_pool:
+            pipe.hlen(keys.entries_key(queue.name))
+            pipe.hmget(f"{queue.pool}:state", queue.counters)
+
+
+def _works_of(pools: Iterable[Sequence[Queue]], answers: Iterator[Any]) -> list[_PoolWork]:
+    """Takes the answers to `_read_pools`."""
+    works = list[_PoolWork]()
+    for of_pool in pools:
+        active, jobs, lanes = int(next(answers)), dict[Queue, int](), list[LaneWork]()
+        for queue in of_pool:
+            jobs[queue] = int(next(answers))
+            lanes.append(_lane_work(jobs[queue], next(answers)))
+        works.append(_PoolWork(pool_demand(of_pool[0].pool_name, lanes, active), jobs))
+    return works
 
 
 def _scores_of(priority: Priority) -> tuple[int, int]:

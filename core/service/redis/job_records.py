@@ -1,4 +1,5 @@
-"""Reading and changing one job's record in Redis as an optimistic transaction (WATCH, read, decide, MULTI/EXEC)."""
+"""Reading and changing one job's record in Redis as an optimistic transaction: WATCH, read, decide, write in one
+script (transaction.py)."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from core.service.records.job_order import job_id_of_member
 from core.service.records.transition_store import TransitionStore
 from core.service.redis import job_rows as rows
 from core.service.redis import job_scripts as scripts
-from core.service.redis import keys, made, usage
+from core.service.redis import keys, made, made_scripts, usage
 from core.service.redis.errors import raises_store_errors
 from core.service.redis.schedule import Now, Schedule
 from core.service.redis.transaction import Transactions
@@ -59,6 +60,7 @@ class JobRecords(TransitionStore):
         self._look = redis.register_script(scripts.LOOK)
         self._read_all = redis.register_script(scripts.RECORDS)
         self._places = redis.register_script(scripts.PLACES)
+        self._read_made = redis.register_script(made_scripts.READ)
         self._report_progress = redis.register_script(scripts.REPORT_PROGRESS)
 
     @raises_store_errors
@@ -111,7 +113,7 @@ class JobRecords(TransitionStore):
                     usage.require_room(pipe, before, transition.record, limits, self._clock)
                     pipe.multi()
                     rows.write(pipe, before, transition, self._now(), inside)
-                    made.write(pipe, transition, self._clock.now().timestamp())
+                    made.write(pipe, transition, self._now())
                     if also_write is not None:
                         also_write(pipe, transition.record)
                     self._transactions.execute(pipe)
@@ -120,7 +122,7 @@ class JobRecords(TransitionStore):
                     continue
 
     def _now(self) -> Now:
-        """For the queues: by Redis' clock, but tests give theirs."""
+        """For the queues and rates: by Redis' clock, but tests give theirs."""
         return None if isinstance(self._clock, SystemClock) else self._clock.now().timestamp()
 
     def _put_new(self, job_id: str, transition: Transition, limits: KeyLimits | None = None) -> bool:

@@ -7,6 +7,8 @@ from datetime import date
 from core.service.domain.priority import Priority
 from core.service.domain.schema import LANES_OF_ANY_MODEL, Lane, Variant
 
+MADE_KEYS = "longtake:made:"
+"""Before the number of a bucket of domain.rates. Hash: lane, model, and what was made in it -> how much."""
 JOB_KEYS = "longtake:job:"
 """Prefix of all keys of a job, before its id."""
 OUTBOX_DUE = "longtake:outbox:due"
@@ -188,11 +190,6 @@ def upload_key(upload_id: str) -> str:
 def uploads_of_client(client: str) -> str:
     """Uploads of a client, scored by their expiry: those removed by an older version stop counting then."""
     return f"longtake:uploads:of_client:{client}"
-
-
-def made_key(bucket: int) -> str:
-    """Hash: what was made in a bucket of domain.rates; lane, model, and what of it -> how much."""
-    return f"longtake:made:{bucket}"
 
 
 def worker_key(name: str) -> str:

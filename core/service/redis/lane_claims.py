@@ -51,10 +51,6 @@ class LaneClaims(JobRecords):
             limit = 2 * limit + 8
 
     @raises_store_errors
-    def next_ready(self, lane: Lane, model: str) -> str | None:
-        return next(iter(self.ready(lane, model, 1)), None)
-
-    @raises_store_errors
     def free_work(self, lanes: Sequence[Lane], model: str) -> Mapping[Lane, str]:
         return self._schedule.free_work([Queue.of(lane, model) for lane in lanes], self._now())
 

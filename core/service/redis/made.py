@@ -1,46 +1,47 @@
-"""The counted chunks of core.service.domain.rates in Redis: a hash a bucket, which expires."""
+"""The counted chunks of core.service.domain.rates in Redis: a hash a bucket, which expires.
+
+The bucket is of Redis' time, unless a caller gives another `now`, as tests do: the clocks of machines may differ.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import cast
 
-import redis
 from redis.client import Pipeline
+from redis.commands.core import Script
 
 from core.service.domain.ports import Made, MadeLately
-from core.service.domain.rates import KEPT_SECONDS, bucket_of, newest_buckets, window_seconds
+from core.service.domain.rates import window_seconds
 from core.service.domain.schema import Lane
 from core.service.domain.transitions import Transition, made_in
-from core.service.redis import keys
+from core.service.redis.schedule import Now
+from core.service.redis.transaction import COUNT_MADE, call
 
 _LANES = {lane.value for lane in Lane}
 
 
-def write(pipe: Pipeline, transition: Transition, now: float) -> None:
-    """Queue that what a commit has made is counted: three or four commands. Nothing for other transitions."""
+def write(pipe: Pipeline, transition: Transition, now: Now) -> None:
+    """Queue that what a commit has made is counted. Nothing for other transitions."""
     for lane, made in made_in(transition).items():
-        bucket, what = keys.made_key(bucket_of(now)), f"{lane} {transition.record.spec.model}"
-        pipe.hincrby(bucket, f"{what} chunks", made.chunks)
-        pipe.hincrby(bucket, f"{what} frames", made.frames)
-        pipe.hincrby(bucket, f"{what} milliseconds", round(made.video_seconds * 1000))
-        pipe.expire(bucket, KEPT_SECONDS)
+        what = f"{lane} {transition.record.spec.model}"
+        call(pipe, COUNT_MADE, [], _text(now), what, made.chunks, made.frames, round(made.video_seconds * 1000))
 
 
-def read(client: redis.Redis, now: float) -> MadeLately:
-    """The sums of the newest buckets. One round trip."""
-    with client.pipeline(transaction=False) as pipe:
-        for bucket in newest_buckets(now):
-            pipe.hgetall(keys.made_key(bucket))
-        buckets = cast("Sequence[dict[str, str]]", pipe.execute())
+def read(script: Script, now: Now) -> MadeLately:
+    """The sums of the newest buckets. One round trip. `script`: made_scripts.READ, registered."""
+    moment, *buckets = cast("tuple[str, *tuple[list[str], ...]]", tuple(script(args=[_text(now)])))
     sums = dict[tuple[Lane, str], dict[str, int]]()
-    for field, value in (pair for bucket in buckets for pair in bucket.items()):
+    for field, value in (pair for bucket in buckets for pair in zip(bucket[::2], bucket[1::2], strict=True)):
         of_model, _, what = field.rpartition(" ")
         lane, _, model = of_model.partition(" ")
         if lane in _LANES:  # else of a newer version
             of_lane = sums.setdefault((Lane(lane), model), {})
             of_lane[what] = of_lane.get(what, 0) + int(value)
-    return MadeLately(window_seconds(now), {key: _made(of_lane) for key, of_lane in sums.items()})
+    return MadeLately(window_seconds(float(moment)), {key: _made(of_lane) for key, of_lane in sums.items()})
+
+
+def _text(now: Now) -> str:
+    return "" if now is None else repr(now)
 
 
 def _made(sums: dict[str, int]) -> Made:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.service.domain.places import COUNTED_OWNERS
 from core.service.domain.scheduling import (
     LOOKED_AT,
     NEWEST_COUNTS,
@@ -251,6 +252,7 @@ _VALUES = {
     "$QUANTUM": QUANTUM_SECONDS,
     "$UNAGED": UNAGED_PICKS,
     "$SPARE": SPARE,
+    "$COUNTED": COUNTED_OWNERS,
     "$JOB": keys.JOB_KEYS,
     "$QUEUES": keys.QUEUES,
 }

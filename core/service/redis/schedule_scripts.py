@@ -205,17 +205,19 @@ return choice.job == ask.job and choice.queue.lane == queue.lane and 1 or 0
 
 _POSITION = """
 local known = {}
-local function owners_of(queue, class)
+local function count_new(queue, class)
+  return redis.call('ZCARD', of_class(queue, class, 'waiting')) - redis.call('ZCARD', of_class(queue, class, 'stalls'))
+end
+-- One more than are counted: the job's own owner may be among them.
+local function turns_of(queue, class)
   local name = of_class(queue, class, 'owners')
   if not known[name] then
-    local found = redis.call('ZRANGE', name, 0, -1, 'WITHSCORES')
-    local owners, sum = {}, 0
+    local found, turns = redis.call('ZRANGE', name, 0, $COUNTED, 'WITHSCORES'), {}
     for at = 1, #found, 2 do
       local new = redis.call('ZCARD', of_owner(queue, class, found[at], 'new'))
-      table.insert(owners, {name = found[at], served = tonumber(found[at + 1]), new = new})
-      sum = sum + new
+      table.insert(turns, {owner = found[at], served = tonumber(found[at + 1]), new = new})
     end
-    known[name] = {owners = owners, new = sum}
+    known[name] = {turns = turns, owners = redis.call('ZCARD', name), new = count_new(queue, class)}
   end
   return known[name]
 end
@@ -223,16 +225,27 @@ end
 local function position(place)
   local queue, pool, entry = place.queue, place.pool, place.entry
   local before = 0
-  for class = 0, entry.priority - 1 do before = before + owners_of(queue, class).new end
-  local own_new = of_owner(queue, entry.priority, entry.owner, 'new')
+  for class = 0, entry.priority - 1 do before = before + count_new(queue, class) end
+  local own_new, owners = of_owner(queue, entry.priority, entry.owner, 'new'), of_class(queue, entry.priority, 'owners')
   local own = redis.call('ZRANK', own_new, place.job)
     or redis.call('ZCOUNT', own_new, '-inf', '(' .. exact(entry.order))
-  local served = served_of(pool, entry.owner)
-  for _, other in ipairs(owners_of(queue, entry.priority).owners) do
-    if other.name ~= entry.owner then
-      local first = other.served < served or (other.served == served and other.name < entry.owner)
-      before = before + math.min(other.new, own + (first and 1 or 0))
+  local served, of = served_of(pool, entry.owner), turns_of(queue, entry.priority)
+  local rank = redis.call('ZRANK', owners, entry.owner)
+  local behind = of.owners - (rank and 1 or 0)
+  -- An owner all of whose jobs are held is not listed.
+  local first = rank or redis.call('ZCOUNT', owners, '-inf', '(' .. exact(served))
+  local left, counted = of.new - redis.call('ZCARD', own_new), 0
+  for _, turn in ipairs(of.turns) do
+    if turn.owner ~= entry.owner and counted < $COUNTED then
+      local is_first = turn.served < served or (turn.served == served and turn.owner < entry.owner)
+      before = before + math.min(turn.new, own + (is_first and 1 or 0))
+      left, counted = left - turn.new, counted + 1
     end
+  end
+  behind, first = behind - counted, math.max(0, first - counted)
+  if behind > 0 then
+    local mean = math.max(0, left) / behind
+    before = before + math.floor(first * math.min(mean, own + 1) + (behind - first) * math.min(mean, own))
   end
   return before + own + 1
 end

@@ -8,10 +8,11 @@ from typing import cast
 
 from core.service.domain.ports import MadeLately, PieceInWork, Totals, WaitingJobs
 from core.service.domain.priority import Priority
-from core.service.domain.schema import JobStatus, Lane, Variant
+from core.service.domain.schema import Lane, Variant
 from core.service.redis import keys, made
 from core.service.redis.errors import raises_store_errors
 from core.service.redis.event_log import StreamEntry, progress_from_fields
+from core.service.redis.job_counts import read_totals, totals_of
 from core.service.redis.job_records import JobRecords
 from core.service.redis.lane_claims import WORKER_LEASE_SECONDS
 from core.service.redis.schedule import queues_of
@@ -27,11 +28,8 @@ class StoredWorkReads(JobRecords):
     @raises_store_errors
     def totals(self) -> Totals:
         with self._redis.pipeline(transaction=False) as pipe:
-            for status in JobStatus:
-                pipe.zcard(keys.status_index(status))
-            pipe.zcard(keys.OUTBOX_DUE)
-            *jobs, webhooks = cast("list[int]", pipe.execute())
-        return Totals(dict(zip(JobStatus, jobs, strict=True)), webhooks)
+            read_totals(pipe)
+            return totals_of(iter(pipe.execute()))
 
     @raises_store_errors
     def waiting(self) -> Sequence[WaitingJobs]:
@@ -76,7 +74,7 @@ class StoredWorkReads(JobRecords):
 
     @raises_store_errors
     def made_lately(self) -> MadeLately:
-        return made.read(self._redis, self._clock.now().timestamp())
+        return made.read(self._read_made, self._now())
 
 
 def _claims(entries: Iterator[tuple[str, str | None]]) -> Iterator[tuple[str, _Claim]]:

@@ -239,4 +239,5 @@ class FakeJobStore(FakeWorkReads):
             queued,
             {queue: queues.count(queue) for queue in queues},
             len(self.memory.due),
+            self.pool_demands(),
         )

@@ -19,11 +19,8 @@ class FakeLaneClaims(MemoryStore):
 
     def queued_work(self) -> Sequence[QueuedWork]:
         queues = {(lane, queue_model) for record in self._sorted() for lane, queue_model in queues_of(record)}
-        heads = [(lane, self.next_ready(lane, model)) for lane, model in sorted(queues)]
-        return [QueuedWork(lane, self.get(job_id)) for lane, job_id in heads if job_id is not None]
-
-    def next_ready(self, lane: Lane, model: str) -> str | None:
-        return next((record.id for record in self._free(lane, model)), None)
+        heads = [(lane, job_id) for lane, model in sorted(queues) for job_id in self.ready(lane, model, 1)]
+        return [QueuedWork(lane, self.get(job_id)) for lane, job_id in heads]
 
     def free_work(self, lanes: Sequence[Lane], model: str) -> Mapping[Lane, str]:
         with self.memory.changed:

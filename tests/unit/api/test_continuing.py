@@ -93,7 +93,7 @@ def test_a_job_with_all_chunks_is_finalized_when_it_is_retried(api: TestClient, 
     world.make_chunk(job_id)
     world.store.fail(job_id, ERROR)
     assert api.post(f"/jobs/{job_id}/retry").json()["status"] == "finalizing"
-    assert world.store.next_ready(Lane.FINALIZE, "") == job_id
+    assert world.store.ready(Lane.FINALIZE, "", 1) == [job_id]
 
 
 @pytest.mark.parametrize(

@@ -84,10 +84,6 @@ class JobStore(JobReads, WorkReads, Protocol):
         """The next job of every queue that has work without a worker. Reads only queues and jobs in work."""
         ...
 
-    def next_ready(self, lane: Lane, model: str) -> str | None:
-        """The job that `claim_next` would claim now."""
-        ...
-
     def free_work(self, lanes: Sequence[Lane], model: str) -> Mapping[Lane, str]:
         """Those of these lanes that have a job which can be claimed, each with one such job, not always the next: for
         waking workers. The lanes are served by the same workers. One round trip."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from core.service.domain.capacity import PoolDemand
 from core.service.domain.priority import Priority
 from core.service.domain.schema import JobRecord, JobStatus, Lane, StepProgress
 
@@ -88,6 +89,8 @@ class JobCounts:
     queued: Mapping[tuple[str, Priority], QueuedJobs]
     in_lanes: Mapping[tuple[Lane, str], int]
     pending_webhooks: int
+    demands: Sequence[PoolDemand]
+    """As JobStore.pool_demands."""
 
 
 @dataclass(frozen=True)

@@ -171,12 +171,12 @@ def test_a_damaged_state_is_made_again_with_the_seed_of_the_source() -> None:
 def test_a_branch_is_not_generated_before_its_copies_are_there() -> None:
     world = made()
     record = branch(world, 3)
-    assert world.store.next_ready(Lane.GENERATE, record.spec.model) is None
-    assert world.store.next_ready(Lane.PREPARE, "") == BRANCH
+    assert world.store.ready(Lane.GENERATE, record.spec.model, 1) == []
+    assert world.store.ready(Lane.PREPARE, "", 1) == [BRANCH]
     assert unneeded_keys(record, world.store_lists(BRANCH), [chunk_key(BRANCH, 2), state_key(BRANCH, 0)]) == []
     assert world.preparer().work() is Outcome.COMMITTED
-    assert world.store.next_ready(Lane.GENERATE, record.spec.model) == BRANCH
-    assert world.store.next_ready(Lane.PREPARE, "") is None
+    assert world.store.ready(Lane.GENERATE, record.spec.model, 1) == [BRANCH]
+    assert world.store.ready(Lane.PREPARE, "", 1) == []
 
 
 def test_a_canceled_branch_without_copies_is_retried() -> None:

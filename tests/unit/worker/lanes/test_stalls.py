@@ -19,7 +19,7 @@ from tests.helpers.fake_world import JOB, MODEL, HookedEngine, World
 from tests.helpers.jobs import DAY_ONE, chunk_of, queued_job
 from tests.helpers.metrics import rise_of
 from worker.lanes.generate import ChunkMaker
-from worker.lanes.stalls import StallCounter
+from worker.lanes.stalls import READ_CHUNKS, StallCounter
 
 PLAYED_SECONDS = 2.0
 """A chunk of 16 frames at 8 fps."""
@@ -85,6 +85,12 @@ class Listed:
             totals = {"chunks": totals_of(self._chunks[:index])}
             counter.committed(self._job.model_copy(update=totals), self._chunks[index])
 
+    def commit_last(self) -> None:
+        """By a process that knows nothing of the job."""
+        totals = {"chunks": totals_of(self._chunks[:-1])}
+        last = self._chunks[-1]
+        StallCounter(cast("JobStore", self)).committed(self._job.model_copy(update=totals), last)
+
 
 def test_chunks_of_others_are_not_read_while_a_job_is_in_time(counted: Callable[[], tuple[float, float]]) -> None:
     listed = Listed([9.0, *[2.0] * 6])
@@ -96,6 +102,22 @@ def test_each_chunk_of_others_is_read_once(counted: Callable[[], tuple[float, fl
     listed = Listed([3.0] * 7)
     listed.commit_every_other()
     assert (listed.read, counted()) == ([(1, 2), (3, 4), (5, 6)], (3, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "stalled"),
+    [
+        pytest.param([3.0] * 3 * READ_CHUNKS, 1.0, id="always-late"),
+        pytest.param([*[1.0] * 3 * READ_CHUNKS, 3.0 * READ_CHUNKS + 7.0], 6.0, id="never-late-before"),
+    ],
+)
+def test_of_a_long_job_only_the_newest_chunks_are_read(
+    counted: Callable[[], tuple[float, float]], seconds: list[float], stalled: float
+) -> None:
+    listed, last = Listed(seconds), len(seconds) - 1
+    listed.commit_last()
+    assert listed.read == [(last - READ_CHUNKS, last)]
+    assert counted() == (1, stalled)
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("Redis is away"), JobNotFound("it was deleted")])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from core.service.domain.places import Backlog, wait_seconds
+from core.service.domain.places import COUNTED_OWNERS, Backlog, position, wait_seconds
 from core.service.domain.scheduling import Charge, Entry, Pool
 from core.service.domain.schema import Lane
 
@@ -71,3 +73,38 @@ def test_the_backlog_counts_begun_and_new_jobs_with_their_pieces() -> None:
 
     entries = [entry(1, 5, begun=True), entry(2, 7, begun=False), entry(3, 1, begun=False)]
     assert Backlog.of(entries) == Backlog(new_jobs=2, new_pieces=8, begun_jobs=1, begun_pieces=5)
+
+
+def jobs_of(owner: str, count: int) -> list[Entry]:
+    return [
+        Entry(f"{owner}-{number}", Lane.GENERATE, owner, 1, begun=False, order=number, waits_since=number)
+        for number in range(count)
+    ]
+
+
+def by_turns(entries: Sequence[Entry], pool: Pool) -> list[str]:
+    """The jobs as they start if nothing else happens: in each round one of each owner that has another."""
+    owners = sorted({entry.owner for entry in entries}, key=lambda owner: (pool.served_of(owner), owner))
+    of_owner = {owner: [entry.job_id for entry in entries if entry.owner == owner] for owner in owners}
+    rounds = range(max(map(len, of_owner.values())))
+    return [of_owner[owner][turn] for turn in rounds for owner in owners if turn < len(of_owner[owner])]
+
+
+@pytest.mark.parametrize("owners", [1, 5, COUNTED_OWNERS])
+def test_places_are_the_order_of_turns(owners: int) -> None:
+    pool = Pool(served={f"key_{number:03}": float(number * 37 % 11) for number in range(owners)})
+    entries = [entry for number in range(owners) for entry in jobs_of(f"key_{number:03}", 1 + number * 7 % 4)]
+    places = {entry.job_id: position(entry, entries, pool) for entry in entries}
+    assert sorted(places, key=lambda job_id: places[job_id]) == by_turns(entries, pool)
+    assert sorted(places.values()) == list(range(1, len(entries) + 1))
+
+
+def test_behind_the_owners_that_are_counted_a_place_is_no_better_than_the_true_one() -> None:
+    pool, owners = Pool(), 10 * COUNTED_OWNERS
+    entries = [entry for number in range(owners) for entry in jobs_of(f"key_{number:03}", 1 + number * 7 % 4)]
+    true = {job_id: place for place, job_id in enumerate(by_turns(entries, pool), 1)}
+    for entry in entries[:: len(entries) // 20]:
+        said = position(entry, entries, pool)
+        assert true[entry.job_id] <= said <= len(entries)
+        if entry.order == 0:
+            assert said == true[entry.job_id], "each owner has one before it"
