@@ -117,7 +117,7 @@ def create_app(
     app.state.probes = Probes(ports.health or health_of(ports.store, ports.workers, ports.pauses, ports.storage))
     limit = event_stream_limit(settings.max_event_streams, settings.max_event_streams_per_address)
     app.state.streams = Streams(ports, limit, timing)
-    app.state.overviews = Overviews(app.state.streams, partial(progress_now, ports.speeds.of))
+    app.state.overviews = Overviews(app.state.streams, partial(progress_now, ports))
     app.state.media_streams = MediaStreams(settings)
     app.state.spritesheets = Spritesheets(ports.store, ports.storage)
     app.state.thumbnails = Thumbnails(ports.storage)

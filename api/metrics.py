@@ -6,7 +6,7 @@ No label has a value that clients choose: routes are templates, methods those th
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,10 +15,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from api.pause_metrics import pause_metrics
 from api.pool_metrics import pool_metrics
 from core.service.domain.capacity import PoolDemand
 from core.service.domain.media_types import MediaKind
-from core.service.domain.ports import JobCounts, WorkerStatus
+from core.service.domain.ports import JobCounts, PauseTarget, WorkerStatus
 from core.service.domain.uploads import Upload
 
 disable_created_metrics()  # a series more for each counter
@@ -37,6 +38,7 @@ class ServiceCounts:
     demands: Sequence[PoolDemand]
     uploads: int
     read_at: datetime
+    paused: Collection[PauseTarget]
 
 
 class UploadCounters:
@@ -115,6 +117,7 @@ class _ServiceCollector(Collector):
         counts = self.counts
         yield GaugeMetricFamily("longtake_redis_up", "1 if Redis answered.", value=0 if counts is None else 1)
         if counts is not None:
+            yield pause_metrics(counts.paused, {model for model, _ in counts.jobs.queued})
             yield from _of_jobs(counts.jobs, counts.read_at)
             yield _of_workers(counts.workers)
             yield GaugeMetricFamily("longtake_stored_uploads", "Uploads that are kept.", value=counts.uploads)

@@ -33,6 +33,7 @@ from api.http.request_ids import HEADER, request_id_of
 from core.service.domain.errors import LongtakeError, SetupError, StoreMisconfigured
 from core.service.logs import JsonLines, secrets_of, set_up_logs
 from core.service.request_ids import LOG_SUFFIX, accepted_request_id
+from core.service.setting_checks import warn_of_settings
 from core.service.settings import Settings
 from core.service.tracing import set_up_traces
 
@@ -283,6 +284,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except SetupError as error:
         raise SystemExit(error.with_fix) from error
     set_up_logs(settings, f"%(levelname)s:     %(name)s: %(message)s{LOG_SUFFIX}")
+    warn_of_settings(settings)
     stop_traces = set_up_traces("longtake-api")
     try:
         uvicorn.Server(config_of(args, settings)).run()

@@ -38,7 +38,7 @@ LOOK_SECONDS = 5.0 * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
 ANNOUNCED_SECONDS = 2.5 * LOOK_SECONDS
 STARTING_SECONDS = 120.0
 """A process that has not reported itself this long after its slot's move is announced no more: it may never."""
-_POOL = re.compile(r"([^=\s]+)=(\d{1,4})\.\.(\d{1,4})")
+_POOL = re.compile(r"([^=\s]+)=([0-9]{1,4})\.\.([0-9]{1,4})")
 _COMING_OR_THERE = frozenset({"starting", "ready", "busy"})
 _MAKES_CHUNKS = frozenset({"both", "generate"})
 

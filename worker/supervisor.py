@@ -21,9 +21,10 @@ from core.service.admission.catalog import Catalog
 from core.service.domain.errors import SetupError
 from core.service.domain.ports import WorkerKind
 from core.service.logs import set_up_logs
+from core.service.setting_checks import warn_of_settings
 from core.service.settings import Settings, read_settings
 from worker.children import Child, ChildPlan, Spawn, plan_child, plan_children, spawn_child
-from worker.gpus import available_gpus, choose_gpus
+from worker.gpus import choose_gpus
 from worker.maintenance.dead_workers import DeadWorkerCleaner
 from worker.pools import LOOK_SECONDS, RedisSurroundings, SlotController, read_pools
 from worker.runtime.ticker import Ticker
@@ -103,9 +104,12 @@ class Supervisor:
 def run(*, kind: WorkerKind, model: str | None, gpus: str, pools: Sequence[str] = ()) -> int:
     """`longtake worker`: runs until SIGTERM or SIGINT; a second one kills. `model`: None for the default one, and with
     `pools`, the texts of --pool. Raises SetupError if `gpus` or `pools` are invalid, or do not go with the others."""
-    chosen = choose_gpus(gpus, available_gpus) if kind != "cpu" else []
+    chosen = choose_gpus(gpus) if kind != "cpu" else []
     settings = read_settings()
     set_up_logs(settings, "%(asctime)s %(levelname)s %(name)s: %(message)s")
+    warn_of_settings(settings)
+    if pools and chosen == [""] and gpus != "none":
+        logger.warning("no GPU was found: the pools share one worker on the CPU (--gpus none says that it is meant)")
     if pools:
         return _run_pools(kind, model, chosen, pools, settings)
     cleaner = DeadWorkerCleaner(settings, media_threads=settings.media_fetches if kind == "cpu" else 0)

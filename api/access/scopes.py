@@ -34,4 +34,6 @@ async def enough_scope(request: Request) -> None:
 def check_scope(caller: Caller, needed: Scope) -> None:
     """Raises ScopeMissing if the caller has a key that may not do what needs this scope."""
     if caller.key is not None and not caller.key.may(needed):
-        raise ScopeMissing(f"this needs a key of the scope {needed}", fix=f"use a key of the scope {needed}")
+        raise ScopeMissing(
+            f"this needs a key of the scope {needed}", fix="use another key, or ask the operator for one"
+        )

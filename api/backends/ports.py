@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
 from api.backends.readiness import Health, WorkersSeen
+from api.backends.serving import Serving
 from api.metrics import ServiceCounts, UploadCounters
 from core.service.admission.catalog import Catalog
 from core.service.domain.ports import (
@@ -62,6 +64,11 @@ class Ports:
     upload_counters: UploadCounters = field(default_factory=UploadCounters)
     health: Health | None = None
     """The checks of /readyz; None for those of the ports themselves."""
+
+    @cached_property
+    def serving(self) -> Serving:
+        """Whether anybody makes the jobs of a model; remembered for a second by this process."""
+        return Serving(self.workers, self.pauses)
 
 
 def real_ports(settings: Settings) -> Ports:
@@ -139,7 +146,8 @@ def _enhancer(settings: Settings) -> PromptEnhancer | None:
 def counts_of(ports: Ports) -> ServiceCounts:
     """For the metrics. Raises StoreError."""
     jobs, workers = ports.store.counts(ports.catalog.names()), ports.workers.all()
-    return ServiceCounts(jobs, workers, jobs.demands, ports.uploads.count(), ports.clock.now())
+    uploads, paused = ports.uploads.count(), ports.pauses.all().keys()
+    return ServiceCounts(jobs, workers, jobs.demands, uploads, ports.clock.now(), paused)
 
 
 def ports_of(request: Request) -> Ports:

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
 
 from fastapi import Response
 
 from api.backends.ports import Ports
 from core.service.admission.estimate import seconds_left
-from core.service.domain.ports import LiveStatus, SpeedOf
+from core.service.domain.ports import LiveStatus
 from core.service.domain.schema import JobRecord, JobStatus, JobSummary, Progress
 from core.service.domain.views import PublicUrls, job_summary, progress_of
 
-SpeedsOf = Callable[[str], Mapping[SpeedOf, float]]
-"""Speeds.of, for an answer about many jobs one that remembers."""
+
+class Forecasts:
+    """What jobs in a queue are told about when they will be made. For one answer, also about many jobs: each model is
+    asked about once."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._makes, self._speeds_of = cache(ports.serving.makes), cache(ports.speeds.of)
+
+    def of(self, record: JobRecord, live: LiveStatus) -> tuple[LiveStatus, float | None]:
+        """What `progress_of` wants to know of a job: `live`, without a wait where nobody makes such jobs, and the
+        seconds of its own work. Nothing is read for a job that is in no queue. Raises StoreError."""
+        if record.status is not JobStatus.QUEUED or live.wait_seconds is None:
+            return live, None
+        if not self._makes(record.spec.model):
+            return replace(live, wait_seconds=None), None
+        return live, seconds_left(record, self._speeds_of(record.spec.model))
+
+    def progress(self, record: JobRecord, live: LiveStatus) -> Progress:
+        """The job's progress. Raises StoreError."""
+        return progress_of(record, *self.of(record, live))
 
 
 def shown(ports: Ports, record: JobRecord, base_url: PublicUrls) -> JobSummary:
     """The job with its progress now."""
     (live_status,) = ports.store.live_statuses([record])
-    return job_summary(record, progress_now(ports.speeds.of, record, live_status), base_url)
+    return job_summary(record, progress_now(ports, record, live_status), base_url)
 
 
-def progress_now(speeds_of: SpeedsOf, record: JobRecord, live: LiveStatus) -> Progress:
-    """The job's progress. Asks `speeds_of` if it waits in a queue."""
-    return progress_of(record, live, work_seconds(speeds_of, record, live))
-
-
-def work_seconds(speeds_of: SpeedsOf, record: JobRecord, live: LiveStatus) -> float | None:
-    """What `progress_of` wants to know of a job in a queue. None, without asking `speeds_of`, for any other."""
-    if record.status is not JobStatus.QUEUED or live.wait_seconds is None:
-        return None
-    return seconds_left(record, speeds_of(record.spec.model))
+def progress_now(ports: Ports, record: JobRecord, live: LiveStatus) -> Progress:
+    """The progress of one job. Raises StoreError."""
+    return Forecasts(ports).progress(record, live)
 
 
 def json_answer(body: str, status: int, headers: dict[str, str]) -> Response:

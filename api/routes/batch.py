@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -21,7 +20,7 @@ from api.http.openapi import BATCH_BODY, may_fail
 from api.http.paths import prefix_of
 from api.http.problems import BodyTooLarge, Problem, note, problem_of
 from api.http.responses import MAX_BODY_BYTES, LargeJsonBody
-from api.routes.answers import SpeedsOf, json_answer, progress_now
+from api.routes.answers import Forecasts, json_answer
 from api.routes.create import CreatorDep
 from core.service.admission.request_body import parse_body, parse_request
 from core.service.domain.errors import LongtakeError
@@ -94,7 +93,7 @@ async def submit_batch(
     created = dict(zip(wanted, await creator.create_all([*wanted.values()]), strict=True))
     refused = {index: each.parsed for index, each in enumerate(sent) if isinstance(each.parsed, LongtakeError)}
     outcomes = [(created | refused)[index] for index in range(len(sent))]
-    return await run_in_threadpool(_answer, outcomes, request, base_url, cache(ports.speeds.of))
+    return await run_in_threadpool(_answer, outcomes, request, base_url, Forecasts(ports))
 
 
 def _parsed(body: object) -> JobRequest | LongtakeError:
@@ -113,17 +112,17 @@ def _check_size(body: object) -> None:
 
 
 def _answer(
-    outcomes: list[Created | LongtakeError], request: Request, base_url: PublicUrls, speeds_of: SpeedsOf
+    outcomes: list[Created | LongtakeError], request: Request, base_url: PublicUrls, forecasts: Forecasts
 ) -> Response:
-    results = [_result(outcome, request, base_url, speeds_of) for outcome in outcomes]
+    results = [_result(outcome, request, base_url, forecasts) for outcome in outcomes]
     return json_answer(BatchResults(results=results).model_dump_json(), 200, {})
 
 
 def _result(
-    outcome: Created | LongtakeError, request: Request, base_url: PublicUrls, speeds_of: SpeedsOf
+    outcome: Created | LongtakeError, request: Request, base_url: PublicUrls, forecasts: Forecasts
 ) -> BatchResult:
     if isinstance(outcome, Created):
-        job = job_summary(outcome.record, progress_now(speeds_of, outcome.record, outcome.live), base_url)
+        job = job_summary(outcome.record, forecasts.progress(outcome.record, outcome.live), base_url)
         return BatchResult(status=202 if outcome.is_new else 200, job=job)
     note(request, outcome)
     problem = problem_of(outcome, prefix_of(request.scope))

@@ -50,7 +50,7 @@ class _Answering:
         record, seconds = created.record, self._preferences.wait_seconds
         if seconds:
             record = await self._wait.until_end(record, seconds)
-        progress = await run_in_threadpool(progress_now, self._ports.speeds.of, record, created.live)
+        progress = await run_in_threadpool(progress_now, self._ports, record, created.live)
         job = job_summary(record, progress, self._base_url)
         if record is not created.record:
             job = await run_in_threadpool(shown, self._ports, record, self._base_url)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -18,9 +17,10 @@ from api.backends.ports import Ports, PortsDep
 from api.http.openapi import may_fail
 from api.http.responses import conditional, has_etag, not_modified
 from api.media.presigned import with_presigned_urls
-from api.routes.answers import json_answer, progress_now, shown, work_seconds
+from api.routes.answers import Forecasts, json_answer, shown
 from core.service.domain.errors import ScopeMissing
 from core.service.domain.link_tokens import with_token
+from core.service.domain.ports import LiveStatus
 from core.service.domain.schema import Chunk, ChunkList, Job, JobList, JobRecord, JobStatus, JobSummary, Lane
 from core.service.domain.views import PublicUrls, chunk_views, job_json, job_summary, job_url, progress_of
 from core.service.records.manifest_writer import write_manifest
@@ -55,8 +55,8 @@ def list_jobs(
     """One page of the key's jobs, without their chunks. `next_cursor` leads to the next page, as does
     `Link: rel="next"`."""
     page = ports.store.list(owner=_listed_owner(caller, owner), status=status, limit=limit, cursor=cursor or None)
-    live, speeds_of = ports.store.live_statuses(page.jobs), cache(ports.speeds.of)
-    progress = [progress_now(speeds_of, record, its) for record, its in zip(page.jobs, live, strict=True)]
+    live, forecasts = ports.store.live_statuses(page.jobs), Forecasts(ports)
+    progress = [forecasts.progress(record, its) for record, its in zip(page.jobs, live, strict=True)]
     jobs = [job_summary(record, its, base_url) for record, its in zip(page.jobs, progress, strict=True)]
     headers = dict[str, str]()
     if page.next_cursor:
@@ -83,14 +83,15 @@ async def read_job(
 ) -> Response:
     """The job. Polling with `If-None-Match` is cheap, however long the video is. GET /jobs/{id}/chunks has its chunks,
     and `include=chunks` adds the newest 1,000 here."""
-    seen, work, mark = own or await looks.look(job_id), None, ""
+    seen = own or await looks.look(job_id)
+    live, work, mark = seen.live, None, ""
     if seen.record.status is JobStatus.QUEUED:
-        work = await run_in_threadpool(work_seconds, ports.speeds.of, seen.record, seen.live)
-        mark = "" if work is None else f" {work:.2g}"  # the mark of the store does not change with the speed of chunks
+        live, work = await run_in_threadpool(Forecasts(ports).of, seen.record, seen.live)
+        mark = _mark_of_forecast(seen.live, live, work)
     headers = {"Cache-Control": "no-cache", "ETag": job_etag(caller, base_url, include, seen.mark + mark)}
     if has_etag(request, headers["ETag"]):
         return not_modified(headers["ETag"])
-    body = job_summary(seen.record, progress_of(seen.record, seen.live, work), base_url).model_dump_json()
+    body = job_summary(seen.record, progress_of(seen.record, live, work), base_url).model_dump_json()
     if include is not None:
         body = job_json(body, await run_in_threadpool(_newest_chunks, ports, seen.record, base_url))
     return json_answer(body, 200, headers)
@@ -169,6 +170,14 @@ def delete(job_id: JobId, ports: PortsDep) -> Response:
     delete_job(ports.store, ports.storage, job_id)
     ports.queue.janitor()
     return Response(status_code=202 if is_held else 204)
+
+
+def _mark_of_forecast(stored: LiveStatus, shown: LiveStatus, work: float | None) -> str:
+    """What the mark of the store lacks: it changes neither with the speed of chunks nor with whether anybody makes
+    them."""
+    if stored.wait_seconds is None:
+        return ""
+    return " nobody" if shown.wait_seconds is None else f" {work or 0:.2g}"
 
 
 def _listed_owner(caller: Caller, wanted: str | None) -> str | None:

@@ -55,5 +55,5 @@ def change_job(
 
 def _view(ports: Ports, steered: Steered, warnings: tuple[JobWarning, ...], base_url: PublicUrls) -> ChangedJob:
     (live,) = ports.store.live_statuses([steered.record])
-    progress = progress_now(ports.speeds.of, steered.record, live)
+    progress = progress_now(ports, steered.record, live)
     return changed_job(steered.record, progress, base_url, steered.acts_from_frame, warnings)

@@ -18,32 +18,40 @@ same LONGTAKE_ variables as workers."""
 EXAMPLES = """\
 examples:
   longtake pause                                everything
-  longtake pause --model streaming-t2v          its generation and refinement
+  longtake pause --model sprites                its generation and refinement
   longtake pause --worker sprites-0@gpu-1       one worker, also after its restart
   longtake pause --worker sprites-0-4711@gpu-1  one process, by its name in /readyz
   longtake pause --worker sprites-0@gpu-2 --force   although it does not run now
   longtake pause --list                         what is paused, and since when
 """
+LONGEST_NAME = 253
+"""Characters, as of host names."""
 MOST_NAMED = 20
 """Names in a refusal."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_target_arguments(parser)
+    add_target_arguments(parser, or_list=True)
     parser.add_argument("--force", action="store_true", help="also what is not known, as a worker that is down now")
-    parser.add_argument("--list", action="store_true", help="only list what is paused")
 
 
-def add_target_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that name what is paused; nothing for everything."""
+def add_target_arguments(parser: argparse.ArgumentParser, *, or_list: bool = False) -> None:
+    """The options that name what is paused, of which one may be given; none for everything. `or_list`: also --list,
+    which is about all pauses."""
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--model", type=_name, metavar="NAME", help="only this model")
     target.add_argument("--worker", type=_name, metavar="NAME", help="only this worker, with or without process id")
+    if or_list:
+        target.add_argument("--list", action="store_true", help="only list all that is paused")
 
 
 def _name(text: str) -> str:
+    from core.service.domain.errors import shortened
+
     if not text or not text.isprintable() or " " in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no name")
+        raise argparse.ArgumentTypeError(f"{shortened(text)!r} is no name")
+    if len(text) > LONGEST_NAME:
+        raise argparse.ArgumentTypeError(f"a name has {LONGEST_NAME} characters at most, and this one {len(text)}")
     return text
 
 

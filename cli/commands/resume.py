@@ -14,7 +14,7 @@ that was paused by itself stays paused when everything is resumed. Uses the same
 EXAMPLES = """\
 examples:
   longtake resume                               after `longtake pause`
-  longtake resume --model streaming-t2v         after `longtake pause --model streaming-t2v`
+  longtake resume --model sprites               after `longtake pause --model sprites`
   longtake pause --list                         what is paused
 """
 

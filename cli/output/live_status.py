@@ -11,7 +11,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.live import Live
 
-from cli.output.status_table import Outage, picture
+from cli.output.status_table import Outage, Picture
 from client import ApiUnreachable, LimitReached, ServiceStatus, ServiceUnavailable
 
 PIPE_WIDTH = 160
@@ -39,7 +39,7 @@ class StatusScreen:
 
     def show(self, status: ServiceStatus) -> None:
         """One picture."""
-        self._console.print(picture(status, self._url))
+        self._console.print(Picture(status, self._url))
 
     def follow(self, read: Callable[[], ServiceStatus], seconds: float) -> None:
         """Show what `read` returns, every so often, until Ctrl-C. Once there is a picture, an API that does not answer
@@ -52,7 +52,8 @@ class StatusScreen:
                     status, outage = read(), None
                 except (ApiUnreachable, LimitReached, ServiceUnavailable) as error:
                     outage = Outage(outage.since if outage else self._now(), error.message)
-                live.update(picture(status, self._url, outage), refresh=True)
+                live.update(Picture(status, self._url, outage, fitted=True), refresh=True)
 
     def _live(self, status: ServiceStatus) -> Live:
-        return Live(picture(status, self._url), console=self._console, auto_refresh=False, vertical_overflow="ellipsis")
+        first = Picture(status, self._url, fitted=True)
+        return Live(first, console=self._console, auto_refresh=False, vertical_overflow="ellipsis")

@@ -1,4 +1,4 @@
-"""The picture of `longtake status`: what needs somebody, then workers, queues and rates. For 80 columns and more.
+"""The picture of `longtake status`: what needs somebody, then queues, rates and workers. For 80 columns and more.
 
 Names come from settings and presets of others: they are shown as `Text`, in which nothing is markup, and without
 control characters.
@@ -7,22 +7,22 @@ control characters.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.text import Text
 
+from cli.output.status_text import ALARM, QUIET, WARNING, duration, plain_table, printable
+from cli.output.worker_lines import worker_lines
 from client import ServiceStatus
 from core.service.domain.priority import Priority
 from core.service.domain.schema import LANES_OF_ANY_MODEL
-from core.service.domain.service_status import PauseView, PieceView, QueueView, WorkerNow
+from core.service.domain.service_status import PauseView, QueueView
 
-WARNING, ALARM, QUIET = "bold yellow", "bold red", "dim"
-MINUTE, HOUR, DAY = 60, 3600, 86400
-_STYLES = {"busy": "green", "not ready": ALARM, "paused": WARNING, "pausing": WARNING}
+NEEDS_SHARE = 4
+"""What needs somebody has at most one of so many parts of the terminal's height."""
 
 
 @dataclass(frozen=True)
@@ -33,28 +33,43 @@ class Outage:
     reason: str
 
 
-def picture(status: ServiceStatus, url: str, outage: Outage | None = None) -> RenderableType:
-    """All of it. `outage`: the API does not answer, and `status` is its last answer."""
-    title = Text.assemble(("Longtake", "bold"), f" {printable(url)}  {status.at:%Y-%m-%d %H:%M:%S} UTC")
-    lines = [*([_outage_line(outage)] if outage else []), *_needs(status)]
-    sections = (_workers(status), _queues(status), _rates(status))
-    return Group(title, *lines, *(part for section in sections for part in section), Text(), _totals(status))
+@dataclass(frozen=True)
+class Picture:
+    """All of it. `outage`: the API does not answer, and `status` is its last answer. `fitted`: to the height of the
+    terminal, so that of many workers those are left out that need nobody; otherwise all are shown."""
+
+    status: ServiceStatus
+    url: str
+    outage: Outage | None = None
+    fitted: bool = False
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        def lines_of(part: RenderableType) -> int:
+            return len(console.render_lines(part, options, pad=False))
+
+        status, height = self.status, options.size.height
+        title = Text.assemble(("Longtake", "bold"), f" {printable(self.url)}  {status.at:%Y-%m-%d %H:%M:%S} UTC")
+        outage = [_outage_line(self.outage)] if self.outage else []
+        needs = [*_needs(status)]
+        if self.fitted:
+            needs = _first(needs, height // NEEDS_SHARE, lines_of)
+        above = Group(title, *outage, *needs, *_queues(status), *_rates(status), Text(), _totals(status))
+        yield above
+        heading = _heading("Workers")
+        yield heading
+        room = max(1, height - lines_of(above) - lines_of(heading)) if self.fitted else None
+        yield from worker_lines(status.workers, options.max_width, room)
 
 
-def printable(text: str) -> str:
-    """The text without control characters: a terminal obeys them."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
-def duration(seconds: float) -> str:
-    """At most six characters: 4.2 s, 42 s, 12 min, 3.5 h, 12 d."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 2 * MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * HOUR:
-        return f"{seconds / MINUTE:.0f} min"
-    return f"{seconds / HOUR:.1f} h" if seconds < 2 * DAY else f"{seconds / DAY:.0f} d"
+def _first(needs: Sequence[Text], most_lines: int, lines_of: Callable[[Text], int]) -> list[Text]:
+    """The first of these within so many lines, at least one of them, and how many others there are."""
+    shown, left = list[Text](), most_lines
+    for need in needs:
+        left -= lines_of(need)
+        if shown and left < 0:
+            return [*shown, Text(f"! and {len(needs) - len(shown)} more: `longtake status --once` has all", ALARM)]
+        shown.append(need)
+    return shown
 
 
 def _outage_line(outage: Outage) -> Text:
@@ -95,47 +110,13 @@ def _fix(queue: QueueView) -> str:
     return f"start `longtake worker --model {shlex.quote(printable(queue.pool))}`"
 
 
-def _workers(status: ServiceStatus) -> Iterator[RenderableType]:
-    yield _heading("Workers")
-    if not status.workers:
-        yield Text("none is running", QUIET)
-        return
-    table = _table(["name", "state", "job", "making"], ["for"])
-    for column in (table.columns[1], table.columns[2], table.columns[4]):
-        column.no_wrap = True
-    for worker in status.workers:
-        state = _state(worker)
-        cells = [Text(printable(worker.name)), Text(state, _STYLES.get(state, ""))]
-        for piece in worker.making or [None]:
-            table.add_row(*cells, *_piece_cells(piece, worker))
-            cells = [Text(), Text()]
-    yield table
-
-
-def _state(worker: WorkerNow) -> str:
-    if worker.paused and worker.state in {"ready", "busy"}:
-        return "pausing" if worker.making else "paused"
-    if worker.making and worker.state == "ready":  # a CPU worker, whose threads work beside one another
-        return "busy"
-    return worker.state.replace("_", " ")
-
-
-def _piece_cells(piece: PieceView | None, worker: WorkerNow) -> tuple[Text, Text, Text]:
-    if piece is None:
-        waits = worker.reason if worker.state != "not_ready" else None  # that one has a line at the top
-        return Text(), Text(printable(waits or ""), QUIET), Text()
-    chunk = "" if piece.chunk is None else f" {piece.chunk}"
-    step = "" if piece.step is None else f" ({piece.step}/{piece.steps})"
-    return Text(printable(piece.job_id)), Text(f"{piece.lane}{chunk}{step}"), Text(duration(piece.seconds))
-
-
 def _queues(status: ServiceStatus) -> Iterator[RenderableType]:
     yield _heading("Queues")
     if not status.queues:
         yield Text("no work and no worker", QUIET)
         return
     classes, others = [each.value for each in Priority], ["new", "begun", "oldest", "work"]
-    table = _table(["pool"], [*classes, *others, "active", "desired", "workers"])
+    table = plain_table(["pool"], [*classes, *others, "active", "desired", "workers"])
     for queue in status.queues:
         waiting = [str(queue.waiting.get(each, 0)) for each in Priority]
         jobs = [str(queue.queued_jobs), str(queue.begun_jobs)]
@@ -151,7 +132,7 @@ def _rates(status: ServiceStatus) -> Iterator[RenderableType]:
     if not status.rates:
         yield Text("nothing was committed", QUIET)
         return
-    table = _table(["model", "lane"], ["chunks/s", "frames/s", "x real time"])
+    table = plain_table(["model", "lane"], ["chunks/s", "frames/s", "x real time"])
     for rate in status.rates:
         numbers = (f"{rate.chunks_per_second:.2f}", f"{rate.frames_per_second:.1f}", f"{rate.realtime_factor:.2f}")
         table.add_row(Text(printable(rate.model)), Text(rate.lane), *map(Text, numbers))
@@ -165,17 +146,6 @@ def _totals(status: ServiceStatus) -> Text:
 
 def _heading(text: str) -> Text:
     return Text(f"\n{text}", "bold")
-
-
-def _table(texts: Iterable[str], numbers: Iterable[str]) -> Table:
-    """An empty table: columns of texts, of which the first is folded if it is too long, then of numbers."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style=QUIET)
-    for name in texts:
-        table.add_column(name)
-    for name in numbers:
-        table.add_column(name, justify="right")
-    table.columns[0].overflow = "fold"
-    return table
 
 
 def _or_dash(seconds: float | None) -> str:

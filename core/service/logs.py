@@ -67,7 +67,7 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         job_id, chunk = _work.get()
         known = {
-            "request_id": current_request_id(),
+            "request_id": self._safe(current_request_id() or "") or None,  # a client may have sent a key as its id
             "job_id": job_id,
             "chunk": chunk,
             "worker_id": self._worker_id,

@@ -15,6 +15,8 @@ from contextvars import ContextVar
 LOG_SUFFIX = "%(request)s"
 """What a log format ends in: " [request ID]", or nothing outside of a request."""
 _VALID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+_SECRET = re.compile(r"(?<![A-Za-z0-9])(?:lt|whsec)_[\w-]{8,}", re.ASCII)
+"""An API key or a webhook secret: a client that sends one as its id must not find it in logs and records."""
 _current = ContextVar[str | None]("request_id", default=None)
 
 
@@ -24,8 +26,10 @@ def current_request_id() -> str | None:
 
 
 def accepted_request_id(given: str | None) -> str:
-    """The id that a client has `given` if it is 1 to 128 of A-Z a-z 0-9 . _ -, else a new one of 32 characters."""
-    return given if given is not None and _VALID.fullmatch(given) else secrets.token_hex(16)
+    """The id that a client has `given` if it is 1 to 128 of A-Z a-z 0-9 . _ - and has no key of ours in it, else a new
+    one of 32 characters."""
+    is_usable = given is not None and _VALID.fullmatch(given) and not _SECRET.search(given)
+    return given if given is not None and is_usable else secrets.token_hex(16)
 
 
 def set_request_id(request_id: str) -> None:

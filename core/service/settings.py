@@ -33,7 +33,9 @@ def _log_level(text: str) -> str:
 class Settings(BaseSettings):
     """Immutable settings, created once by each process's entry point and passed on."""
 
-    model_config = SettingsConfigDict(env_prefix="LONGTAKE_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="LONGTAKE_", frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     redis_url: str = Field(
         default="redis://127.0.0.1:6379/0",

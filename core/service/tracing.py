@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+"""The first that is set counts, and the only protocol that there is here is PROTOCOL."""
+PROTOCOL = "http/protobuf"
 LAST_SECONDS = 3.0
 """How long an ending process may take to send its last spans."""
 Attributes = Mapping[str, str | int | float]
@@ -79,6 +82,7 @@ def _start(service: str, instance: str | None, environment: Mapping[str, str]) -
     global _tracer
     _tracer = provider.get_tracer("longtake")
     logger.info("traces are sent")
+    _warn_of_protocol(environment)
 
     def stop() -> None:
         global _tracer
@@ -88,6 +92,15 @@ def _start(service: str, instance: str | None, environment: Mapping[str, str]) -
         last.join(LAST_SECONDS)
 
     return stop
+
+
+def _warn_of_protocol(environment: Mapping[str, str]) -> None:
+    """A collector's port for gRPC does not understand what is sent."""
+    name = next((name for name in PROTOCOLS if environment.get(name)), None)
+    if name is not None and environment[name].strip().lower() != PROTOCOL:
+        logger.warning(
+            "%s has no effect: traces are sent as %s; the endpoint must be a port for it, usually 4318", name, PROTOCOL
+        )
 
 
 def _nothing() -> None: ...

@@ -22,8 +22,9 @@ INTRODUCTION = """\
 # Settings
 
 Environment variables of every process; there is no configuration file. A wrong value ends the process with one
-sentence. `longtake demo` and `longtake up` set the addresses and keys of the servers that they start. How to run the
-service permanently is in [operations.md](operations.md).
+sentence; a name `LONGTAKE_...` that is no setting is a warning in the log of the API and of `longtake worker`.
+`longtake demo` and `longtake up` set the addresses and keys of the servers that they start. How to run the service
+permanently is in [operations.md](operations.md).
 
 This page is generated from `core/service/settings.py` by `.venv/bin/python -m tests.docs`.
 """

@@ -119,9 +119,11 @@ class Service:
         eventually(lambda: all(map(self._is_ready, children)), f"workers for {', '.join(models)}", seconds=180)
 
     def start_pools(self, *pools: str, gpus: str) -> Child:
-        """Start `longtake worker` with these `--pool`, and do not wait. `gpus`: as for --gpus; none need exist."""
+        """Start `longtake worker` with these `--pool`, and do not wait. `gpus`: a list that need not exist, or none."""
         arguments = [argument for pool in pools for argument in ("--pool", pool)]
-        return self._start("pools", ["cli.main", "worker", "--gpus", gpus, *arguments])
+        if gpus == "none":
+            return self._start("pools", ["cli.main", "worker", "--gpus", "none", *arguments])
+        return self._start("pools", ["cli.main", "worker", *arguments], CUDA_VISIBLE_DEVICES=gpus)
 
     def _is_ready(self, supervisor: Child) -> bool:
         """The worker process under this `longtake worker` can take tasks."""
@@ -178,8 +180,8 @@ class Service:
         files = sorted(self.folder.glob("*.log"))
         return "\n".join(f"--- {file.name}\n" + "\n".join(file.read_text().splitlines()[-lines:]) for file in files)
 
-    def _start(self, name: str, module: Sequence[str]) -> Child:
-        environment = {**os.environ, **self.environment(), "OMP_NUM_THREADS": "1"}
+    def _start(self, name: str, module: Sequence[str], **variables: str) -> Child:
+        environment = {**os.environ, **self.environment(), "OMP_NUM_THREADS": "1", **variables}
         log = self.folder / f"{name}.log"
         child = Child(name, [*self.launcher, sys.executable, "-m", *module], environment, log)
         self._children.append(child)

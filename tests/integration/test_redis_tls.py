@@ -134,6 +134,8 @@ def test_a_url_with_and_a_port_without_tls_and_the_reverse(world: World) -> None
         ("ssl_certfile={client.file}&ssl_keyfile=/nowhere/key", "names /nowhere/key"),
         ("ssl_ca_cert=/ca.pem", "an option ssl_ca_cert that is not known; use ssl_ca_certs"),
         ("ssl_cert_reqs=maybe", "use one of required, optional, none"),
+        ("ssl_min_version=1.2", "give 771 for TLS 1.2 or 772 for TLS 1.3"),
+        ("ssl_min_version=770", "give 771 for TLS 1.2 or 772 for TLS 1.3"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused_before_anything_connects(

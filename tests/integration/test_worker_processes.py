@@ -63,8 +63,9 @@ class Floor:
         eventually(reached, f"step {least}")
 
     def start(self, *arguments: str) -> Workers:
-        """`longtake worker` with these arguments."""
-        environment = {**os.environ, **settings_environment(self.service.settings), "OMP_NUM_THREADS": "1"}
+        """`longtake worker` with these arguments, for two GPUs, which need not exist, unless they say otherwise."""
+        own = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "0,1"}
+        environment = {**os.environ, **settings_environment(self.service.settings), **own}
         command = [sys.executable, "-m", "cli.main", "worker", *arguments]
         with (self.service.folder / "workers.log").open("ab") as log:
             return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -109,7 +110,7 @@ def end_of(child: Workers) -> int:
 def test_one_process_per_gpu_each_sees_its_own_and_one_that_dies_is_replaced(
     floor: Floor, children: list[Workers]
 ) -> None:
-    children.append(floor.start("--gpus", "0,1", "--model", "fake"))
+    children.append(floor.start("--gpus", "auto", "--model", "fake"))
     workers = floor.wait_for_workers(2)
     assert sorted(str(worker.cuda_visible_devices) for worker in workers) == ["0", "1"]
     for worker in workers:
@@ -128,7 +129,7 @@ def test_one_process_per_gpu_each_sees_its_own_and_one_that_dies_is_replaced(
 
 
 def test_two_processes_share_the_work_of_one_model(floor: Floor, children: list[Workers]) -> None:
-    children.append(floor.start("--gpus", "0,1", "--model", "endless"))
+    children.append(floor.start("--gpus", "auto", "--model", "endless"))
     floor.wait_for_workers(2)
     floor.submit()
     floor.wait_for_step()
@@ -165,7 +166,7 @@ def test_a_cancel_takes_effect_at_the_next_step(floor: Floor, children: list[Wor
 def test_the_lease_of_a_killed_worker_is_released_at_once(floor: Floor, children: list[Workers]) -> None:
     """The lease would live for ten minutes, and no janitor runs here."""
     floor.service.choose(lease_ttl_seconds=600)
-    children.append(floor.start("--gpus", "0,1", "--model", "endless"))
+    children.append(floor.start("--gpus", "auto", "--model", "endless"))
     floor.wait_for_workers(2)
     floor.submit()
     floor.wait_for_step()

@@ -237,7 +237,8 @@ def test_a_worker_that_loads_its_weights_wakes_nobody(alert: str) -> None:
     """Those of a pool that was scaled to zero; longtake_pool_workers counts the workers that are ready or busy."""
     counted = [set(STATES)] if alert == "LongtakeNoWorker" else [set(STATES)] * 2
     assert counted_by(alert, "state", STATES)[: len(counted)] == counted, "metrics without this label"
-    (states,) = counted_by(alert, "state", STATES)[len(counted) :]
+    states, *of_pauses = counted_by(alert, "state", STATES)[len(counted) :]
+    assert all(each == set(STATES) for each in of_pauses), "pauses have no state"
     assert "starting" in states
     assert not states & {"not_ready", "draining"}
     assert minutes_of(alert) >= 15, "a machine may have to start first"
@@ -275,6 +276,20 @@ def test_one_worker_that_waits_for_a_server_is_enough_for_its_alert() -> None:
     found = re.fullmatch(r"sum by \(server\) \(increase\(longtake_server_retries_total\[10m\]\)\) > (\d+)", query)
     assert found is not None
     assert int(found[1]) < 600 / (60 + LONGEST_PAUSE_SECONDS)
+
+
+@pytest.mark.parametrize("alert", ["LongtakeNoWorker", "LongtakeQueueOld", "LongtakeHighPriorityWaits"])
+def test_a_pause_of_a_model_or_of_everything_silences_what_follows_from_it(alert: str) -> None:
+    (query,) = [rule["expr"] for rule in alerts() if rule["alert"] == alert]
+    kinds = [
+        takes(matcher, "model") - takes(matcher, "all")
+        for node in nodes_of(query)
+        if isinstance(node, BinaryExpr) and str(node.op) == "unless"
+        for selector in selectors_in(node.rhs)
+        if selector.name == "longtake_paused"
+        for matcher in selector.matchers.matchers
+    ]
+    assert sorted(kinds) == [-1, 1]
 
 
 def test_panels_have_names_of_their_own_and_places_that_do_not_overlap() -> None:

@@ -21,6 +21,8 @@ _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 OPTIONS = (*_FILES, "ssl_ca_path", "ssl_password", "ssl_cert_reqs", "ssl_check_hostname", "ssl_min_version")
 """redis-py's options that a URL may have, the same for records and messages."""
 _REQUIREMENTS = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
+TLS_VERSIONS = f"{ssl.TLSVersion.TLSv1_2:d} for TLS 1.2 or {ssl.TLSVersion.TLSv1_3:d} for TLS 1.3"
+"""What ssl_min_version may be: OpenSSL's numbers."""
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"})
 """OpenSSL's reasons for an answer that is not TLS; which one depends on its version and on the answer."""
 _CERTIFICATE_FAULTS = {
@@ -51,6 +53,8 @@ def tls_options(given: Mapping[str, Any], setting: str) -> dict[str, Any]:
     options = {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **given}
     if options["ssl_cert_reqs"] not in _REQUIREMENTS:
         _refuse(f"{setting} has another ssl_cert_reqs than there are", f"use one of {', '.join(_REQUIREMENTS)}")
+    if options.get("ssl_min_version") not in {None, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3}:
+        _refuse(f"{setting} has another ssl_min_version than there are", f"give {TLS_VERSIONS}")
     for name in _FILES:
         if name in given:
             _require_file(name, given[name], setting)

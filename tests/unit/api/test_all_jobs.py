@@ -43,7 +43,7 @@ def told(world: World, act: Callable[[], object], until: Callable[[Told], bool],
 
     async def listen() -> list[Told]:
         streams = Streams(world.ports(), event_stream_limit(100, 100), QUICK)
-        overviews = Overviews(streams, partial(progress_now, world.ports().speeds.of))
+        overviews = Overviews(streams, partial(progress_now, world.ports()))
         heard: list[Told] = []
         async with (
             asyncio.timeout(PATIENCE_SECONDS),
@@ -133,7 +133,7 @@ def test_a_stream_ends_when_its_key_is_revoked(world: World) -> None:
 def test_nobody_listens_and_nothing_is_looked_at(api: TestClient, world: World) -> None:
     async def leave_and_count() -> tuple[bool, int]:
         streams = Streams(world.ports(), event_stream_limit(100, 100), QUICK)
-        overviews = Overviews(streams, partial(progress_now, world.ports().speeds.of))
+        overviews = Overviews(streams, partial(progress_now, world.ports()))
         async with aclosing(follow_all(streams, overviews, permit(world))) as parts:
             await anext(parts)
             overview = overviews.of(None)

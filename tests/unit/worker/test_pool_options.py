@@ -15,7 +15,7 @@ from tests.helpers.presets import write_fake_preset
 from worker import supervisor
 from worker.pools import read_pools
 
-COMMAND: dict[str, Any] = {"model": None, "gpus": "0,1", "pools": ["sprites=0..1"]}
+COMMAND: dict[str, Any] = {"model": None, "gpus": "none", "pools": ["sprites=0..1"]}
 
 
 @pytest.fixture

@@ -38,11 +38,13 @@ class Progress(Shown):
     )
     eta_seconds: float | None = Field(
         description="Seconds until the last frame; of a queued job its wait and its own work, by the speed of chunks "
-        "made lately. null if unknown, or if the video has no end."
+        "made lately. null if unknown, if no worker makes jobs of the model now, or if the video has no end."
     )
     queue_position: int | None = Field(description="1 = next to start; null once started.")
     starts_in_seconds: float | None = Field(
-        default=None, description="Expected seconds until a worker begins; null if unknown, or once started."
+        default=None,
+        description="Expected seconds until a worker begins; null if unknown, if no worker makes jobs of the model now "
+        "(none runs, or it is paused), or once started.",
     )
     preparing: bool = Field(
         default=False, description="`image`, `video` or `control` is being fetched and decoded, or waits for it."

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from api.http.examples import STATUS_EXAMPLE
 from cli.commands.pause import check_target
 from cli.main import main, parse_args
+from core.service.admission.catalog import Catalog
 from core.service.domain.errors import SetupError
 from core.service.domain.ports import EVERYTHING, PauseTarget, WorkerStatus
+from core.service.settings import Settings
 from core.service.testing.clock import FAKE_START
 from tests.unit.cli.commands.conftest import Api
 
@@ -101,3 +104,32 @@ def test_of_many_workers_only_the_first_are_named() -> None:
         check_target(PauseTarget(worker="x"), many, [])
     with pytest.raises(SetupError, match="there is none"):
         check_target(PauseTarget(worker="x"), [], [])
+
+
+@pytest.mark.parametrize("command", ["pause", "resume"])
+def test_the_examples_name_a_model_that_may_be_paused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_args([command, "--help"])
+    named = re.findall(r"--model (?!NAME)(\S+?)`?\s", capsys.readouterr().out)
+    assert named
+    for model in named:
+        check_target(PauseTarget(model=model), [], Catalog(Settings()).names())
+
+
+@pytest.mark.parametrize("options", [["--model", "sprites"], ["--worker", "sprites-0@gpu-1"]])
+def test_a_list_is_of_all_pauses(capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        parse_args(["pause", "--list", *options])
+    assert refused.value.code == 2
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--model", "--worker"])
+def test_a_name_is_at_most_as_long_as_a_host_name(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    assert parse_args(["pause", "--force", option, "n" * 253])
+    with pytest.raises(SystemExit) as refused:
+        parse_args(["pause", "--force", option, "n" * 5000])
+    assert refused.value.code == 2
+    told = capsys.readouterr().err
+    assert "a name has 253 characters at most, and this one 5000" in told
+    assert "nnnn" not in told

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from api.http.examples import STATUS_EXAMPLE
 from cli.output.live_status import PIPE_WIDTH, StatusScreen
-from cli.output.status_table import Outage, duration, picture
+from cli.output.status_table import Outage, Picture
+from cli.output.status_text import duration
 from client import ApiUnreachable, Forbidden, ServiceStatus
 
 URL = "http://127.0.0.1:8000"
@@ -29,14 +30,14 @@ def status(**changes: Any) -> ServiceStatus:
 def drawn(shown: ServiceStatus, width: int = 80, outage: Outage | None = None) -> list[str]:
     stream = io.StringIO()
     console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
-    console.print(picture(shown, URL, outage))
+    console.print(Picture(shown, URL, outage))
     return [line.rstrip() for line in stream.getvalue().splitlines()]
 
 
 def section(lines: list[str], heading: str) -> list[str]:
     """The lines below a heading, up to the next empty one."""
     (start,) = [at for at, line in enumerate(lines) if line.startswith(heading)]
-    return lines[start + 1 : lines.index("", start)]
+    return lines[start + 1 : [*lines, ""].index("", start)]
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -54,12 +55,21 @@ def test_each_thing_has_a_line(width: int) -> None:
     assert not [line for line in lines if line.startswith("!")]
 
 
-def test_long_names_are_folded_and_not_cut() -> None:
+@pytest.mark.parametrize("state", ["busy", "starting", "ready"])
+def test_a_worker_with_a_long_name_has_one_line_with_both_ends_of_it(state: str) -> None:
     name = "streaming-t2v-refine-3-128834@gpu-node-17.cluster.example.internal"
-    lines = drawn(status(workers=[{**WORKER, "name": name}]))
-    header, *rows = section(lines, "Workers")
-    assert "".join(row[: header.index("state")].strip() for row in rows) == name
-    assert "job_k3mq5w7zr2ay4n6c5bqd" in "".join(lines)
+    making = WORKER["making"] if state == "busy" else []
+    worker = {**WORKER, "name": name, "state": state, "making": making, "reason": "loading " * 20}
+    lines = drawn(status(workers=[worker]))
+    (row,) = section(lines, "Workers")[1:]
+    shown = row.split()[0]
+    first, last = shown.split("\N{HORIZONTAL ELLIPSIS}")
+    assert name.startswith(first)
+    assert name.endswith(last)
+    assert min(len(first), len(last)) >= 5
+    assert row.split()[1] == state
+    if state == "busy":
+        assert row.split()[2:] == ["job_k3mq5w7zr2ay4n6c5bqd", "generate", "3", "(2/6)", "0.4", "s"]
     assert max(map(len, lines)) <= 80
 
 
@@ -100,7 +110,7 @@ def test_what_is_paused_is_at_the_top_with_what_resumes_it() -> None:
 def test_a_pause_is_seen_on_a_terminal() -> None:
     stream = io.StringIO()
     console = Console(file=stream, width=80, force_terminal=True, color_system="standard", markup=False)
-    console.print(picture(status(paused=[{"model": None, "worker": None, "since": "2026-01-02T03:00:00Z"}]), URL))
+    console.print(Picture(status(paused=[{"model": None, "worker": None, "since": "2026-01-02T03:00:00Z"}]), URL))
     assert "\x1b[1;33m! everything is paused" in stream.getvalue()
 
 
@@ -218,3 +228,69 @@ def test_a_pipe_gets_wide_lines_without_control_codes() -> None:
     assert "\x1b" not in stream.getvalue()
     assert "n" * 90 in stream.getvalue()
     assert max(map(len, stream.getvalue().splitlines())) <= PIPE_WIDTH
+
+
+def rack() -> list[dict[str, Any]]:
+    """42 workers in the order of their names, of which 24 are ready."""
+    busy = [{"state": "busy"}] * 12
+    waiting = [{"state": "ready", "making": []}] * 24
+    paused = [{"state": "ready", "paused": True, "making": []}] * 5
+    broken = [{"state": "not_ready", "reason": "the GPU fails", "making": []}]
+    changes = [*busy, *waiting, *paused, *broken]
+    return [{**WORKER, "name": f"sprites-{at:02}-4711@gpu-{at // 8}", **each} for at, each in enumerate(changes)]
+
+
+def on_a_terminal(shown: ServiceStatus, height: int = 24, outage: Outage | None = None) -> list[str]:
+    console = Console(file=io.StringIO(), width=80, height=height, highlight=False, markup=False, emoji=False)
+    return [
+        "".join(segment.text for segment in line).rstrip()
+        for line in console.render_lines(Picture(shown, URL, outage, fitted=True), pad=False)
+    ]
+
+
+@pytest.mark.parametrize("height", [24, 30, 40])
+def test_a_rack_fits_the_terminal_with_queues_rates_and_totals(height: int) -> None:
+    lines = on_a_terminal(status(workers=rack()), height)
+    assert len(lines) == height
+    headings = [line.split()[0] for line in lines if line.split() and line.split()[0] in {"Queues", "Rates", "Workers"}]
+    assert headings == ["Queues", "Rates", "Workers"]
+    assert "Webhooks to be sent: 0" in "\n".join(lines)
+
+
+def test_the_workers_that_need_somebody_come_first_and_the_others_are_counted() -> None:
+    header, *rows, others = section(on_a_terminal(status(workers=rack()), 35), "Workers")
+    assert header.split()[0] == "name"
+    states = ["paused" if "paused" in row else "not ready" if "not ready" in row else "busy" for row in rows]
+    assert states == ["not ready", *["paused"] * 5, *["busy"] * 12]
+    assert others == "and 24 more: 24 ready"
+
+
+def test_workers_that_all_fit_keep_their_order() -> None:
+    rows = section(on_a_terminal(status(workers=rack()), 100), "Workers")[1:]
+    assert [row.split()[0] for row in rows] == [worker["name"] for worker in rack()]
+
+
+def test_a_terminal_without_room_for_workers_has_their_number() -> None:
+    lines = on_a_terminal(status(workers=rack()), 10)
+    assert lines[-1] == "1 not ready, 5 paused, 12 busy, 24 ready"
+
+
+def test_what_needs_somebody_leaves_room_for_the_rest_of_the_terminal() -> None:
+    broken = [{**worker, "state": "not_ready", "reason": "no GPU", "making": []} for worker in rack()]
+    lines = on_a_terminal(status(workers=broken))
+    needs = [line for line in lines if line.startswith("!")]
+    assert len(needs) == 24 // 4 + 1
+    assert needs[-1].startswith("! and 36 more: ")
+    assert len(lines) == 24
+    assert lines[-1].startswith("and ")
+
+
+def test_the_pieces_of_a_cpu_worker_have_one_line_where_there_is_no_room() -> None:
+    piece = {**WORKER["making"][0], "job_id": "job_a", "lane": "prepare", "chunk": None, "step": None}
+    lines = on_a_terminal(status(workers=[{**WORKER, "kind": "cpu", "making": [piece] * 32}]))
+    (row,) = section(lines, "Workers")[1:]
+    assert row.split()[1:] == ["busy", "job_a", "prepare", "+31", "0.4", "s"]
+
+
+def test_one_picture_has_all_workers() -> None:
+    assert len(section(drawn(status(workers=rack())), "Workers")) == 1 + 42

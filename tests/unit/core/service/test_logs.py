@@ -47,6 +47,14 @@ def test_a_line_names_what_it_was_written_for() -> None:
     assert {"request_id", "job_id", "chunk"}.isdisjoint(line())
 
 
+def test_an_id_of_a_request_that_is_a_secret_is_cut() -> None:
+    record = logging.LogRecord("a.logger", logging.WARNING, "f", 1, "it went", (), None)
+    for request_id, shown in (("the-key-of-the-operator", "..."), ("lt_0123456789abcdef", "lt_...")):
+        with working_for(request_id):
+            text = JsonLines(secrets=["the-key-of-the-operator"]).format(record)
+        assert json.loads(text)["request_id"] == shown
+
+
 def test_lines_of_a_message_stay_one_line() -> None:
     assert line('a "quoted"\nsecond line')["message"] == 'a "quoted"\nsecond line'
 

@@ -12,7 +12,7 @@ import pytest
 from api.app import create_app
 from core.service.domain.errors import SetupError
 from core.service.domain.webhook_secret import generate_secret
-from core.service.settings import read_settings
+from core.service.settings import Settings, read_settings
 from worker import process
 
 SHORT = "whsec_" + base64.b64encode(b"x" * 23).decode()
@@ -99,3 +99,18 @@ def test_any_other_delivery_of_media_is_refused(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("LONGTAKE_MEDIA", given)
     with pytest.raises(SetupError, match="LONGTAKE_MEDIA is wrong: use proxy, redirect, or the base URL of a CDN"):
         read_settings()
+
+
+FLOATS = [name.upper() for name, field in Settings.model_fields.items() if field.annotation is float]
+
+
+@pytest.mark.parametrize("name", FLOATS)
+@pytest.mark.parametrize("given", ["inf", "nan", "-inf"])
+def test_a_number_that_is_not_finite_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, given: str) -> None:
+    monkeypatch.setenv(f"LONGTAKE_{name}", given)
+    with pytest.raises(SetupError, match=f"LONGTAKE_{name} is wrong: "):
+        read_settings()
+
+
+def test_the_settings_with_seconds_are_among_these() -> None:
+    assert {"TARGET_QUEUE_SECONDS", "AHEAD_SECONDS", "POOL_HOLD_SECONDS", "LEASE_TTL_SECONDS"} <= {*FLOATS}

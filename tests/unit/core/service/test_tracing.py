@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from opentelemetry.trace import StatusCode
 
-from core.service.tracing import current_traceparent, span
+from core.service.tracing import current_traceparent, set_up_traces, span
 from tests.helpers.spans import PARENT, TRACE, recording_spans
 
 
@@ -39,3 +39,27 @@ def test_what_did_not_begin_leaves_no_span() -> None:
             raise KeyError
         assert current_traceparent() is None
     assert spans.all() == ()
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({}, None),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, None),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL has no effect"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json"}, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL has no effect"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, None),
+    ],
+)
+def test_a_protocol_that_there_is_not_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, variables: dict[str, str], told: str | None
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    set_up_traces("longtake-test")()
+    warnings = [record.getMessage() for record in caplog.records if record.name == "core.service.tracing"]
+    assert [text for text in warnings if "has no effect" in text] == [
+        text for text in warnings if told is not None and text.startswith(told)
+    ]
+    assert any("has no effect" in text for text in warnings) is (told is not None)
