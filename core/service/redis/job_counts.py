@@ -11,7 +11,7 @@ from typing import cast
 from core.service.domain.capacity import LaneWork, PoolDemand, pool_demand
 from core.service.domain.ports import JobCounts, QueuedJobs
 from core.service.domain.priority import Priority
-from core.service.domain.schema import JobStatus
+from core.service.domain.schema import JobStatus, Lane
 from core.service.redis import keys
 from core.service.redis.errors import raises_store_errors
 from core.service.redis.job_records import JobRecords
@@ -65,7 +65,7 @@ class StoredJobCounts(JobRecords):
         demands = list[PoolDemand]()
         for of_pool in pools:
             active = int(next(answers))
-            lanes = [_lane_work(int(next(answers)), next(answers)) for _ in of_pool]
+            lanes = [_lane_work(queue.lane, int(next(answers)), next(answers)) for queue in of_pool]
             demands.append(pool_demand(of_pool[0].pool_name, lanes, active))
         return demands
 
@@ -96,11 +96,17 @@ def _scores_of(priority: Priority) -> tuple[int, int]:
     return score, score
 
 
-def _lane_work(jobs: int, counters: Sequence[str | None]) -> LaneWork:
+def _lane_work(lane: Lane, jobs: int, counters: Sequence[str | None]) -> LaneWork:
     """`jobs` with work on the lane, and its Queue.counters. Entries that a version without these counters has written
     are not in them."""
-    *counts, mean_seconds = counters
-    new_jobs, new_pieces, begun_pieces = (max(0, int(count or 0)) for count in counts)
+    *counts, mean_seconds, pace = counters
+    new_jobs, new_pieces, begun_pieces, streams = (max(0, int(count or 0)) for count in counts)
     queued = min(jobs, new_jobs)
-    pieces = max(jobs, new_pieces + begun_pieces)
-    return LaneWork(queued, jobs - queued, pieces, None if mean_seconds is None else float(mean_seconds))
+    return LaneWork(
+        queued_jobs=queued,
+        begun_jobs=jobs - queued,
+        pieces=max(jobs, new_pieces + begun_pieces),
+        mean_seconds=None if mean_seconds is None else float(mean_seconds),
+        streams=min(queued, streams),
+        pace=float(pace) if pace is not None and lane is Lane.GENERATE else None,
+    )
