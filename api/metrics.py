@@ -6,7 +6,7 @@ No label has a value that clients choose: routes are templates, methods those th
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from api.pool_metrics import pool_metrics
 from core.service.domain.capacity import PoolDemand
 from core.service.domain.media_types import MediaKind
-from core.service.domain.ports import JobCounts, WorkerStatus
+from core.service.domain.ports import JobCounts, PauseTarget, WorkerStatus
 from core.service.domain.uploads import Upload
 
 disable_created_metrics()  # a series more for each counter
@@ -37,6 +37,7 @@ class ServiceCounts:
     demands: Sequence[PoolDemand]
     uploads: int
     read_at: datetime
+    paused: Collection[PauseTarget]
 
 
 class UploadCounters:
@@ -119,7 +120,7 @@ class _ServiceCollector(Collector):
             yield _of_workers(counts.workers)
             yield GaugeMetricFamily("longtake_stored_uploads", "Uploads that are kept.", value=counts.uploads)
             models = {model for model, _ in counts.jobs.queued}
-            yield from pool_metrics(counts.demands, models, counts.workers, self._target_seconds)
+            yield from pool_metrics(counts.demands, models, counts.workers, self._target_seconds, counts.paused)
 
 
 def _of_jobs(jobs: JobCounts, now: datetime) -> Iterable[Metric]:

@@ -140,7 +140,7 @@ def counts_of(ports: Ports) -> ServiceCounts:
     """For the metrics. Raises StoreError."""
     jobs, workers = ports.store.counts(ports.catalog.names()), ports.workers.all()
     demands, uploads = ports.store.pool_demands(), ports.uploads.count()
-    return ServiceCounts(jobs, workers, demands, uploads, ports.clock.now())
+    return ServiceCounts(jobs, workers, demands, uploads, ports.clock.now(), ports.pauses.all().keys())
 
 
 def ports_of(request: Request) -> Ports:
