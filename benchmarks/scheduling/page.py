@@ -62,7 +62,7 @@ def _mixed(rows: Rows) -> str:
 
 
 def _told(rows: Rows) -> str:
-    """A line for each stream: within what nine tenths of the errors of what its jobs were told are, and their median."""
+    """A line for each stream: the errors of what its jobs were told, within what nine tenths are, and their median."""
     streams = dict.fromkeys(found[1] for name in rows if (found := re.match(r"told, (speed .*%), ", name)))
     lines = list[str]()
     for stream in streams:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from core.service.domain.capacity import PoolDemand, desired_workers
 from core.service.domain.ports import JobStore, Lease
 from core.service.domain.priority import Priority
@@ -55,13 +57,13 @@ class Queue:
         progress = StepProgress(chunk_index=index, step=step, steps=steps, at=self.clock.now())
         self.store.report_progress(lease.job_id, progress)
 
-    def begin(self, number: int, chunks: int = 1, **values: Any) -> JobRecord:
-        """A job with chunks, made in no time."""
+    def begin(self, number: int, chunks: int = 1, seconds: float = 0.0, **values: Any) -> JobRecord:
+        """A job with chunks, each made in `seconds`."""
         job = self.submit(number, **values)
         for _ in range(chunks):
             lease = self.store.claim(job.id, Lane.GENERATE, "w1", TTL)
             assert lease
-            job = self.make(lease, 0.0)
+            job = self.make(lease, seconds)
         return job
 
     def demand(self, pool: str = MODEL) -> PoolDemand | None:
@@ -128,23 +130,29 @@ class ScheduleContract:
     def test_a_new_one_begins_before_where_workers_have_room_for_more_viewers(self, queue: Queue) -> None:
         """Chunks take a fifth of the time that they play."""
         for number in (1, 2):
-            queue.submit(number)
-            for _ in range(5):
-                lease = queue.store.claim(queued_job(number).id, Lane.GENERATE, "w1", TTL)
-                assert lease
-                queue.make(lease, 0.4)
+            queue.begin(number, chunks=5, seconds=0.4)
         queue.submit(3)
-        assert numbers([queue.next()]) == [3], "two viewers need 0.4 of a worker, and are 5.4 s ahead and more"
+        assert numbers([queue.next()]) == [3], "two viewers need 0.4 of a worker, and are more than 5.4 s ahead"
 
     def test_a_dear_piece_lately_lets_no_new_one_begin_before(self, queue: Queue) -> None:
-        """Another job's chunk took 10 s: a worker that makes such a one would let these stall."""
-        dear = queue.submit(9, num_frames=16)
-        lease = queue.store.claim(dear.id, Lane.GENERATE, "w1", TTL)
-        assert lease
-        queue.make(lease, 10.0)
-        queue.begin(1, chunks=8)
+        """Another job's chunk took 6 s: while a worker makes such a one, viewers who are 5 s ahead stall."""
+        queue.begin(9, seconds=6.0, num_frames=16)
+        queue.begin(1, chunks=9)
         queue.submit(3)
-        assert numbers([queue.next()]) == [1], "16 s ahead"
+        assert numbers([queue.next()]) == [1], "18 s ahead, and the mean pace is 0.4"
+
+    @pytest.mark.parametrize(("chunks", "chosen"), [(6, 1), (8, 3)])
+    def test_room_leaves_viewers_ahead_of_the_longest_piece(self, queue: Queue, chunks: int, chosen: int) -> None:
+        """A refinement piece took 8 s, so 11 s ahead are too few and 14.6 s enough. Chunks take a tenth of playback."""
+        refined = queue.begin(9, chunks=3, seconds=0.2, num_frames=64, refine=refine_spec())
+        lease = queue.store.claim(refined.id, Lane.REFINE, "w1", TTL)
+        assert lease
+        queue.clock.advance(8.0)
+        queue.store.commit_refined(lease, 1, (), "r1")
+        queue.store.request_cancel(refined.id)
+        queue.begin(1, chunks=chunks, seconds=0.2)
+        queue.submit(3)
+        assert numbers([queue.next()]) == [chosen]
 
     def test_pieces_given_back_or_lost_tell_nothing_about_how_long_they_take(self, queue: Queue) -> None:
         queue.submit(1)
@@ -153,18 +161,12 @@ class ScheduleContract:
             lease = queue.next()
             queue.clock.advance(seconds)
             queue.store.release(lease, count_attempt=False)
-        demand = queue.demand()
-        assert demand
-        assert demand.queue_seconds == 9 * 4.0
+        assert queue.demand() == PoolDemand(MODEL, 0, 1, 9 * 4.0, active_workers=0, viewers_need=1.0)
 
     def test_streams_and_viewers_need_workers_that_keep_pace(self, queue: Queue) -> None:
         for number in (1, 2):
-            queue.submit(number, num_frames=None, endless_limit=320)
-            queue.make(queue.next(), 1.0)
-        ends = queue.submit(3, num_frames=64)
-        lease = queue.store.claim(ends.id, Lane.GENERATE, "w1", TTL)
-        assert lease
-        queue.make(lease, 1.0)
+            queue.begin(number, seconds=1.0, num_frames=None, endless_limit=320)
+        queue.begin(3, seconds=1.0, num_frames=64)
         demand = queue.demand()
         assert demand
         assert (demand.streams_need, demand.viewers_need) == (1.0, 0.5)
@@ -185,11 +187,7 @@ class ScheduleContract:
 
     def test_without_room_the_same_goes_on(self, queue: Queue) -> None:
         for number in (1, 2):
-            queue.submit(number)
-            for _ in range(5):
-                lease = queue.store.claim(queued_job(number).id, Lane.GENERATE, "w1", TTL)
-                assert lease
-                queue.make(lease, 0.6)
+            queue.begin(number, chunks=5, seconds=0.6)
         queue.submit(3)
         assert numbers([queue.next()]) == [1], "two viewers need 0.6 of a worker"
 
