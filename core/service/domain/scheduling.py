@@ -29,7 +29,7 @@ LOOKED_AT = 16
 URGENT_FRACTION = 0.25
 """A job is urgent while its viewers are ahead by less than this fraction of `ahead_seconds`, and not yet stalled."""
 SPARE = 0.5
-"""Workers have room for more viewers while the begun jobs leave this many times the square root of their number to
+"""Workers have room for another viewer while that one and the begun jobs leave this many times the square root of their number to
 spare: chance is less of a matter to many (the square-root staffing rule, Halfin and Whitt 1981)."""
 UNAGED_PICKS = 3
 """Picks by class between two jobs that have waited too long in a lower class: those get every fourth pick at most."""
@@ -55,10 +55,10 @@ class Policy:
         return self.ahead_seconds * URGENT_FRACTION
 
     def enough_seconds(self, viewers: int, workers: int, pool: Pool) -> float:
-        """How far ahead begun jobs let a new one begin. While the workers have room for more viewers, it is enough that
-        they do not stall soon after the longest piece. `viewers`: begun jobs. Each is taken as one of the dearest: a
-        mean would let some stall that watch while others cost more."""
-        has_room = pool.top_pace is not None and viewers * pool.top_pace < workers - SPARE * sqrt(workers)
+        """How far ahead begun jobs let a new one begin. While the workers have room for its viewer too, it is enough
+        that others do not stall soon after the longest piece. `viewers`: begun jobs. Each is taken as one of the
+        dearest: a mean would let some stall that watch while others cost more."""
+        has_room = pool.top_pace is not None and (viewers + 1) * pool.top_pace < workers - SPARE * sqrt(workers)
         return min(self.ahead_seconds, self.urgent_seconds + pool.longest) if has_room else self.ahead_seconds
 
 

@@ -162,7 +162,7 @@ local function enough_seconds(ask)
     for class = 0, 2 do viewers = viewers + redis.call('ZCARD', of_class(queue, class, 'stalls')) end
   end
   local workers = busy + 1
-  local has_room = viewers * tonumber(top[1]) < workers - $SPARE * math.sqrt(workers)
+  local has_room = (viewers + 1) * tonumber(top[1]) < workers - $SPARE * math.sqrt(workers)
   return has_room and math.min(ask.ahead, ask.urgent + tonumber(top[2])) or ask.ahead
 end
 

@@ -194,9 +194,9 @@ def test_a_begun_job_without_a_chunk_goes_before_new_ones_and_those_well_ahead()
     assert choose([older, begun, new], Pool(), POLICY, NOW) == Choice(begun, Group.BEGUN)
 
 
-def test_workers_have_room_while_viewers_leave_half_their_square_root_to_spare() -> None:
+def test_workers_have_room_while_viewers_and_one_more_leave_half_their_square_root_to_spare() -> None:
     """Half of one worker, 3 of 4, 14 of 16."""
-    room = [((1, 1), (2, 1)), ((11, 4), (12, 4)), ((55, 16), (56, 16))]
+    room = [((0, 1), (1, 1)), ((10, 4), (11, 4)), ((54, 16), (55, 16))]
     for last, first_without in room:
         assert POLICY.enough_seconds(*last, Pool(top_pace=0.25)) == 5.0
         assert POLICY.enough_seconds(*first_without, Pool(top_pace=0.25)) == 20.0
@@ -213,7 +213,7 @@ def test_pieces_in_work_are_viewers_and_workers_and_a_kept_one_counts_once() -> 
     held = Entry("held", Lane.GENERATE, "a", 1, True, 0.0, NOW, NOW + 10, plays_seconds=2.0)
     others = [replace(held, job_id=name, order=1.0) for name in ("b", "c", "d")]
     new = Entry("new", Lane.GENERATE, "a", 1, False, 9.0, NOW)
-    for pace, expected in ((0.32, new), (0.33, held)):
+    for pace, expected in ((0.258, new), (0.259, held)):
         pool = Pool(top_pace=pace)
         pool.claim(held, NOW)
         pool.claim(others[0], NOW)
