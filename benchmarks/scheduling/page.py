@@ -67,9 +67,12 @@ def _told(rows: Rows) -> str:
     lines = list[str]()
     for stream in streams:
         of_stream = [rows[f"told, {stream}, {what}: 90 % of errors are within"] for what in TOLD]
-        cells = [f"{row['value']:g} % / {row['note'].rpartition('median ')[2]}" for row in of_stream]
+        notes = [row["note"].split(" jobs, median ") for row in of_stream]
+        cells = [
+            f"{row['value']:g} % / {median} ({jobs})" for row, (jobs, median) in zip(of_stream, notes, strict=True)
+        ]
         lines.append(_row([stream, *cells]))
-    head = f"| {' | '.join(['error of what jobs are told: 90 % are within / median', *TOLD])} |"
+    head = f"| {' | '.join(['error of what jobs are told: 90 % are within / median (jobs)', *TOLD])} |"
     return "\n".join([head, "|---|---|---|---|", *lines])
 
 

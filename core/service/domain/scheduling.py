@@ -29,8 +29,8 @@ LOOKED_AT = 16
 URGENT_FRACTION = 0.25
 """A job is urgent while its viewers are ahead by less than this fraction of `ahead_seconds`, and not yet stalled."""
 SPARE = 0.5
-"""Workers have room for another viewer while that one and the begun jobs leave this many times the square root of their number to
-spare: chance is less of a matter to many (the square-root staffing rule, Halfin and Whitt 1981)."""
+"""Workers have room for another viewer while that one and the begun jobs leave this many times the square root of
+their number to spare: chance is less of a matter to many (the square-root staffing rule, Halfin and Whitt 1981)."""
 UNAGED_PICKS = 3
 """Picks by class between two jobs that have waited too long in a lower class: those get every fourth pick at most."""
 NEWEST_COUNTS = 0.2
