@@ -122,7 +122,7 @@ class _ServiceCollector(Collector):
             yield _of_workers(counts.workers)
             yield GaugeMetricFamily("longtake_stored_uploads", "Uploads that are kept.", value=counts.uploads)
             models = {model for model, _ in counts.jobs.queued}
-            yield from pool_metrics(counts.demands, models, counts.workers, self._target_seconds)
+            yield from pool_metrics(counts.demands, models, counts.workers, self._target_seconds, counts.paused)
 
 
 def _of_jobs(jobs: JobCounts, now: datetime) -> Iterable[Metric]:

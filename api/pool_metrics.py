@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from core.service.domain.capacity import PoolDemand, desired_workers
-from core.service.domain.ports import WorkerStatus
+from core.service.domain.ports import PauseTarget, WorkerStatus
+from core.service.domain.ports.pauses import holds_pool
 from core.service.domain.schema import LANES_OF_ANY_MODEL
 
 
 def pool_metrics(
-    demands: Iterable[PoolDemand], models: Iterable[str], workers: Sequence[WorkerStatus], target_seconds: float
+    demands: Iterable[PoolDemand],
+    models: Iterable[str],
+    workers: Sequence[WorkerStatus],
+    target_seconds: float,
+    paused: Collection[PauseTarget],
 ) -> Iterable[Metric]:
-    """Of the pools of these demands, of `models`, and of the CPU workers: an autoscaler needs zeros too."""
+    """Of the pools of these demands, of `models`, and of the CPU workers: an autoscaler needs zeros too. A pool that is
+    `paused` has its work, and needs nobody."""
     known = {demand.pool: demand for demand in demands}
     names = sorted({*known, *models, *(lane.value for lane in LANES_OF_ANY_MODEL)})
     seconds = _gauge("longtake_pool_queue_seconds", "Expected worker seconds of the open work of a pool.")
@@ -27,7 +33,7 @@ def pool_metrics(
             seconds.add_metric([name], demand.queue_seconds)
         active.add_metric([name], demand.active_workers)
         ready.add_metric([name], sum(worker.is_ready and name in worker.pools for worker in workers))
-        desired.add_metric([name], desired_workers(demand, target_seconds))
+        desired.add_metric([name], 0 if holds_pool(paused, name) else desired_workers(demand, target_seconds))
     return seconds, active, ready, desired
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from core.service.domain.ports import (
     WorkerStatus,
     media_thread_names,
 )
+from core.service.domain.ports.pauses import holds_pool
 from core.service.domain.priority import Priority
 from core.service.domain.service_status import PauseView, PieceView, QueueView, RateView, ServiceStatus, WorkerNow
 
@@ -30,7 +31,7 @@ def read_status(ports: Ports, target_seconds: float) -> ServiceStatus:
         at=now,
         paused=[PauseView(model=target.model, worker=target.worker, since=since) for target, since in paused.items()],
         workers=[_worker(worker, seen, making) for worker in workers],
-        queues=list(_queues(store.pool_demands(), store.waiting(), workers, target_seconds, now)),
+        queues=list(_queues(store.pool_demands(), store.waiting(), seen, target_seconds, now)),
         rates=list(_rates(made)),
         rate_seconds=round(made.seconds, 1),
         jobs=dict(totals.jobs),
@@ -63,11 +64,12 @@ def _piece(piece: PieceInWork) -> PieceView:
 def _queues(
     demands: Iterable[PoolDemand],
     waiting: Iterable[WaitingJobs],
-    workers: Sequence[WorkerStatus],
+    seen: WorkersSeen,
     target_seconds: float,
     now: datetime,
 ) -> Iterator[QueueView]:
     """Of all pools that have work or a worker."""
+    workers = seen.workers
     by_pool = dict[str, list[WaitingJobs]]()
     for queue in waiting:
         by_pool.setdefault(queue.model or queue.lane.value, []).append(queue)
@@ -85,7 +87,7 @@ def _queues(
             begun_jobs=demand.begun_jobs,
             queue_seconds=None if demand.queue_seconds is None else round(demand.queue_seconds, 1),
             active_workers=demand.active_workers,
-            desired_workers=desired_workers(demand, target_seconds),
+            desired_workers=0 if holds_pool(seen.paused, pool) else desired_workers(demand, target_seconds),
             workers=sum(worker.is_ready and pool in worker.pools for worker in workers),
             unserved=[queue.lane for queue in queues if queue.count and not _is_served(queue, workers)],
         )

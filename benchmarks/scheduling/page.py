@@ -24,7 +24,7 @@ Rows = Mapping[str, Mapping[str, Any]]
 def page(text: str, results: Mapping[str, Any]) -> str:
     """`text` of the page with the tables of these results."""
     rows = {row["name"]: row for row in results["figures"]}
-    tables = "\n\n".join([_watched(rows), _told(rows), _others(rows)])
+    tables = "\n\n".join([_watched(rows), _mixed(rows), _told(rows), _others(rows)])
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     return f"{before}{BEGIN}\n{tables}\n{END}{after}"
 
@@ -46,21 +46,39 @@ def _line(stream: str, rows: Rows) -> str:
     return _row([stream, *cells])
 
 
+def _mixed(rows: Rows) -> str:
+    """A line for each stream whose jobs cost differently: stalls and first chunks of the cheap ones."""
+    streams = dict.fromkeys(found[1] for name in rows if (found := re.match(r"(mixed .*), ours: stalls", name)))
+    lines = list[str]()
+    for stream in streams:
+        cells = list[str]()
+        for policy in ("without room", "ours"):
+            stalled, all_jobs = re.findall(r"\d+", rows[f"{stream}, {policy}: stalls a cheap job"]["note"])[:2]
+            p95 = rows[f"{stream}, {policy}: first chunk p95 of cheap jobs, of the idle one"]["value"]
+            cells.append(f"{stalled} of {all_jobs} / {p95:g} x")
+        lines.append(_row([stream, *cells]))
+    head = "| of the cheap jobs: those with a stall / first chunk p95, in times the idle one | without room | ours |"
+    return "\n".join([head, "|---|---|---|", *lines])
+
+
 def _told(rows: Rows) -> str:
-    """A line for each stream: median error of what its jobs were told, and within what nine tenths are."""
+    """A line for each stream: the errors of what its jobs were told, within what nine tenths are, and their median."""
     streams = dict.fromkeys(found[1] for name in rows if (found := re.match(r"told, (speed .*%), ", name)))
     lines = list[str]()
     for stream in streams:
-        of_stream = [rows[f"told, {stream}, {what}: median error"] for what in TOLD]
-        cells = [f"{row['value'] + 0:g} % / {row['note'].rpartition('p90 ')[2]}" for row in of_stream]
+        of_stream = [rows[f"told, {stream}, {what}: 90 % of errors are within"] for what in TOLD]
+        notes = [row["note"].split(" jobs, median ") for row in of_stream]
+        cells = [
+            f"{row['value']:g} % / {median} ({jobs})" for row, (jobs, median) in zip(of_stream, notes, strict=True)
+        ]
         lines.append(_row([stream, *cells]))
-    head = f"| {' | '.join(['error of what jobs are told: median / 90 % are within', *TOLD])} |"
+    head = f"| {' | '.join(['error of what jobs are told: 90 % are within / median (jobs)', *TOLD])} |"
     return "\n".join([head, "|---|---|---|---|", *lines])
 
 
 def _others(rows: Rows) -> str:
     """A line for each figure that is not of a stream with viewers."""
-    shown = [row for name, row in rows.items() if not name.startswith(("speed ", "told, "))]
+    shown = [row for name, row in rows.items() if not name.startswith(("speed ", "mixed ", "told, "))]
     lines = [_row([row["name"], f"{row['value']:g} {row['unit']}".strip(), row["note"]]) for row in shown]
     return "\n".join(["| figure | value | note |", "|---|---|---|", *lines])
 

@@ -162,7 +162,7 @@ class Ours:
 
     def made(self, job: SimulatedJob, worker: int, seconds: float) -> None:  # noqa: ARG002
         key = (job.id, Lane.GENERATE)
-        self.pool.settle(key, self.pool.charges[key].since + seconds)
+        self.pool.settle(key, self.pool.charges[key].since + seconds, is_made=True)
         if job.has_ended:
             self.pool.leave(job.owner)
             del self._jobs[job.id]

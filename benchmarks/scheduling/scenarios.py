@@ -20,6 +20,10 @@ LOADS = (0.5, 0.7, 0.8, 0.9)
 """Worker seconds asked for per worker second that there is."""
 WORKERS = (1, 8, 32)
 SPEEDS = (1.2, 3.0, SPRITES_SPEED)
+MIXED_SPEED = 6.67
+DEAR_SPEEDS = (1.11, 0.333)
+"""Six and twenty times as dear: a little faster than playback, and slower."""
+DEAR_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,17 @@ class Stream:
     lengths: Sequence[int] = MIX
     classes: Sequence[Priority] = (Priority.NORMAL,)
     """Drawn with equal chances; one that is named twice is twice as frequent."""
+    dear_speed: float | None = None
+    """Speed of a tenth of the jobs (DEAR_SHARE), whose chunks cost more; None: all cost the same."""
 
     @property
     def name(self) -> str:
         keys = "1 key" if self.keys == 1 else f"{self.keys} keys"
         workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
-        return f"speed {self.speed:.3g}, {workers}, {keys}, load {100 * self.load:.0f} %"
+        speeds = f"speed {self.speed:.3g}"
+        if self.dear_speed is not None:
+            speeds = f"mixed speeds {self.speed:.3g} and {self.dear_speed:.3g}"
+        return f"{speeds}, {workers}, {keys}, load {100 * self.load:.0f} %"
 
     @property
     def times(self) -> ChunkTimes:
@@ -81,14 +90,17 @@ class Stream:
 
     def jobs(self, seed: int) -> list[SimulatedJob]:
         """Fresh jobs."""
-        draws, times = random.Random(seed), self.times  # noqa: S311 - a simulation
-        rate = self.load * self.workers / mean(times.seconds_of(length) for length in self.lengths)
+        draws, cheap = random.Random(seed), self.times  # noqa: S311 - a simulation
+        dear = cheap if self.dear_speed is None else recorded().scaled(self.dear_speed)
+        each = [(1 - DEAR_SHARE) * cheap.seconds_of(one) + DEAR_SHARE * dear.seconds_of(one) for one in self.lengths]
+        rate = self.load * self.workers / mean(each)
         made, now = list[SimulatedJob](), 0.0
         for number in range(self.count):
             now += draws.expovariate(rate)
             owner, priority = f"key-{draws.randrange(self.keys)}", draws.choice(self.classes)
-            seconds = times.draw(draws.choice(self.lengths), draws)
-            made.append(SimulatedJob(f"job-{number:05}", owner, priority, now, seconds))
+            is_dear = self.dear_speed is not None and draws.random() < DEAR_SHARE
+            seconds = (dear if is_dear else cheap).draw(draws.choice(self.lengths), draws)
+            made.append(SimulatedJob(f"job-{number:05}", owner, priority, now, seconds, is_dear=is_dear))
         return made
 
 
@@ -129,6 +141,19 @@ def streams(quick: bool) -> list[Stream]:
     alone = [Stream(speed, n, load, counts[n]) for speed in SPEEDS for n in WORKERS for load in LOADS]
     shared = [Stream(speed, n, 0.9, counts[n], keys) for speed in SPEEDS for n in WORKERS for keys in (3, 20)]
     return alone + shared
+
+
+def mixed(quick: bool) -> list[Stream]:
+    """Jobs of one pool whose chunks cost differently. `quick`: one."""
+    if quick:
+        return [Stream(MIXED_SPEED, 2, 0.8, 60, dear_speed=DEAR_SPEEDS[1])]
+    counts = {1: 400, 8: 800, 32: 1500}
+    return [
+        Stream(MIXED_SPEED, workers, load, counts[workers], dear_speed=dear)
+        for workers in WORKERS
+        for dear in DEAR_SPEEDS
+        for load in (0.5, 0.8)
+    ]
 
 
 def told(quick: bool) -> list[Stream]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 
 from benchmarks.figures import Figure
 from benchmarks.keys import ADMIN_KEY
@@ -21,12 +21,15 @@ from benchmarks.scheduling.scenarios import Burst, Key, Stream
 from benchmarks.scheduling.simulation import LEAST_JAIN, MOST_OF_TURNS, MOST_TIMES_IDLE
 from benchmarks.scheduling.workload import PLAYED_SECONDS, SimulatedJob
 from core.service.domain.frame_plan import CHUNK_FRAMES
+from core.service.domain.priority import Priority
 from core.service.domain.scheduling import Policy
 from core.service.domain.schema import JobStatus
 from tests.helpers.presets import copy_sprites, write_fake_preset
 from tests.helpers.service import Service, running_service
 
 SEED = 1
+ALONE = 3
+"""Jobs that are posted one after the other to an idle service, to compare with."""
 STEPS = 4
 SLOW_SECONDS, FAST_SECONDS = 3.0, 0.5
 """Worker seconds of a chunk of the fake engine: slower than the 2 s in which it is watched, and faster."""
@@ -123,9 +126,9 @@ def watched(
     service: Service, stream: Stream, model: str, say: Callable[[str], None], slowed: float = 1.0
 ) -> list[Figure]:
     """Stalls of viewers and first chunks, while jobs come at random. `slowed`: how many times as long all takes."""
+    idle = idle_seconds(service, model, slowed)
     say(f"{stream.count} jobs at random, {stream.name}")
     jobs = run(service, model, stream.jobs(SEED), slowed)
-    idle = mean(job.worked_seconds[0] for job in jobs)
     first = [(job.committed_at[0] - job.created_at) / idle for job in jobs]
     title = f"{stream.name}, fake engine"
     return [
@@ -138,6 +141,13 @@ def watched(
             note=f"median {percentile(first, 50):.1f} x; idle {idle:.2f} s; slowed {slowed:g} times",
         ),
     ]
+
+
+def idle_seconds(service: Service, model: str, slowed: float) -> float:
+    """From the POST to the first chunk of a job that is alone; the median of ALONE."""
+    alone = [SimulatedJob(f"alone-{number}", "", Priority.NORMAL, 0.0, (0.0,)) for number in range(ALONE)]
+    served = [run(service, model, [job], slowed)[0] for job in alone]
+    return median(job.committed_at[0] - job.created_at for job in served)
 
 
 def fair(service: Service, burst: Burst, say: Callable[[str], None]) -> list[Figure]:

@@ -10,6 +10,7 @@ from statistics import mean
 from benchmarks.figures import Figure
 from benchmarks.scheduling import scenarios
 from benchmarks.scheduling.measures import fairness, percentile, stalls
+from benchmarks.scheduling.mixed import mixed
 from benchmarks.scheduling.policies import OldestFirst, Ours, Scheduler, TurnTaking
 from benchmarks.scheduling.scenarios import Burst, Stream
 from benchmarks.scheduling.simulator import Outcome, simulate
@@ -36,6 +37,9 @@ def measure(say: Callable[[str], None], *, quick: bool = False) -> list[Figure]:
     for stream in scenarios.streams(quick):
         say(stream.name)
         figures += watched(stream)
+    for stream in scenarios.mixed(quick):
+        say(stream.name)
+        figures += mixed(stream, SEEDS)
     for burst in (*scenarios.FAIR, scenarios.WEIGHTED):
         say(burst.name)
         figures += fair(burst)

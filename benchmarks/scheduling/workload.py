@@ -74,6 +74,8 @@ class SimulatedJob:
     """Worker seconds of each chunk."""
     started_at: float | None = None
     committed_at: list[float] = field(default_factory=list[float])
+    is_dear: bool = False
+    """Whether its chunks cost more than those of most jobs."""
 
     @property
     def done(self) -> int:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from core.service.domain.capacity import PoolDemand
+import pytest
+
+from core.service.domain.capacity import PoolDemand, desired_workers
 from core.service.domain.ports import JobStore, Lease
 from core.service.domain.priority import Priority
 from core.service.domain.refine_plan import num_pieces
@@ -55,13 +57,13 @@ class Queue:
         progress = StepProgress(chunk_index=index, step=step, steps=steps, at=self.clock.now())
         self.store.report_progress(lease.job_id, progress)
 
-    def begin(self, number: int, chunks: int = 1, **values: Any) -> JobRecord:
-        """A job with chunks, made in no time."""
+    def begin(self, number: int, chunks: int = 1, seconds: float = 0.0, **values: Any) -> JobRecord:
+        """A job with chunks, each made in `seconds`."""
         job = self.submit(number, **values)
         for _ in range(chunks):
             lease = self.store.claim(job.id, Lane.GENERATE, "w1", TTL)
             assert lease
-            job = self.make(lease, 0.0)
+            job = self.make(lease, seconds)
         return job
 
     def demand(self, pool: str = MODEL) -> PoolDemand | None:
@@ -126,25 +128,68 @@ class ScheduleContract:
         assert numbers([queue.next() for _ in range(3)]) == [1, 2, 3], "18 s ahead, new, 22 s ahead"
 
     def test_a_new_one_begins_before_where_workers_have_room_for_more_viewers(self, queue: Queue) -> None:
-        """Chunks take a fifth of the time that they play."""
+        """Three viewers need 0.45 of a worker."""
         for number in (1, 2):
-            queue.submit(number)
-            for _ in range(4):
-                lease = queue.store.claim(queued_job(number).id, Lane.GENERATE, "w1", TTL)
-                assert lease
-                queue.make(lease, 0.4)
+            queue.begin(number, chunks=5, seconds=0.3)
         queue.submit(3)
-        assert numbers([queue.next()]) == [3], "two viewers need 0.4 of a worker, and are 5 s ahead and more"
+        assert numbers([queue.next()]) == [3], "the others are more than 5.3 s ahead"
+
+    def test_a_dear_piece_lately_lets_no_new_one_begin_before(self, queue: Queue) -> None:
+        """Another job's chunk took 6 s: while a worker makes such a one, viewers who are 5 s ahead stall."""
+        queue.begin(9, seconds=6.0, num_frames=16)
+        queue.begin(1, chunks=9)
+        queue.submit(3)
+        assert numbers([queue.next()]) == [1], "18 s ahead, and the mean pace is 0.4"
+
+    @pytest.mark.parametrize(("chunks", "chosen"), [(6, 1), (8, 3)])
+    def test_room_leaves_viewers_ahead_of_the_longest_piece(self, queue: Queue, chunks: int, chosen: int) -> None:
+        """A refinement piece took 8 s, so 11 s ahead are too few and 14.6 s enough. Chunks take a tenth of playback."""
+        refined = queue.begin(9, chunks=3, seconds=0.2, num_frames=64, refine=refine_spec())
+        lease = queue.store.claim(refined.id, Lane.REFINE, "w1", TTL)
+        assert lease
+        queue.clock.advance(8.0)
+        queue.store.commit_refined(lease, 1, (), "r1")
+        queue.store.request_cancel(refined.id)
+        queue.begin(1, chunks=chunks, seconds=0.2)
+        queue.submit(3)
+        assert numbers([queue.next()]) == [chosen]
+
+    def test_pieces_given_back_or_lost_tell_nothing_about_how_long_they_take(self, queue: Queue) -> None:
+        queue.submit(1)
+        queue.make(queue.next(), 4.0)
+        for seconds in (0.1, 600.0):
+            lease = queue.next()
+            queue.clock.advance(seconds)
+            queue.store.release(lease, count_attempt=False)
+        assert queue.demand() == PoolDemand(MODEL, 0, 1, 9 * 4.0, active_workers=0, viewers_need=1.0)
+
+    def test_streams_and_viewers_need_workers_that_keep_pace(self, queue: Queue) -> None:
+        for number in (1, 2):
+            queue.begin(number, seconds=1.0, num_frames=None, endless_limit=320)
+        queue.begin(3, seconds=1.0, num_frames=64)
+        demand = queue.demand()
+        assert demand
+        assert (demand.streams_need, demand.viewers_need) == (1.0, 0.5)
+        assert desired_workers(demand, 120.0) == 2
+
+    def test_after_a_night_with_fewer_workers_nobody_is_told_that_all_start_at_once(self, queue: Queue) -> None:
+        day = [queue.submit(number, num_frames=16) for number in range(16)]
+        leases = [queue.next() for _ in day]
+        assert queue.store.claim_next(LANES, MODEL, "w1", TTL) is None, "a 17th worker"
+        for lease in leases:
+            queue.make(lease, 0.0)
+        queue.submit(99, num_frames=16)
+        queue.make(queue.next(), 5.0)
+        waiting = [queue.submit(number) for number in range(20, 25)]
+        queue.next()
+        told = [live.wait_seconds for live in queue.store.live_statuses(waiting[1:])]
+        assert all(told), told
 
     def test_without_room_the_same_goes_on(self, queue: Queue) -> None:
         for number in (1, 2):
-            queue.submit(number)
-            for _ in range(5):
-                lease = queue.store.claim(queued_job(number).id, Lane.GENERATE, "w1", TTL)
-                assert lease
-                queue.make(lease, 0.6)
+            queue.begin(number, chunks=5, seconds=0.4)
         queue.submit(3)
-        assert numbers([queue.next()]) == [1], "two viewers need 0.6 of a worker"
+        assert numbers([queue.next()]) == [1], "three viewers need 0.6 of a worker"
 
     def test_the_one_nearest_to_a_stall_is_urgent(self, queue: Queue) -> None:
         queue.begin(1, chunks=5)
@@ -210,12 +255,12 @@ class ScheduleContract:
         first = queue.next()
         assert queue.demand() == PoolDemand(MODEL, 1, 1, queue_seconds=None, active_workers=1)
         queue.make(first, 4.0)
-        assert queue.demand() == PoolDemand(MODEL, 1, 1, queue_seconds=11 * 4.0, active_workers=0)
+        assert queue.demand() == PoolDemand(MODEL, 1, 1, 11 * 4.0, active_workers=0, viewers_need=1.0)
 
     def test_work_without_an_end_is_one_piece_that_takes_turns(self, queue: Queue) -> None:
         queue.submit(1, num_frames=None, endless_limit=320)
         queue.make(queue.next(), 4.0)
-        assert queue.demand() == PoolDemand(MODEL, 1, 0, queue_seconds=4.0, active_workers=0)
+        assert queue.demand() == PoolDemand(MODEL, 1, 0, 4.0, active_workers=0, streams_need=1.0)
 
     def test_refinement_adds_to_the_pool_of_its_model(self, queue: Queue) -> None:
         job = queue.submit(1, num_frames=64, refine=refine_spec())
@@ -223,14 +268,14 @@ class ScheduleContract:
             lease = queue.store.claim(job.id, Lane.GENERATE, "w1", TTL)
             assert lease
             queue.make(lease, 4.0)
-        assert queue.demand() == PoolDemand(MODEL, 0, 2, queue_seconds=4.0, active_workers=0), "refinement is not timed"
+        assert queue.demand() == PoolDemand(MODEL, 0, 2, 4.0, 0, viewers_need=1.0), "refinement is not timed"
         lease = queue.store.claim(job.id, Lane.REFINE, "w2", TTL)
         assert lease
         queue.clock.advance(10)
-        assert queue.demand() == PoolDemand(MODEL, 0, 2, queue_seconds=4.0, active_workers=1)
+        assert queue.demand() == PoolDemand(MODEL, 0, 2, 4.0, active_workers=1, viewers_need=1.0)
         queue.store.commit_refined(lease, 1, (), "r1")
         seconds = 4.0 + (num_pieces(job.spec) - 1) * 10.0
-        assert queue.demand() == PoolDemand(MODEL, 0, 2, queue_seconds=seconds, active_workers=0)
+        assert queue.demand() == PoolDemand(MODEL, 0, 2, seconds, active_workers=0, viewers_need=1.0)
 
     def test_work_that_is_done_or_given_up_is_open_no_more(self, queue: Queue) -> None:
         queue.submit(1, num_frames=16)

@@ -172,7 +172,7 @@ def test_a_broken_scaled_object_is_found(break_it: Callable[[Resource], None]) -
 
 
 def test_every_pool_is_scaled_by_its_own_desired_workers() -> None:
-    names = {metric.name for metric in pool_metrics([], ["sprites"], [], 120.0)}
+    names = {metric.name for metric in pool_metrics([], ["sprites"], [], 120.0, ())}
     by_target = {each["spec"]["scaleTargetRef"]["name"]: each for each in scaled_objects()}
     assert by_target.keys() == {name_of(each) for each in pools(MINE).values()}
     for pool, deployment in pools(MINE).items():

@@ -25,6 +25,15 @@ class LaneWork:
     without an end."""
     mean_seconds: float | None
     """Worker seconds of a piece, lately. None before any was timed."""
+    streams: int = 0
+    """Those of `queued_jobs` without an end that have a chunk."""
+    pace: float | None = None
+    """Worker seconds for a second of video, lately. None before any was timed, and where nobody watches the lane."""
+
+    @property
+    def of_a_worker(self) -> float:
+        """The part of a worker that the viewers of one job need: at most one works at it."""
+        return min(1.0, self.pace or 0.0)
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,10 @@ class PoolDemand:
     timed; a lane that was never timed adds nothing to the others."""
     active_workers: int
     """Lanes that workers hold now. One whose worker died counts until the janitor's next pass."""
+    viewers_need: float = 0.0
+    """Workers that make `begun_jobs` as fast as they are watched."""
+    streams_need: float = 0.0
+    """Workers that make the begun jobs without an end as fast as they are watched, for as long as these last."""
 
     @property
     def jobs(self) -> int:
@@ -48,10 +61,12 @@ class PoolDemand:
         return self.queued_jobs + self.begun_jobs
 
 
-def lane_work(entries: Collection[Entry], mean_seconds: float | None) -> LaneWork:
+def lane_work(entries: Collection[Entry], mean_seconds: float | None, pace: float | None) -> LaneWork:
     """Of all entries of a lane, those of claimed jobs too."""
     begun = sum(entry.begun for entry in entries)
-    return LaneWork(len(entries) - begun, begun, sum(entry.pieces for entry in entries), mean_seconds)
+    streams = sum(not entry.begun and entry.stalls_at is not None for entry in entries)
+    pieces = sum(entry.pieces for entry in entries)
+    return LaneWork(len(entries) - begun, begun, pieces, mean_seconds, streams, pace)
 
 
 def pool_demand(pool: str, lanes: Iterable[LaneWork], active_workers: int) -> PoolDemand:
@@ -64,14 +79,18 @@ def pool_demand(pool: str, lanes: Iterable[LaneWork], active_workers: int) -> Po
         begun_jobs=sum(lane.begun_jobs for lane in busy),
         queue_seconds=None if busy and not timed else sum(timed),
         active_workers=active_workers,
+        viewers_need=sum(lane.begun_jobs * lane.of_a_worker for lane in busy),
+        streams_need=sum(lane.streams * lane.of_a_worker for lane in busy),
     )
 
 
 def desired_workers(demand: PoolDemand, target_seconds: float, minimum: int = 0, maximum: int | None = None) -> int:
-    """How many workers would do the open work within `target_seconds`, from `minimum` to `maximum` (None: any number).
+    """How many workers would do the open work within `target_seconds`, and at least as fast as viewers watch what has
+    begun, from `minimum` to `maximum` (None: any number). What has no end is never done: its workers come on top.
 
     Never more than there are jobs to work on, because one worker at a time makes a lane of a job; 1 where there is work
     that was never timed.
     """
-    needed = min(demand.jobs, max(1, ceil((demand.queue_seconds or 0.0) / target_seconds)))
+    in_time = max((demand.queue_seconds or 0.0) / target_seconds, demand.viewers_need)
+    needed = min(demand.jobs, max(1, ceil(in_time + demand.streams_need)))
     return max(minimum, needed if maximum is None else min(maximum, needed))

@@ -60,16 +60,16 @@ class Backlog:
 def wait_seconds(place: int, backlog: Backlog, pool: Pool) -> float | None:
     """Seconds until the new job at `place` starts. None if no piece was ever measured.
 
-    It starts at once while the workers carry more begun jobs than there are (`Pool.slots`), else when enough jobs have
-    ended. The begun ones end one after the other, evenly spread: the last when the workers that are busy now have made
-    twice what is left of all of them, because new ones are worked at meanwhile (one worker: once, as none is). Then
-    those that start before it, each taken as the mean of the new ones.
+    It starts at once while the workers carry more begun jobs than there are (`Pool.carried`), else when enough jobs
+    have ended. The begun ones end one after the other, evenly spread: the last when the workers that are busy now have
+    made twice what is left of all of them, because new ones are worked at meanwhile (one worker: once, as none is).
+    Then those that start before it, each taken as the mean of the new ones.
     """
     mean_seconds, workers = pool.mean_seconds.get(Lane.GENERATE), max(1, len(pool.charges))
     if mean_seconds is None:
         return None
     begun = backlog.begun_jobs
-    ends = max(0.0, place + begun - max(pool.slots, 1.0))
+    ends = max(0.0, place + begun - max(pool.carried, 1.0))
     of_begun = 2 * backlog.begun_pieces / (begun + 1) * min(ends, begun)
     of_new = max(0.0, ends - begun) * backlog.new_pieces / max(1, backlog.new_jobs)
     return mean_seconds * (of_begun + of_new) / workers

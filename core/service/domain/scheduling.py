@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
 from math import inf, sqrt
 
+from core.service.domain.queue_entries import Choice, Entry, Group, Key
 from core.service.domain.schema import Lane
+
+__all__ = ["Charge", "Choice", "Entry", "Group", "Key", "Policy", "Pool", "age_order", "choose"]
 
 QUANTUM_SECONDS = 5.0
 """Owners whose served seconds differ by no more than this count as equal: the one whose next job matters most goes
@@ -27,67 +29,18 @@ LOOKED_AT = 16
 URGENT_FRACTION = 0.25
 """A job is urgent while its viewers are ahead by less than this fraction of `ahead_seconds`, and not yet stalled."""
 SPARE = 0.5
-"""Workers have room for more viewers while the begun jobs leave this many times the square root of their number to
-spare: chance is less of a matter to many (the square-root staffing rule, Halfin and Whitt 1981)."""
+"""Workers have room for another viewer while that one and the begun jobs leave this many times the square root of
+their number to spare: chance is less of a matter to many (the square-root staffing rule, Halfin and Whitt 1981)."""
 UNAGED_PICKS = 3
 """Picks by class between two jobs that have waited too long in a lower class: those get every fourth pick at most."""
 NEWEST_COUNTS = 0.2
 """Weight of the newest piece in the mean seconds of a piece."""
-
-Key = tuple[str, Lane]
-"""A job on a lane."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A job in the queue of one lane, as the policy sees it. Times are seconds since 1970."""
-
-    job_id: str
-    lane: Lane
-    owner: str
-    priority: int
-    """Priority.number."""
-    begun: bool
-    """Whether it has begun and has an end: it should be finished. One without an end waits in turn like a new one."""
-    order: float
-    """Equal ones go by this, lower first: when the job was created; of one without an end, when its newest chunk was
-    made."""
-    waits_since: float
-    """Since when it could be claimed; decides on ageing."""
-    stalls_at: float | None = None
-    """When viewers who began with the first chunk have seen all there is; None: there is nothing to see yet."""
-    share: float = 1.0
-    """Weight of the owner."""
-    pieces: int = 1
-    """Pieces of work that are left on the lane; for estimates. 1 if the job has no end."""
-    plays_seconds: float = 0.0
-    """For how long viewers watch one piece of the generate lane; 0: the piece is nothing to watch."""
-
-    @property
-    def key(self) -> Key:
-        return self.job_id, self.lane
-
-    def is_ahead(self, now: float, seconds: float) -> bool:
-        """Whether viewers may still watch for more than `seconds`."""
-        return self.stalls_at is not None and self.stalls_at > now + seconds
-
-    def is_urgent(self, now: float, seconds: float) -> bool:
-        """Whether viewers stall within `seconds`, and have not yet."""
-        return self.stalls_at is not None and now <= self.stalls_at < now + seconds
-
-
-class Group(IntEnum):
-    """How an owner's jobs follow one another, the first served first."""
-
-    URGENT = 0
-    """Viewers stall soon: the one nearest to its stall, whoever's it is."""
-    BEGUN = 1
-    """To be finished: the oldest, or the one nearest to a stall if the oldest one's viewers are well ahead."""
-    NEW = 2
-    """The oldest."""
-    AHEAD = 3
-    """All that has begun is well ahead of its viewers, and no first chunk is missing: the oldest, or the one nearest to
-    a stall."""
+FADES = 0.002
+"""How far the dearest piece lately falls towards each newer, cheaper one: half of the way in 350 pieces."""
+QUIET_FADES = 0.01
+"""How far the number of jobs that workers carry falls with each one that begins while no other waits."""
+GONE = 0.5
+"""Where another waits, and less than this part of that number have begun, workers have gone."""
 
 
 @dataclass(frozen=True)
@@ -101,20 +54,12 @@ class Policy:
     def urgent_seconds(self) -> float:
         return self.ahead_seconds * URGENT_FRACTION
 
-    def enough_seconds(self, viewers: int, workers: int, pace: float | None) -> float:
-        """How far ahead begun jobs let a new one begin. While the workers have room for more viewers, that they do not
-        stall soon is enough. `viewers`: begun jobs. `pace`: worker seconds for a second of video, None if unknown."""
-        has_room = pace is not None and viewers * pace < workers - SPARE * sqrt(workers)
-        return self.urgent_seconds if has_room else self.ahead_seconds
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The next job, and how it was chosen."""
-
-    entry: Entry
-    group: Group
-    aged: bool = False
+    def enough_seconds(self, viewers: int, workers: int, pool: Pool) -> float:
+        """How far ahead begun jobs let a new one begin. While the workers have room for its viewer too, it is enough
+        that others do not stall soon after the longest piece. `viewers`: begun jobs. Each is taken as one of the
+        dearest: a mean would let some stall that watch while others cost more."""
+        has_room = pool.top_pace is not None and (viewers + 1) * pool.top_pace < workers - SPARE * sqrt(workers)
+        return min(self.ahead_seconds, self.urgent_seconds + pool.longest) if has_room else self.ahead_seconds
 
 
 @dataclass(frozen=True)
@@ -135,8 +80,9 @@ class Pool:
     served: by owner, worker seconds divided by the owner's share. waiting: by owner, its jobs in the pool, claimed or
     not. clock: most that an owner was served when it was chosen, where one that was away begins again. unaged: picks by
     class since the last pick by age. mean_seconds: by lane, of a piece, lately. pace: worker seconds for a second of
-    video, lately; None before the first. slots: how many begun jobs the workers carry at once, lately: how many there
-    were when the next one was begun although others waited.
+    video, the mean lately; None before the first. top_pace, longest: the most worker seconds for a second of video, and
+    for a piece of any lane, lately. carried: how many begun jobs the workers carry at once, lately: how many there were
+    when the next one was begun although others waited.
     """
 
     served: dict[str, float] = field(default_factory=dict[str, float])
@@ -146,7 +92,9 @@ class Pool:
     charges: dict[Key, Charge] = field(default_factory=dict[Key, Charge])
     mean_seconds: dict[Lane, float] = field(default_factory=dict[Lane, float])
     pace: float | None = None
-    slots: float = 0.0
+    top_pace: float | None = None
+    longest: float = 0.0
+    carried: float = 0.0
 
     def served_of(self, owner: str) -> float:
         """An owner without an account begins at the clock."""
@@ -185,11 +133,11 @@ class Pool:
             if choice.group is not Group.URGENT:
                 self.clock = max(self.clock, self.served_of(choice.entry.owner))
 
-    def claim(self, entry: Entry, now: float) -> None:
+    def claim(self, entry: Entry, now: float, *, is_made: bool = False) -> None:
         """A worker begins a piece: its owner is charged what a piece takes. Going on with the job that it holds counts
-        as a pick by class."""
+        as a pick by class; `is_made`: the piece before is made."""
         if entry.key in self.charges:
-            self.settle(entry.key, now)
+            self.settle(entry.key, now, is_made=is_made)
             self.unaged = min(UNAGED_PICKS, self.unaged + 1)
         expected = self.mean_seconds.get(entry.lane, 0.0)
         self.charges[entry.key] = Charge(entry.owner, entry.share, expected, now, entry.plays_seconds)
@@ -197,26 +145,33 @@ class Pool:
 
     def begin(self, begun: int, waiting: int) -> None:
         """A new job of the generate lane was begun: so many have begun with it, and so many new ones still wait. While
-        none wait there may be room for more."""
-        if waiting == 0 or self.slots == 0:
-            self.slots = max(self.slots, float(begun))
+        none wait there may be room for more, but the workers that had it may also have gone."""
+        if waiting == 0 or self.carried == 0:
+            self.carried = max(begun, self.carried + QUIET_FADES * (begun - self.carried))
+        elif begun < GONE * self.carried:
+            self.carried = begun
         else:
-            self.slots += NEWEST_COUNTS * (begun - self.slots)
+            self.carried += NEWEST_COUNTS * (begun - self.carried)
 
     def rest(self, begun: int) -> None:
         """A worker found nothing to do while so many jobs have begun: there is room for another."""
-        self.slots = max(self.slots, begun + 1.0)
+        self.carried = max(self.carried, begun + 1)
 
-    def settle(self, key: Key, now: float) -> None:
-        """A worker is free of a piece: its owner is charged what it took."""
+    def settle(self, key: Key, now: float, *, is_made: bool) -> None:
+        """A worker is free of a piece: its owner is charged what it took. Only one that is made, not given back or
+        lost, tells how long pieces take."""
         charge = self.charges.pop(key, None)
         if charge is None:
             return
         seconds, lane = max(0.0, now - charge.since), key[1]
         self._charge(charge.owner, (seconds - charge.expected) / charge.share)
+        if not is_made:
+            return
         self.mean_seconds[lane] = _newer_mean(self.mean_seconds.get(lane), seconds)
+        self.longest = _newer_top(self.longest, seconds)
         if charge.plays_seconds > 0:
-            self.pace = _newer_mean(self.pace, seconds / charge.plays_seconds)
+            pace = seconds / charge.plays_seconds
+            self.pace, self.top_pace = _newer_mean(self.pace, pace), _newer_top(self.top_pace, pace)
 
     def _charge(self, owner: str, seconds: float) -> None:
         self.served[owner] = self.served_of(owner) + seconds
@@ -224,6 +179,10 @@ class Pool:
 
 def _newer_mean(before: float | None, newest: float) -> float:
     return newest if before is None else before + NEWEST_COUNTS * (newest - before)
+
+
+def _newer_top(before: float | None, newest: float) -> float:
+    return newest if before is None else max(newest, before + FADES * (newest - before))
 
 
 def choose(
@@ -246,7 +205,7 @@ def choose(
     if urgent := _most_urgent(of_class, pool, policy, now, least):
         return Choice(urgent, Group.URGENT)
     equal = [owner for owner in owners[:LOOKED_AT] if pool.served_of(owner) <= least + QUANTUM_SECONDS]
-    enough = policy.enough_seconds(*_viewers_and_workers(free, pool), pool.pace)
+    enough = policy.enough_seconds(*_viewers_and_workers(free, pool), pool)
     choices = [_of_owner(of_class, owner, policy, enough, now) for owner in equal]
     group = min(choice.group for choice in choices)
     best = [choice for choice in choices if choice.group is group]

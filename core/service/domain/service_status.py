@@ -65,7 +65,9 @@ class QueueView(Shown):
         description="Expected worker seconds of all open work; null if none of it was ever timed."
     )
     active_workers: int = Field(description="Lanes that workers hold.")
-    desired_workers: int = Field(description="Workers that would do the open work within the target.")
+    desired_workers: int = Field(
+        description="Workers that would do the open work within the target and keep pace with viewers; 0 while paused."
+    )
     workers: int = Field(description="Processes that are ready or busy.")
     unserved: list[Lane] = Field(
         description="Lanes with jobs that wait, and no worker that could take them now or when it has started."

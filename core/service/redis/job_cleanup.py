@@ -21,6 +21,7 @@ from core.service.redis import keys
 from core.service.redis.chunk_lists import all_pages, parse_page
 from core.service.redis.errors import raises_store_errors
 from core.service.redis.job_records import JobRecords
+from core.service.redis.schedule import queues_of
 
 
 class JobCleanup(JobRecords):
@@ -48,7 +49,8 @@ class JobCleanup(JobRecords):
 
     @raises_store_errors
     def reindex(self) -> int:
-        """Reads only four counters if nothing is missing."""
+        """Reads only four counters, and some of each queue, if nothing is missing."""
+        self._schedule.recount(queues_of(cast("set[str]", self._redis.smembers(keys.QUEUES))))
         statuses = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FINALIZING)
         with self._redis.pipeline(transaction=True) as pipe:
             for index in (keys.SCHEDULED_JOBS, *map(keys.status_index, statuses)):

@@ -14,7 +14,7 @@ from redis.client import Pipeline
 from core.service.domain.capacity import LaneWork, PoolDemand, pool_demand
 from core.service.domain.ports import JobCounts, QueuedJobs, Totals
 from core.service.domain.priority import Priority
-from core.service.domain.schema import JobStatus
+from core.service.domain.schema import JobStatus, Lane
 from core.service.redis import keys
 from core.service.redis.errors import raises_store_errors
 from core.service.redis.job_records import JobRecords
@@ -118,7 +118,7 @@ def _works_of(pools: Iterable[Sequence[Queue]], answers: Iterator[Any]) -> list[
         active, jobs, lanes = int(next(answers)), dict[Queue, int](), list[LaneWork]()
         for queue in of_pool:
             jobs[queue] = int(next(answers))
-            lanes.append(_lane_work(jobs[queue], next(answers)))
+            lanes.append(_lane_work(queue.lane, jobs[queue], next(answers)))
         works.append(_PoolWork(pool_demand(of_pool[0].pool_name, lanes, active), jobs))
     return works
 
@@ -129,11 +129,17 @@ def _scores_of(priority: Priority) -> tuple[int, int]:
     return score, score
 
 
-def _lane_work(jobs: int, counters: Sequence[str | None]) -> LaneWork:
+def _lane_work(lane: Lane, jobs: int, counters: Sequence[str | None]) -> LaneWork:
     """`jobs` with work on the lane, and its Queue.counters. Entries that a version without these counters has written
     are not in them."""
-    *counts, mean_seconds = counters
-    new_jobs, new_pieces, begun_pieces = (max(0, int(count or 0)) for count in counts)
+    *counts, mean_seconds, pace = counters
+    new_jobs, new_pieces, begun_pieces, streams = (max(0, int(count or 0)) for count in counts)
     queued = min(jobs, new_jobs)
-    pieces = max(jobs, new_pieces + begun_pieces)
-    return LaneWork(queued, jobs - queued, pieces, None if mean_seconds is None else float(mean_seconds))
+    return LaneWork(
+        queued_jobs=queued,
+        begun_jobs=jobs - queued,
+        pieces=max(jobs, new_pieces + begun_pieces),
+        mean_seconds=None if mean_seconds is None else float(mean_seconds),
+        streams=min(queued, streams),
+        pace=float(pace) if pace is not None and lane is Lane.GENERATE else None,
+    )

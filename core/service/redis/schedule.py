@@ -56,10 +56,12 @@ class Queue:
         return keys.pool_key(self.pool_name)
 
     @property
-    def counters(self) -> tuple[str, str, str, str]:
-        """Fields of the pool's state about this queue: new jobs, their pieces, those of begun ones, mean seconds."""
-        prefix = "refine " if self.lane is Lane.REFINE else ""  # as in schedule_scripts
-        return f"{prefix}new jobs", f"{prefix}new pieces", f"{prefix}begun pieces", f"mean {self.lane}"
+    def counters(self) -> tuple[str, ...]:
+        """Fields of the pool's state about this queue: new jobs, their pieces, those of begun ones, streams (begun jobs
+        without an end), mean seconds of a piece; and the mean pace of the generate lane."""
+        prefix = "refine " if self.lane is Lane.REFINE else ""  # as in schedule_parts
+        counts = ("new jobs", "new pieces", "begun pieces", "streams")
+        return (*(f"{prefix}{what}" for what in counts), f"mean {self.lane}", "pace")
 
     @property
     def in_pool(self) -> list[Queue]:
@@ -83,6 +85,7 @@ class Schedule:
         self._peek = client.register_script(scripts.PEEK)
         self._is_next = client.register_script(scripts.IS_NEXT)
         self._put = client.register_script(scripts.PUT)
+        self._recount = client.register_script(scripts.RECOUNT)
 
     def pick(self, queues: Sequence[Queue], now: Now, own: Collection[Key]) -> Key | None:
         """The next job of the queues, which must be of one pool. For RESERVED_SECONDS nobody else is given it."""
@@ -113,7 +116,13 @@ class Schedule:
 
     def forget(self, queue: Queue, job_id: str, now: Now) -> None:
         """Take a job out of a queue: it is gone."""
-        self._put(args=[_put(queue, job_id, None, "same", 0, now)])
+        self._put(args=[_put(queue, job_id, None, "same", now)])
+
+    def recount(self, queues: Iterable[Queue]) -> int:
+        """Count the jobs of queues again that are not as many as were counted. Returns how many queues these are. Cheap
+        if there are none, else O(their jobs)."""
+        listed = [{"pool": queue.pool, "queue": queue.argument()} for queue in queues]
+        return cast(int, self._recount(args=[json.dumps(listed)])) if listed else 0
 
     def _ask(self, queues: Sequence[Queue], now: Now, own: Collection[Key]) -> dict[str, Any]:
         lanes = {queue.lane: [job_id for job_id, lane in own if lane is queue.lane] for queue in queues}
@@ -141,7 +150,8 @@ def write(pipe: Pipeline, before: JobRecord | None, transition: Transition, now:
         # At a commit also what seems unchanged: a process of another version may not have written it.
         if old == new and (new is None or (state == "same" and not transition.is_commit)):
             continue
-        call(pipe, PUT_ENTRY, [], _put(Queue.of(lane, after.spec.model), after.id, new, state, rest, now))
+        queue, is_made = Queue.of(lane, after.spec.model), transition.has_made(lane)
+        call(pipe, PUT_ENTRY, [], _put(queue, after.id, new, state, now, rest=rest, is_made=is_made))
 
 
 def write_again(pipe: Pipeline, record: JobRecord, now: Now) -> None:
@@ -156,7 +166,7 @@ def remove(pipe: Pipeline, record: JobRecord, now: Now) -> None:
 
 def _write_all(pipe: Pipeline, record: JobRecord, entries: Mapping[Lane, Entry | None], now: Now) -> None:
     for lane, entry in entries.items():
-        call(pipe, PUT_ENTRY, [], _put(Queue.of(lane, record.spec.model), record.id, entry, "same", 0, now))
+        call(pipe, PUT_ENTRY, [], _put(Queue.of(lane, record.spec.model), record.id, entry, "same", now))
 
 
 def _state(before: JobRecord | None, transition: Transition, lane: Lane) -> _State:
@@ -172,7 +182,16 @@ def _state(before: JobRecord | None, transition: Transition, lane: Lane) -> _Sta
     return "free" if freed else "same"
 
 
-def _put(queue: Queue, job_id: str, entry: Entry | None, state: _State, rest: float, now: Now) -> str:
+def _put(
+    queue: Queue,
+    job_id: str,
+    entry: Entry | None,
+    state: _State,
+    now: Now,
+    *,
+    rest: float = 0.0,
+    is_made: bool = False,
+) -> str:
     return json.dumps(
         {
             "pool": queue.pool,
@@ -182,6 +201,7 @@ def _put(queue: Queue, job_id: str, entry: Entry | None, state: _State, rest: fl
             "entry": None if entry is None else entry_text(entry),
             "state": state,
             "rest": rest,
+            "is_made": is_made,
             "now": now,
         }
     )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from core.service.domain.places import COUNTED_OWNERS
 from core.service.domain.scheduling import (
+    FADES,
+    GONE,
     LOOKED_AT,
     NEWEST_COUNTS,
     QUANTUM_SECONDS,
+    QUIET_FADES,
     SPARE,
     UNAGED_PICKS,
     URGENT_LAG_SECONDS,
@@ -69,7 +72,11 @@ local function note_mean(pool, what, newest)
   local before = tonumber(redis.call('HGET', pool .. ':state', what) or newest)
   redis.call('HSET', pool .. ':state', what, exact(before + $NEWEST * (newest - before)))
 end
-local function settle(pool, all, queue, job, now)
+local function note_top(pool, what, newest)
+  local before = tonumber(redis.call('HGET', pool .. ':state', what) or newest)
+  redis.call('HSET', pool .. ':state', what, exact(math.max(newest, before + $FADES * (newest - before))))
+end
+local function settle(pool, all, queue, job, now, is_made)
   local field = queue.lane .. ' ' .. job
   local text = redis.call('HGET', pool .. ':charges', field)
   if not text then return false end
@@ -77,10 +84,15 @@ local function settle(pool, all, queue, job, now)
   local expected, since, share, owner = string.match(text, '^(%S+) (%S+) (%S+) (.*)$')
   local seconds = math.max(0, now - tonumber(since))
   set_served(pool, all, owner, served_of(pool, owner) + (seconds - tonumber(expected)) / tonumber(share))
+  if not is_made then return true end
   note_mean(pool, 'mean ' .. queue.lane, seconds)
+  note_top(pool, 'longest', seconds)
   local entry = read(queue, job)
   local plays = entry and entry.plays_seconds or 0
-  if plays > 0 then note_mean(pool, 'pace', seconds / plays) end
+  if plays > 0 then
+    note_mean(pool, 'pace', seconds / plays)
+    note_top(pool, 'top pace', seconds / plays)
+  end
   return true
 end
 
@@ -93,10 +105,29 @@ local function free_again(pool, all, queue, now)
       redis.call('ZADD', held, exact(now + left / 1000), job)
     else
       redis.call('ZREM', held, job)
-      settle(pool, all, queue, job, now)
+      settle(pool, all, queue, job, now, false)
       if entry then add_free(pool, queue, entry) end
     end
   end
+end
+"""
+
+COUNTS = """
+-- The lanes of a model share a state.
+local function counted(queue, what) return queue.lane == 'refine' and 'refine ' .. what or what end
+local function count(pool, queue, entry, by)
+  local state, kind = pool .. ':state', entry.begun and 'begun ' or 'new '
+  redis.call('HINCRBY', state, counted(queue, kind .. 'pieces'), by * entry.pieces)
+  redis.call('HINCRBY', state, counted(queue, kind .. 'jobs'), by)
+  local is_stream = not entry.begun and entry.stalls_at ~= cjson.null
+  redis.call('HINCRBY', state, counted(queue, 'streams'), is_stream and by or 0)
+end
+local function recount(pool, queue)
+  for _, what in ipairs({'begun pieces', 'begun jobs', 'new pieces', 'new jobs'}) do
+    redis.call('HDEL', pool .. ':state', counted(queue, what))
+  end
+  redis.call('HSET', pool .. ':state', counted(queue, 'streams'), 0)
+  for _, text in ipairs(redis.call('HVALS', queue.key .. ':entries')) do count(pool, queue, cjson.decode(text), 1) end
 end
 """
 
@@ -122,8 +153,8 @@ end
 local BEGUN, NEW, AHEAD = 1, 2, 3
 
 local function enough_seconds(ask)
-  local pace = redis.call('HGET', ask.pool .. ':state', 'pace')
-  if not pace then return ask.ahead end
+  local top = redis.call('HMGET', ask.pool .. ':state', 'top pace', 'longest')
+  if not top[1] then return ask.ahead end
   local busy = redis.call('HLEN', ask.pool .. ':charges')
   -- The job of a worker that asks whether to go on is listed as free, and its charge is not settled yet.
   if ask.job then busy = busy - redis.call('HEXISTS', ask.pool .. ':charges', ask.queues[1].lane .. ' ' .. ask.job) end
@@ -132,7 +163,8 @@ local function enough_seconds(ask)
     for class = 0, 2 do viewers = viewers + redis.call('ZCARD', of_class(queue, class, 'stalls')) end
   end
   local workers = busy + 1
-  return viewers * tonumber(pace) < workers - $SPARE * math.sqrt(workers) and ask.urgent or ask.ahead
+  local has_room = (viewers + 1) * tonumber(top[1]) < workers - $SPARE * math.sqrt(workers)
+  return has_room and math.min(ask.ahead, ask.urgent + tonumber(top[2])) or ask.ahead
 end
 
 local function next_of_owner(ask, class, owner, enough)
@@ -247,6 +279,9 @@ end
 
 _VALUES = {
     "$NEWEST": NEWEST_COUNTS,
+    "$FADES": FADES,
+    "$QUIET": QUIET_FADES,
+    "$GONE": GONE,
     "$LOOKED": LOOKED_AT,
     "$URGENT": URGENT_LAG_SECONDS,
     "$QUANTUM": QUANTUM_SECONDS,

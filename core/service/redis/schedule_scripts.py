@@ -13,7 +13,7 @@ Scores and sums are written with 17 digits, so that they are the same numbers as
 
 from __future__ import annotations
 
-from core.service.redis.schedule_parts import CHOOSE, ENTRIES, script
+from core.service.redis.schedule_parts import CHOOSE, COUNTS, ENTRIES, script
 
 # Puts the entry of a job into a queue, changes it or (entry null) takes it out. `state`: free; claim, rest: cannot be
 # claimed for `rest` seconds; same: as it was, and if it was not there, whatever its lease says.
@@ -21,30 +21,17 @@ _PUT = """
 local put = cjson.decode(ARGV[1])
 local pool, all, queue, job, now = put.pool, put.all, put.queue, put.job, moment(put.now)
 local held = queue.key .. ':held'
--- The lanes of a model share a state.
-local counted = queue.lane == 'refine' and 'refine ' or ''
-
-local function count(entry, by)
-  local state, kind = pool .. ':state', counted .. (entry.begun and 'begun ' or 'new ')
-  redis.call('HINCRBY', state, kind .. 'pieces', by * entry.pieces)
-  redis.call('HINCRBY', state, kind .. 'jobs', by)
-end
-local function forget_counts()
-  -- What a version that counted otherwise has left there.
-  if redis.call('EXISTS', queue.key .. ':entries') == 1 then return end
-  for _, kind in ipairs({counted .. 'begun ', counted .. 'new '}) do
-    redis.call('HDEL', pool .. ':state', kind .. 'pieces', kind .. 'jobs')
-  end
-end
 local function begin()
-  local state = redis.call('HMGET', pool .. ':state', 'begun jobs', 'new jobs', 'slots')
-  local begun, waiting, slots = tonumber(state[1] or '1'), tonumber(state[2] or '0'), tonumber(state[3] or '0')
-  if waiting == 0 or slots == 0 then
-    slots = math.max(slots, begun)
+  local state = redis.call('HMGET', pool .. ':state', 'begun jobs', 'new jobs', 'carried')
+  local begun, waiting, carried = tonumber(state[1] or '1'), tonumber(state[2] or '0'), tonumber(state[3] or '0')
+  if waiting == 0 or carried == 0 then
+    carried = math.max(begun, carried + $QUIET * (begun - carried))
+  elseif begun < $GONE * carried then
+    carried = begun
   else
-    slots = slots + $NEWEST * (begun - slots)
+    carried = carried + $NEWEST * (begun - carried)
   end
-  redis.call('HSET', pool .. ':state', 'slots', exact(slots))
+  redis.call('HSET', pool .. ':state', 'carried', exact(carried))
 end
 local function join(owner)
   if redis.call('HINCRBY', pool .. ':waiting', owner, 1) == 1 then
@@ -63,17 +50,21 @@ local function charge(entry)
   set_served(pool, all, entry.owner, served_of(pool, entry.owner) + expected / entry.share)
 end
 
+-- A version that counted otherwise has written these entries.
+if redis.call('HEXISTS', pool .. ':state', counted(queue, 'streams')) == 0 then recount(pool, queue) end
+
 local old = read(queue, job)
 local was_held = old and redis.call('ZSCORE', held, job)
 if old then
   if not was_held then remove_free(queue, old) end
-  count(old, -1)
+  count(pool, queue, old, -1)
 end
 if put.entry == cjson.null then
   if old then
-    settle(pool, all, queue, job, now)
+    settle(pool, all, queue, job, now, put.is_made)
     redis.call('HDEL', queue.key .. ':entries', job)
-    forget_counts()
+    -- What a version that counted otherwise has left there.
+    if redis.call('EXISTS', queue.key .. ':entries') == 0 then recount(pool, queue) end
     redis.call('ZREM', held, job)
     leave(old.owner)
   end
@@ -86,7 +77,7 @@ if not old then
   join(entry.owner)
 end
 redis.call('HSET', queue.key .. ':entries', job, put.entry)
-count(entry, 1)
+count(pool, queue, entry, 1)
 if put.state == 'same' then
   if not old then
     redis.call('ZADD', held, exact(now), job)
@@ -95,7 +86,7 @@ if put.state == 'same' then
   end
   return
 end
-local was_charged = settle(pool, all, queue, job, now)
+local was_charged = settle(pool, all, queue, job, now, put.is_made)
 if put.state == 'free' then
   redis.call('ZREM', held, job)
   add_free(pool, queue, entry)
@@ -110,6 +101,21 @@ else
   end
   redis.call('ZADD', held, exact(now + put.rest), job)
 end
+"""
+
+# Counts the entries of each queue again where their number is not the one counted: another version has changed them.
+_RECOUNT = """
+local recounted = 0
+for _, one in ipairs(cjson.decode(ARGV[1])) do
+  local fields = {counted(one.queue, 'new jobs'), counted(one.queue, 'begun jobs'), counted(one.queue, 'streams')}
+  local known = redis.call('HMGET', one.pool .. ':state', unpack(fields))
+  local jobs = redis.call('HLEN', one.queue.key .. ':entries')
+  if not known[3] or jobs ~= tonumber(known[1] or '0') + tonumber(known[2] or '0') then
+    recount(one.pool, one.queue)
+    recounted = recounted + 1
+  end
+end
+return recounted
 """
 
 _ASK = """
@@ -129,8 +135,8 @@ if not choice then
   end
   redis.call('DEL', ask.pool .. ':served')
   redis.call('HDEL', state, 'clock')
-  local known = redis.call('HMGET', state, 'begun jobs', 'slots')
-  redis.call('HSET', state, 'slots', exact(math.max(tonumber(known[2] or '0'), tonumber(known[1] or '0') + 1)))
+  local known = redis.call('HMGET', state, 'begun jobs', 'carried')
+  redis.call('HSET', state, 'carried', exact(math.max(tonumber(known[2] or '0'), tonumber(known[1] or '0') + 1)))
   local charges = redis.call('HGETALL', ask.pool .. ':charges')
   for at = 1, #charges, 2 do
     local rest = string.match(charges[at + 1], '^%S+ %S+ (.*)$')
@@ -251,12 +257,12 @@ local function position(place)
 end
 
 local function wait_seconds(place, position)
-  local state = redis.call('HMGET', place.pool .. ':state', 'mean generate', 'slots', 'begun jobs', 'begun pieces',
+  local state = redis.call('HMGET', place.pool .. ':state', 'mean generate', 'carried', 'begun jobs', 'begun pieces',
     'new jobs', 'new pieces')
   if not state[1] then return '' end
   for at = 1, 6 do state[at] = math.max(0, tonumber(state[at] or '0')) end
-  local mean, slots, begun, begun_pieces, new, new_pieces = unpack(state)
-  local ends = math.max(0, position + begun - math.max(slots, 1))
+  local mean, carried, begun, begun_pieces, new, new_pieces = unpack(state)
+  local ends = math.max(0, position + begun - math.max(carried, 1))
   local pieces = 2 * begun_pieces / (begun + 1) * math.min(ends, begun)
   pieces = pieces + math.max(0, ends - begun) * new_pieces / math.max(1, new)
   local workers = math.max(1, redis.call('HLEN', place.pool .. ':charges'))
@@ -271,7 +277,8 @@ local function place_of(text)
 end
 """
 
-PUT = script(ENTRIES, _PUT)
+PUT = script(ENTRIES, COUNTS, _PUT)
+RECOUNT = script(COUNTS, _RECOUNT)
 PUT_OFF = script(ENTRIES, _PUT_OFF)
 PICK = script(ENTRIES, CHOOSE, _ASK, _PICK)
 FREE_WORK = script(ENTRIES, _ASK, _FREE_WORK)

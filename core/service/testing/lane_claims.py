@@ -56,7 +56,8 @@ class FakeLaneClaims(MemoryStore):
     def _demand(self, name: str) -> PoolDemand:
         pool = self.memory.pools[name]
         lanes = [lane for lane in Lane if pool_name(lane, name) == name]
-        work = [lane_work(self._entries([lane], name), pool.mean_seconds.get(lane)) for lane in lanes]
+        paces = {Lane.GENERATE: pool.pace}
+        work = [lane_work(self._entries([lane], name), pool.mean_seconds.get(lane), paces.get(lane)) for lane in lanes]
         return pool_demand(name, work, len(pool.charges))
 
     def is_next(self, entry: Entry, lanes: Sequence[Lane], model: str) -> bool:
@@ -140,7 +141,7 @@ class FakeLaneClaims(MemoryStore):
         free = [each for each in self._entries(in_pool, model) if not self.lease_alive(*each.key)]
         free = [entry for entry in free if not self._rests(*entry.key)]
         for entry in free:
-            pool.settle(entry.key, self._now())
+            pool.settle(entry.key, self._now(), is_made=False)
             pool.served.setdefault(entry.owner, pool.clock)
         return [entry for entry in free if entry.lane in lanes]
 

@@ -168,11 +168,11 @@ class MemoryStore(TransitionStore):
                 self.memory.used_pools.add(pool_name(lane, after.spec.model))
                 pool.join(new.owner)
             if new is not None and is_now.held and not (was and was.held and was.token == is_now.token):
-                pool.claim(new, now)
+                pool.claim(new, now, is_made=transition.has_made(lane))
                 if lane is Lane.GENERATE and old is not None and new.begun and not old.begun:
                     pool.begin(*self._begun_and_new(after.spec.model))
             elif new is None or not is_now.held:
-                pool.settle((after.id, lane), now)
+                pool.settle((after.id, lane), now, is_made=transition.has_made(lane))
             if old is not None and new is None:
                 pool.leave(old.owner)
 
@@ -184,9 +184,10 @@ class MemoryStore(TransitionStore):
 
     def _leave_pools(self, record: JobRecord) -> None:
         for lane in Lane:
+            pool = self._pool(lane, record.spec.model)
             if entry := entry_of(record, lane):
-                self._pool(lane, record.spec.model).settle(entry.key, self._clock.now().timestamp())
-                self._pool(lane, record.spec.model).leave(entry.owner)
+                pool.settle(entry.key, self._clock.now().timestamp(), is_made=False)
+                pool.leave(entry.owner)
 
     def _pool(self, lane: Lane, model: str) -> Pool:
         return self.memory.pools.setdefault(pool_name(lane, model), Pool())

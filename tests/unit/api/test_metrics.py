@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from api.backends.readiness import Probe
 from core.service.domain.api_keys import Scope
 from core.service.domain.errors import StoreUnavailable
-from core.service.domain.ports import WorkerStatus
+from core.service.domain.ports import EVERYTHING, PauseTarget, WorkerStatus
 from core.service.domain.schema import Lane
 from core.service.settings import Settings
 from core.service.testing.clock import FAKE_START
@@ -119,6 +119,17 @@ def test_work_that_was_never_timed_has_no_seconds_and_wants_one_worker(api: Test
     submit(api)
     told = {"queue_seconds": None, "active_workers": 0, "workers": 0, "desired_workers": 1}
     assert pool_samples(api, "fake") == told
+
+
+@pytest.mark.parametrize(
+    ("target", "desired"), [(PauseTarget(model="fake"), 0), (EVERYTHING, 0), (PauseTarget(model="other"), 1)], ids=str
+)
+def test_a_paused_pool_has_its_work_and_needs_no_worker(
+    api: TestClient, world: World, target: PauseTarget, desired: int
+) -> None:
+    submit(api)
+    world.pauses.pause(target, world.clock.now())
+    assert scraped(api, "longtake_pool_desired_workers", pool="fake") == desired
 
 
 def test_pools_without_work_have_zeros_and_count_their_ready_workers(api: TestClient, world: World) -> None:

@@ -155,10 +155,12 @@ def test_pauses_are_told_here_and_in_readyz(
     api: TestClient, world: World, target: PauseTarget, told: tuple[str | None, str | None], is_held: bool
 ) -> None:
     report(world)
+    submit(api)
     world.pauses.pause(target, world.clock.now())
     status = status_of(api)
     (pause,) = status["paused"]
     assert (pause["model"], pause["worker"]) == told
+    assert queue_of(status)["desired_workers"] == (0 if is_held and told[1] is None else 1)
     assert status["workers"][0]["paused"] is is_held
     answer = api.get("/readyz")
     assert (answer.status_code, answer.json()["status"], answer.json()["paused"]) == (200, "ready", True)

@@ -98,7 +98,8 @@ class JobStore(JobReads, WorkReads, Protocol):
         ...
 
     def reindex(self) -> int:
-        """Add jobs written by an older version to the queues. Returns how many."""
+        """Add jobs written by an older version to the queues, and count again what another version has changed there.
+        Returns how many were added."""
         ...
 
     def claim_next(

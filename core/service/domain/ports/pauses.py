@@ -35,6 +35,11 @@ def targets_of(model: str, worker: str) -> tuple[PauseTarget, ...]:
     return (EVERYTHING, *of_model, *(PauseTarget(worker=name) for name in names_of(process)))
 
 
+def holds_pool(paused: Collection[PauseTarget], pool: str) -> bool:
+    """Whether these pauses hold all work of a pool: a model, or a lane of the CPU workers. Then it needs no worker."""
+    return EVERYTHING in paused or PauseTarget(model=pool) in paused
+
+
 def widest(paused: Collection[PauseTarget], model: str, worker: str) -> PauseTarget | None:
     """The widest of these pauses that holds this worker's work on this model, if any."""
     return next((target for target in targets_of(model, worker) if target in paused), None)

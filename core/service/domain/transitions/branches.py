@@ -41,7 +41,7 @@ def commit_copies(record: JobRecord, lease: Lease, chunks: Sequence[ChunkRecord]
     )
     writes = tuple(ChunkWrite("preview", chunk) for chunk in chunks)
     # Not counted as a commit: CPU workers may make progress during an outage of all engine workers.
-    return started_if_made(with_revision(Transition(copied, released=lease.lane, chunks=writes)), at)
+    return started_if_made(with_revision(Transition(copied, released=lease.lane, chunks=writes, is_prepared=True)), at)
 
 
 def totals_of_copies(chunks: Sequence[ChunkRecord]) -> ChunkTotals:

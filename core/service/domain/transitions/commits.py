@@ -72,7 +72,7 @@ def commit_prepare(
         ready = with_length_of_input(ready, prepared.num_frames)
     ready = with_frames_counted(record, ready, prepared.at)
     # Not counted as a commit: CPU workers may make progress during an outage of all engine workers.
-    return with_revision(Transition(finalizing_if_canceled(ready), released=lease.lane))
+    return with_revision(Transition(finalizing_if_canceled(ready), released=lease.lane, is_prepared=True))
 
 
 def _of_another_input(record: JobRecord, prepared: PreparedMedia) -> Iterator[JobWarning]:

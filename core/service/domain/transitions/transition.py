@@ -42,6 +42,14 @@ class Transition:
     """Chunks to be appended, or to replace those with their index, in order."""
     is_commit: bool = False
     """Counts as progress of the service: workers that die meanwhile do not die of a general outage."""
+    is_prepared: bool = False
+    """The lane that it releases has done its work, which does not count as that progress."""
+
+    def has_made(self, lane: Lane) -> bool:
+        """Whether it ends a piece of this lane that is made, not given back or lost."""
+        if self.is_commit:
+            return lane is (self.released or Lane.GENERATE)  # no other lane is kept for the next piece
+        return self.is_prepared and lane is self.released
 
 
 def require_not_deleted(record: JobRecord) -> None:

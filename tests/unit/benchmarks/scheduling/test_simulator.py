@@ -10,10 +10,11 @@ import pytest
 
 from benchmarks.scheduling import scenarios
 from benchmarks.scheduling.measures import fairness, jain, percentile, stalls
+from benchmarks.scheduling.mixed import mixed
 from benchmarks.scheduling.page import PAGE, RESULTS, page
 from benchmarks.scheduling.picture import PICTURE, svg
 from benchmarks.scheduling.policies import Ours, Scheduler
-from benchmarks.scheduling.scenarios import Burst, Key, Stream
+from benchmarks.scheduling.scenarios import MIXED_SPEED, Burst, Key, Stream
 from benchmarks.scheduling.simulation import (
     first_end,
     longest_wait,
@@ -124,6 +125,19 @@ def test_jobs_of_one_class_and_one_key_start_at_the_place_that_they_were_told() 
     policy = Ours(Policy(), {})
     outcome = simulate(burst.jobs(1), 1, policy)
     assert [real - said for said, real in said_and_real(outcome.jobs, policy.said)] == [0] * 8
+
+
+@pytest.mark.parametrize("stream", scenarios.mixed(quick=False)[:4], ids=lambda stream: stream.name)
+def test_where_chunks_cost_differently_viewers_stall_no_more_than_without_room(stream: Stream) -> None:
+    assert [figure.met for figure in mixed(stream, seeds=(1,)) if figure.target is not None] == [True]
+
+
+def test_a_tenth_of_mixed_jobs_is_dear_and_the_load_is_that_of_all() -> None:
+    stream = Stream(MIXED_SPEED, 8, 0.8, 2000, dear_speed=0.333)
+    jobs = stream.jobs(1)
+    assert sum(job.is_dear for job in jobs) / len(jobs) == pytest.approx(0.1, abs=0.02)
+    load = sum(sum(job.seconds) for job in jobs) / jobs[-1].created_at / stream.workers
+    assert load == pytest.approx(0.8, rel=0.1)
 
 
 def test_six_jobs_end_sooner_than_in_turns() -> None:

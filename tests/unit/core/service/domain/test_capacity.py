@@ -36,6 +36,24 @@ def test_begun_jobs_need_workers_as_queued_ones_do() -> None:
     assert desired_workers(demand(4, 1000.0, begun=3), 100.0) == 4
 
 
+@pytest.mark.parametrize(("pace", "workers"), [(0.1, 2), (0.9, 10), (4.0, 10)])
+def test_streams_keep_the_workers_that_their_viewers_need(pace: float, workers: int) -> None:
+    """Ten on ten workers. What has no end has one piece left: its seconds are next to nothing."""
+    streams = LaneWork(10, 0, 10, 2.0 * pace, streams=10, pace=pace)
+    assert desired_workers(pool_demand("sprites", [streams], 10), 120.0) == workers
+
+
+def test_streams_take_their_workers_from_the_work_that_ends() -> None:
+    both = LaneWork(20, 10, 610, 2.0, streams=10, pace=0.9)
+    assert desired_workers(pool_demand("sprites", [both], 10), 120.0) == 20, "9 for streams, 10.2 for the rest"
+
+
+def test_viewers_of_begun_jobs_need_workers_that_keep_pace_with_them() -> None:
+    begun = LaneWork(0, 8, 16, 1.0, pace=0.5)
+    refined = LaneWork(0, 8, 16, 1.0)
+    assert desired_workers(pool_demand("sprites", [begun, refined], 0), 120.0) == 4
+
+
 def test_bounds_hold_whatever_there_is_to_do() -> None:
     assert desired_workers(demand(0, 0.0), 100.0, minimum=2, maximum=4) == 2
     assert desired_workers(demand(9, 900.0), 100.0, minimum=2, maximum=4) == 4

@@ -44,13 +44,14 @@ def entry(draw: st.DrawFn, job_id: str) -> Entry:
 @st.composite
 def pools(draw: st.DrawFn) -> Pool:
     served = {owner: float(draw(st.integers(0, 800))) for owner in OWNERS}
-    pace = draw(st.none() | st.floats(0, 0.5))
-    return Pool(served, dict.fromkeys(OWNERS, 1), unaged=draw(st.integers(0, UNAGED_PICKS)), pace=pace)
+    top_pace, longest = draw(st.none() | st.floats(0, 0.5)), draw(st.floats(0, 20))
+    unaged = draw(st.integers(0, UNAGED_PICKS))
+    return Pool(served, dict.fromkeys(OWNERS, 1), unaged=unaged, top_pace=top_pace, longest=longest)
 
 
 def enough(entries: list[Entry], pool: Pool) -> float:
     """How far ahead begun jobs let a new one begin, where one worker, which asks, is all there is."""
-    return POLICY.enough_seconds(sum(one.begun for one in entries), 1, pool.pace)
+    return POLICY.enough_seconds(sum(one.begun for one in entries), 1, pool)
 
 
 def group_of(entry: Entry, enough: float) -> Group:
@@ -149,7 +150,7 @@ def test_owners_get_worker_seconds_by_their_shares(pieces: list[tuple[str, float
         assert choice is not None
         pool.pick(choice, NOW)
         pool.claim(choice.entry, NOW)
-        pool.settle(choice.entry.key, NOW + seconds)
+        pool.settle(choice.entry.key, NOW + seconds, is_made=True)
         served = list(pool.served.values())
         assert max(served) - min(served) <= QUANTUM_SECONDS + 4
 
@@ -158,13 +159,13 @@ def test_an_owner_that_was_away_neither_saves_up_nor_pays() -> None:
     pool, job = Pool(), Entry("j", Lane.GENERATE, "a", 1, False, 0.0, 0.0)
     pool.join("a")
     pool.claim(job, NOW)
-    pool.settle(job.key, NOW + 500)
+    pool.settle(job.key, NOW + 500, is_made=True)
     pool.pick(Choice(job, Group.NEW), NOW)
     pool.join("b")
     assert pool.served["b"] == 500.0
     pool.leave("b")
     pool.claim(job, NOW)
-    pool.settle(job.key, NOW + 100)
+    pool.settle(job.key, NOW + 100, is_made=False)
     pool.pick(Choice(job, Group.NEW), NOW)
     pool.join("b")
     assert pool.served["b"] == 600.0
@@ -193,13 +194,18 @@ def test_a_begun_job_without_a_chunk_goes_before_new_ones_and_those_well_ahead()
     assert choose([older, begun, new], Pool(), POLICY, NOW) == Choice(begun, Group.BEGUN)
 
 
-def test_workers_have_room_while_viewers_leave_half_their_square_root_to_spare() -> None:
+def test_workers_have_room_while_viewers_and_one_more_leave_half_their_square_root_to_spare() -> None:
     """Half of one worker, 3 of 4, 14 of 16."""
-    room = [((1, 1), (2, 1)), ((11, 4), (12, 4)), ((55, 16), (56, 16))]
+    room = [((0, 1), (1, 1)), ((10, 4), (11, 4)), ((54, 16), (55, 16))]
     for last, first_without in room:
-        assert POLICY.enough_seconds(*last, 0.25) == 5.0
-        assert POLICY.enough_seconds(*first_without, 0.25) == 20.0
-    assert POLICY.enough_seconds(0, 1, None) == 20.0, "nobody knows yet how fast they are"
+        assert POLICY.enough_seconds(*last, Pool(top_pace=0.25)) == 5.0
+        assert POLICY.enough_seconds(*first_without, Pool(top_pace=0.25)) == 20.0
+    assert POLICY.enough_seconds(0, 1, Pool()) == 20.0, "nobody knows yet how fast they are"
+
+
+def test_where_workers_have_room_viewers_are_ahead_of_the_longest_piece_too() -> None:
+    enough = [POLICY.enough_seconds(1, 32, Pool(top_pace=0.25, longest=longest)) for longest in (0.0, 3.0, 60.0)]
+    assert enough == [5.0, 8.0, 20.0]
 
 
 def test_pieces_in_work_are_viewers_and_workers_and_a_kept_one_counts_once() -> None:
@@ -207,8 +213,8 @@ def test_pieces_in_work_are_viewers_and_workers_and_a_kept_one_counts_once() -> 
     held = Entry("held", Lane.GENERATE, "a", 1, True, 0.0, NOW, NOW + 10, plays_seconds=2.0)
     others = [replace(held, job_id=name, order=1.0) for name in ("b", "c", "d")]
     new = Entry("new", Lane.GENERATE, "a", 1, False, 9.0, NOW)
-    for pace, expected in ((0.32, new), (0.33, held)):
-        pool = Pool(pace=pace)
+    for pace, expected in ((0.258, new), (0.259, held)):
+        pool = Pool(top_pace=pace)
         pool.claim(held, NOW)
         pool.claim(others[0], NOW)
         choice = choose([held, *others[1:], new], pool, POLICY, NOW, [held.key])
@@ -221,5 +227,34 @@ def test_the_pace_follows_what_is_watched() -> None:
     refined = replace(chunk, lane=Lane.REFINE, plays_seconds=0.0)
     for entry, seconds in ((chunk, 1.0), (refined, 100.0), (chunk, 2.0)):
         pool.claim(entry, NOW)
-        pool.settle(entry.key, NOW + seconds)
+        pool.settle(entry.key, NOW + seconds, is_made=True)
     assert pool.pace == pytest.approx(0.6)
+    assert pool.top_pace == 1.0
+    assert pool.longest == pytest.approx(100.0, rel=0.01), "of any lane"
+
+
+def test_one_dear_piece_is_remembered_at_once_and_for_hundreds_of_cheap_ones() -> None:
+    pool, chunk = Pool(), Entry("a", Lane.GENERATE, "a", 1, True, 0.0, NOW, plays_seconds=2.0)
+
+    def make(seconds: float, times: int) -> float:
+        for _ in range(times):
+            pool.claim(chunk, NOW)
+            pool.settle(chunk.key, NOW + seconds, is_made=True)
+        return pool.top_pace or 0.0
+
+    assert make(0.2, 100) == pytest.approx(0.1)
+    assert make(2.0, 1) == 1.0
+    assert make(0.2, 350) == pytest.approx(0.55, abs=0.01)
+    assert make(0.2, 3000) == pytest.approx(0.1, abs=0.01)
+
+
+def test_only_pieces_that_are_made_tell_how_long_they_take_and_all_are_charged() -> None:
+    pool, chunk = Pool(), Entry("a", Lane.GENERATE, "a", 1, True, 0.0, NOW, plays_seconds=2.0)
+    pool.claim(chunk, NOW)
+    pool.settle(chunk.key, NOW + 8, is_made=True)
+    known = (dict(pool.mean_seconds), pool.pace, pool.top_pace, pool.longest)
+    for seconds in (0.05, 600.0):  # given back at once; lost with its worker
+        pool.claim(chunk, NOW)
+        pool.settle(chunk.key, NOW + seconds, is_made=False)
+    assert (pool.mean_seconds, pool.pace, pool.top_pace, pool.longest) == known
+    assert pool.served["a"] == pytest.approx(608.05)
