@@ -50,24 +50,23 @@ local function charge(entry)
   set_served(pool, all, entry.owner, served_of(pool, entry.owner) + expected / entry.share)
 end
 
+local old = read(queue, job)
+if not old and put.entry == cjson.null then return end
 -- A version that counted otherwise has written these entries.
 if redis.call('HEXISTS', pool .. ':state', counted(queue, 'streams')) == 0 then recount(pool, queue) end
 
-local old = read(queue, job)
 local was_held = old and redis.call('ZSCORE', held, job)
 if old then
   if not was_held then remove_free(queue, old) end
   count(pool, queue, old, -1)
 end
 if put.entry == cjson.null then
-  if old then
-    settle(pool, all, queue, job, now, put.is_made)
-    redis.call('HDEL', queue.key .. ':entries', job)
-    -- What a version that counted otherwise has left there.
-    if redis.call('EXISTS', queue.key .. ':entries') == 0 then recount(pool, queue) end
-    redis.call('ZREM', held, job)
-    leave(old.owner)
-  end
+  settle(pool, all, queue, job, now, put.is_made)
+  redis.call('HDEL', queue.key .. ':entries', job)
+  -- What a version that counted otherwise has left there.
+  if redis.call('EXISTS', queue.key .. ':entries') == 0 then recount(pool, queue) end
+  redis.call('ZREM', held, job)
+  leave(old.owner)
   return
 end
 local entry = cjson.decode(put.entry)
