@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
+from core.service.domain.ports import PauseTarget
+from core.service.redis.pauses import RedisPauses
 from tests.helpers.browser import chromium
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
@@ -33,6 +36,7 @@ _COLUMNS = """canvas => {
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")
     write_fake_preset(folder / "presets", "live", steps=5, step_seconds=0.1)
+    write_fake_preset(folder / "presets", "asleep")  # no worker makes it
     with running_service(folder, folder / "presets", default_model="live", media="proxy") as service:
         service.start_workers("live")
         yield service
@@ -105,3 +109,38 @@ def test_it_says_where_the_time_went(service: Service, web: Opened) -> None:
             has=web.page.get_by_role("rowheader", name=phase.replace("_", " "), exact=True)
         )
         expect(row.get_by_role("cell").first).to_have_text(f"{mean:.3f}")
+
+
+def test_the_header_tells_what_waits_and_what_is_paused(service: Service, web: Opened) -> None:
+    web.home()
+    header = web.page.get_by_role("link", name="worker")
+    expect(header).to_have_text("1 worker")
+    job = service.submit(model="asleep", num_frames=16)
+    expect(header).to_contain_text("1 queued", timeout=30_000)
+    pauses, live = RedisPauses(service.redis()), PauseTarget(model="live")
+    pauses.pause(live, datetime.now(UTC))
+    try:
+        expect(header).to_contain_text("live paused", timeout=30_000)
+        header.click()
+        expect(web.page.get_by_role("table", name="Paused")).to_contain_text("longtake resume --model live")
+    finally:
+        pauses.resume(live)
+        service.http.delete(f"/jobs/{job.id}")
+    expect(web.page.get_by_text("Nothing is paused.")).to_be_visible()
+
+
+def test_operators_see_what_workers_make_and_what_waits(service: Service, web: Opened) -> None:
+    job = service.submit(model="live", num_frames=480, fps=FPS)
+    waiting = service.submit(model="asleep", num_frames=16)
+    web.page.goto(f"{web.base_url}/#/status")
+    expect(web.page.get_by_role("heading", level=1)).to_have_text("The service")
+    workers = web.page.get_by_role("table", name="Workers")
+    expect(workers).to_contain_text("generate chunk")
+    expect(workers).to_contain_text(job.id)
+    queues = web.page.get_by_role("table", name="Queues")
+    expect(queues.get_by_role("row").filter(has_text="asleep")).to_contain_text("nobody for generate")
+    expect(web.page.get_by_role("table", name="Speed in the last minute")).to_contain_text("live", timeout=30_000)
+    service.http.post(f"/jobs/{job.id}/cancel")
+    expect(workers).not_to_contain_text(job.id, timeout=30_000)
+    service.http.delete(f"/jobs/{waiting.id}")
+    expect(queues.get_by_role("row").filter(has_text="asleep")).to_have_count(0, timeout=30_000)
