@@ -220,3 +220,40 @@ def test_everything_is_reached_by_the_keyboard_alone(service: Service, web: Open
         reached.add(web.page.evaluate("(e => e.ariaLabel || e.textContent.trim())(document.activeElement)"))
     assert reached >= {"Place in the video", "To the beginning", "Full screen", "Delete", "Copy link", "Make it longer"}
     assert {"Play", "Pause", "Play again"} & reached
+
+
+_FOCUSED = "(e => e.labels?.[0]?.textContent || e.ariaLabel || e.textContent.trim())(document.activeElement)"
+
+
+def tab_to(web: Opened, name: str) -> None:
+    """Press Tab until the focus is on what has this name."""
+    for _ in range(60):
+        web.page.keyboard.press("Tab")
+        if web.page.evaluate(_FOCUSED) == name:
+            return
+    raise AssertionError(f"nothing named {name!r} is reached by Tab")
+
+
+def test_a_video_is_made_steered_and_stopped_by_the_keyboard_alone(web: Opened) -> None:
+    keyboard = web.page.keyboard
+    web.home()
+    expect(web.page.get_by_role("combobox", name="Model")).to_have_value("live")
+    tab_to(web, "What the video shows")
+    keyboard.type("red by keys alone")
+    tab_to(web, "Length")
+    keyboard.type("60")
+    tab_to(web, "Make the video")
+    keyboard.press("Enter")
+    expect(web.page.get_by_role("heading", level=1)).to_have_text("red by keys alone")
+    web.wait_for_video()
+    expect(web.page.get_by_text("Change the prompt")).to_be_visible()
+    tab_to(web, "Change the prompt")
+    keyboard.press("Enter")
+    tab_to(web, "From here on it shows")
+    keyboard.type("a blue circle")
+    tab_to(web, "Change it")
+    keyboard.press("Enter")
+    expect(web.page.get_by_text("The new prompt acts from")).to_be_visible()
+    tab_to(web, "Stop and keep what is made")
+    keyboard.press("Enter")
+    expect(web.page.locator(".heading .badge")).to_have_text("canceled", timeout=30_000)

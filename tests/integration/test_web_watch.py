@@ -171,7 +171,12 @@ def test_it_fits_phones_and_wide_screens(service: Service, browser: Browser, wid
         for go in (lambda: web.watch(job.id), web.home):
             go()
             expect(web.page.get_by_text("x" * 300).first).to_be_visible()
+            for summary in web.page.locator("summary:visible").all():
+                summary.click()
             assert web.page.evaluate("document.documentElement.scrollWidth") <= width
+        web.page.goto(f"{web.base_url}/#/status")
+        expect(web.page.get_by_role("table", name="Workers")).to_be_visible()
+        assert web.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_restart_of_the_server_in_mid_run_loses_nothing(service: Service, web: Opened) -> None:

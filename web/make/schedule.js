@@ -8,6 +8,7 @@ export class Schedule {
   constructor(changed) {
     this._changed = changed
     this._rows = []
+    this._next = 2
     this._list = el("div", { class: "schedule" })
     this._add = button("Then another prompt", () => this._more())
     this.element = el("div", { class: "field wide" }, this._list, el("div", { class: "row" }, this._add))
@@ -40,7 +41,8 @@ export class Schedule {
   }
 
   _more() {
-    const number = this._rows.length + 2
+    const number = this._next
+    this._next += 1 // names stay what they are when one before is left out
     const text = new Field("", `Prompt ${number}`, el("textarea", { rows: 1, maxLength: 4000, attributes: { dir: "auto" } }))
     const start = numberField("", `From second (prompt ${number})`, { min: 0 })
     const row = { text, start, element: el("div", { class: "later" }, start.element, text.element,

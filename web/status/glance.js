@@ -3,12 +3,12 @@
 import { key, read, urlOf } from "../core/api.js"
 import { plural } from "../core/format.js"
 
-// {state, text}; state: "away", "paused", "busy" or "ready". Throws what the requests throw.
+// {state, text}; state: "away", "paused", "busy" or "ready". Throws what fetch throws where nothing answers.
 export async function glance() {
   const headers = key() ? { Authorization: `Bearer ${key()}` } : {}
   const readiness = await (await fetch(urlOf("readyz"), { headers })).json() // 503 has the same body
   const mayReadStatus = readiness.workers.some(({ name }) => name !== null)
-  return inWords(readiness, mayReadStatus ? await read("status", { cache: "no-store" }) : null)
+  return inWords(readiness, mayReadStatus ? await read("status", { cache: "no-store" }).catch(() => null) : null)
 }
 
 // `status`: the answer of /status; null where the caller may not read it.

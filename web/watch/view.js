@@ -75,6 +75,7 @@ export class WatchView {
   _lose(error) {
     this._body.hidden = true
     this._player?.close()
+    this._pictures?.close()
     setText(this._heading, error.status === 404 ? "There is no such job" : "The job cannot be shown")
     setText(this._failure, textOf(error))
   }
