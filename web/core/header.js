@@ -9,12 +9,11 @@ const THEMES = ["light", "dark"]
 
 export class Header {
   constructor() {
-    this._service = el("a", { class: "service", href: "#/status" })
-    this._state = el("span", { attributes: { role: "status" } }, this._service)
+    this._service = el("a", { class: "service", href: "#/status" }) // no live region: nobody wants each change told
     this._key = iconButton(KEY, "API key", () => this._login.showModal())
     this._key.hidden = !key()
     this._login = loginDialog()
-    this.element = el("div", { class: "tools" }, this._state, this._key,
+    this.element = el("div", { class: "tools" }, this._service, this._key,
       iconButton(SUN, "Light or dark", () => this._switchTheme()), this._login)
     setTheme(localStorage.getItem("longtake-theme"))
     session.addEventListener("refused", () => { this._key.hidden = false; if (!this._login.open) this._login.showModal() })
