@@ -140,7 +140,7 @@ def _cpu_seconds() -> dict[str, float]:
     found: dict[str, float] = defaultdict(float)
     for process in psutil.Process().children(recursive=True):
         try:
-            command, times = process.cmdline(), process.cpu_times()
+            command, times = " ".join(process.cmdline()).split(), process.cpu_times()  # Chromium writes it as one text
         except psutil.Error:  # it ended
             continue
         if command and "chrom" in command[0]:
