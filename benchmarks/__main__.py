@@ -7,6 +7,7 @@
 `steps`: one guidance step of the reference, default and compiled network.
 `approximations`: speed and error of the optional ones. `refinement`: both schedules at several video lengths.
 `scheduling`: who is next, in a seeded simulator; `scheduling-served`: the same on the fake engine and `sprites`.
+`page`: weight, first paint and CPU time of the page in Chromium.
 `service`: jobs on an embedded stack; the overhead of a long one also `--against` another checkout.
 For GPUs: `python -m benchmarks.cuda`.
 
@@ -37,7 +38,7 @@ from client import Longtake
 from core.service.domain.errors import LongtakeError
 
 GROUPS = (
-    *("service", "http", "keys", "media", "streams", "endless", "scale", "scheduling", "scheduling-served"),
+    *("service", "page", "http", "keys", "media", "streams", "endless", "scale", "scheduling", "scheduling-served"),
     *("chunks", "steps", "approximations", "refinement"),
 )
 RESULTS = Path(__file__).parent / "results"
@@ -87,6 +88,8 @@ def measure_all(args: argparse.Namespace, stop: StopSignal, console: Console) ->
     figures: list[Figure] = []
     if "service" in groups:
         figures += measure_service(args, stop, say)
+    if "page" in groups:
+        figures += measure_page(args, stop, say)
     if "http" in groups:
         with stop.interruptible():
             figures += http.measure(args.runs, args.against, say)
@@ -133,6 +136,14 @@ def measure_service(args: argparse.Namespace, stop: StopSignal, say: Callable[[s
             figures = jobs.measure(client, runs=args.runs, num_frames=args.frames, say=say)
             figures += footprint.measure(stack.settings, Path(folder), runs=args.runs, say=say)
     return figures + ([measure_overhead_of(args.against.resolve(), args.model, stop, say)] if args.against else [])
+
+
+def measure_page(args: argparse.Namespace, stop: StopSignal, say: Callable[[str], None]) -> list[Figure]:
+    """The page of an embedded stack in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder:
+        options = StackOptions(Path(folder), model=args.model, gpus="auto")
+        with running_stack(options, stop) as stack, stop.interruptible(), Longtake(stack.base_url) as client:
+            return importlib.import_module("benchmarks.page").measure(client, stack.base_url, runs=args.runs, say=say)
 
 
 def measure_overhead_of(tree: Path, model: str, stop: StopSignal, say: Callable[[str], None]) -> Figure:

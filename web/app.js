@@ -4,6 +4,7 @@ import { place } from "./core/router.js"
 import { Header } from "./core/header.js"
 import { session } from "./core/api.js"
 import { HomeView } from "./gallery/home.js"
+import { StatusView } from "./status/view.js"
 import { WatchView } from "./watch/view.js"
 
 const main = document.querySelector("main")
@@ -12,6 +13,7 @@ let shown = null // the path of the view, without what it remembers of itself
 
 function viewOf({ parts }) {
   if (parts.length === 2 && parts[0] === "jobs") return new WatchView(parts[1])
+  if (parts.length === 1 && parts[0] === "status") return new StatusView()
   if (parts.length === 0) return new HomeView()
   return { element: el("div", {}, el("h1", { tabIndex: -1, textContent: "There is nothing here" }),
     el("p", {}, el("a", { href: "#/", textContent: "To all videos" }))), title: "Not found", close() {} }

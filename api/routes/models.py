@@ -105,6 +105,9 @@ class Model(BaseModel):
     defaults: ModelDefaults
     profiles: dict[Profile, ModelProfile]
     example_prompts: list[str]
+    known_words: list[str] = Field(
+        description="Words that a prompt may have, but for function words such as `the`; empty: any or unknown ones."
+    )
     workers: ModelWorkers
 
 
@@ -154,6 +157,7 @@ def _model(ports: Ports, name: str, settings: Settings, workers: Sequence[Worker
         defaults=_defaults(preset, settings),
         profiles={name: _profile(profile, preset, settings) for name, profile in preset.profile_defaults.items()},
         example_prompts=list(preset.example_prompts),
+        known_words=list(folder.known_words),
         workers=_workers([worker for worker in workers if worker.kind in GENERATING and worker.model == name]),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,19 @@ def write_fake_preset(
     step_seconds: float = 0.0,
     accepts_image: bool = False,
     refiner: bool = False,
+    words: Sequence[str] = (),
     **keys: Any,
 ) -> Path:
-    """A preset of the engine `fake`: a chunk takes `steps` * `step_seconds`. Every word is a token.
+    """A preset of the engine `fake`: a chunk takes `steps` * `step_seconds`. Every word is a token, and known unless
+    there are `words`.
 
     It refines to 128x128 if there is a `refiner`. `keys`: further ones of preset.json. The ControlNet of the first type
     of `control` is installed."""
     folder = presets_dir / name
     (folder / "tokenizer").mkdir(parents=True)
-    tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(
+        WordLevel({"[UNK]": 0} | {word: place for place, word in enumerate(words, 1)}, unk_token="[UNK]")
+    )
     tokenizer.pre_tokenizer = Whitespace()  # pyright: ignore[reportAttributeAccessIssue] - a property without a setter type
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
     content: dict[str, Any] = {

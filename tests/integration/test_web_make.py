@@ -165,13 +165,19 @@ def test_axe_finds_nothing(service: Service, browser: Browser, scheme: str, tmp_
     with opened(browser, str(service.http.base_url), color_scheme=scheme, bypass_csp=True) as web:
         web.home()
         expect(card(web, "red for all").first).to_be_visible()
-        for summary in web.page.locator("summary").all():
+        web.page.get_by_role("button", name="Then another prompt").click()
+        for summary in web.page.locator("summary:visible").all():
             summary.click()
         assert faults_of(web.page, rules) == []
         web.watch(job.id)
         web.wait_until_ended()
         for summary in web.page.locator("summary:visible").all():
             summary.click()
+        expect(web.page.get_by_text("32 frames. Choose a picture")).to_be_visible(timeout=30_000)
+        expect(web.page.get_by_role("rowheader", name="queue")).to_be_visible()
+        assert faults_of(web.page, rules) == []
+        web.page.goto(f"{web.base_url}/#/status")
+        expect(web.page.get_by_role("table", name="Workers")).to_be_visible()
         assert faults_of(web.page, rules) == []
 
 

@@ -77,6 +77,44 @@ def test_the_prompt_is_changed_on_the_way_and_the_job_is_stopped(service: Servic
     expect(web.page.get_by_role("link", name="Download MP4")).to_be_visible()
 
 
+def test_a_prompt_is_changed_from_a_second_that_is_to_come(service: Service, web: Opened) -> None:
+    job = service.submit(**LONG)
+    web.watch(job.id)
+    form = act(web, "Change the prompt")
+    form.get_by_label("From here on it shows").fill("a blue circle")
+    form.get_by_label("From second").fill("0")
+    service.wait_for_chunks(job.id, 1)
+    form.get_by_role("button", name="Change it").click()
+    expect(form.get_by_label("From second")).to_have_accessible_description(re.compile("made or begun already"))
+    form.get_by_label("From second").fill("56")
+    form.get_by_role("button", name="Change it").click()
+    expect(web.page.get_by_text("The new prompt acts from 56.0 s.")).to_be_visible()
+    expect(web.page.locator(".prompts")).to_contain_text("56.0 s a blue circle")
+    stop(service, web, job.id)
+    assert job_of(service, job.id)["request"]["prompt_changes"] == [{"start_frame": 448, "text": "a blue circle"}]
+    web.wrong[:] = [text for text in web.wrong if "status of 422" not in text]
+
+
+def test_the_end_is_moved_and_taken_away_while_the_video_is_made(service: Service, web: Opened) -> None:
+    job = service.submit(**LONG)
+    web.watch(job.id)
+    form = act(web, "Change the end")
+    form.get_by_label("Without end").check()
+    form.get_by_role("button", name="Change it").click()
+    expect(web.page.get_by_text("The video goes on until it is stopped.")).to_be_visible()
+    expect(web.page.locator(".controls .time")).to_contain_text("no end")
+    assert job_of(service, job.id)["request"]["num_frames"] is None
+    form = act(web, "Change the end")
+    expect(form.get_by_label("Without end")).not_to_be_checked()
+    form.get_by_label("Ends at second").fill("20")
+    form.get_by_role("button", name="Change it").click()
+    expect(web.page.get_by_text("The video ends at 20.0 s.")).to_be_visible()
+    web.wait_until_ended()
+    web.check_frames(0, 160, FPS)
+    assert web.page.evaluate("window.sources") == 1
+    expect(web.page.locator(".heading .badge")).to_have_text("succeeded", timeout=30_000)
+
+
 def test_a_prompt_that_cannot_be_read_is_refused_at_its_field(service: Service, web: Opened) -> None:
     job = service.submit(**LONG)
     web.watch(job.id)
@@ -182,3 +220,40 @@ def test_everything_is_reached_by_the_keyboard_alone(service: Service, web: Open
         reached.add(web.page.evaluate("(e => e.ariaLabel || e.textContent.trim())(document.activeElement)"))
     assert reached >= {"Place in the video", "To the beginning", "Full screen", "Delete", "Copy link", "Make it longer"}
     assert {"Play", "Pause", "Play again"} & reached
+
+
+_FOCUSED = "(e => e.labels?.[0]?.textContent || e.ariaLabel || e.textContent.trim())(document.activeElement)"
+
+
+def tab_to(web: Opened, name: str) -> None:
+    """Press Tab until the focus is on what has this name."""
+    for _ in range(60):
+        web.page.keyboard.press("Tab")
+        if web.page.evaluate(_FOCUSED) == name:
+            return
+    raise AssertionError(f"nothing named {name!r} is reached by Tab")
+
+
+def test_a_video_is_made_steered_and_stopped_by_the_keyboard_alone(web: Opened) -> None:
+    keyboard = web.page.keyboard
+    web.home()
+    expect(web.page.get_by_role("combobox", name="Model")).to_have_value("live")
+    tab_to(web, "What the video shows")
+    keyboard.type("red by keys alone")
+    tab_to(web, "Length")
+    keyboard.type("60")
+    tab_to(web, "Make the video")
+    keyboard.press("Enter")
+    expect(web.page.get_by_role("heading", level=1)).to_have_text("red by keys alone")
+    web.wait_for_video()
+    expect(web.page.get_by_text("Change the prompt")).to_be_visible()
+    tab_to(web, "Change the prompt")
+    keyboard.press("Enter")
+    tab_to(web, "From here on it shows")
+    keyboard.type("a blue circle")
+    tab_to(web, "Change it")
+    keyboard.press("Enter")
+    expect(web.page.get_by_text("The new prompt acts from")).to_be_visible()
+    tab_to(web, "Stop and keep what is made")
+    keyboard.press("Enter")
+    expect(web.page.locator(".heading .badge")).to_have_text("canceled", timeout=30_000)

@@ -29,6 +29,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     write_fake_preset(folder / "presets", "live", steps=5, step_seconds=0.1)
     write_fake_preset(folder / "presets", "slow", steps=8, step_seconds=0.5, refiner=True)
     write_fake_preset(folder / "presets", "odd", description=f"A model {MARKUP}")
+    write_fake_preset(folder / "presets", MARKUP)  # a name that a folder may have
     with running_service(folder, folder / "presets", default_model="live", media="proxy") as service:
         service.start_workers("live", "slow")
         yield service
@@ -140,6 +141,21 @@ def test_markup_is_shown_as_text(service: Service, web: Opened) -> None:
     assert web.page.locator("main img[src='x']").count() == 0
 
 
+def test_the_name_of_a_model_is_shown_as_text_wherever_it_is(service: Service, web: Opened) -> None:
+    job = service.submit(model=MARKUP, num_frames=16, prompt="red unmade")
+    try:
+        web.home()
+        web.page.get_by_role("combobox", name="Model").select_option(MARKUP)
+        expect(web.page.get_by_role("link").filter(has_text="red unmade").locator(".notes")).to_contain_text(MARKUP)
+        web.watch(job.id)
+        expect(web.page.locator(".facts dd").filter(has_text=MARKUP)).to_have_count(1)
+        web.page.goto(f"{web.base_url}/#/status")
+        expect(web.page.get_by_role("table", name="Queues")).to_contain_text(MARKUP)
+        assert web.page.locator("img[src='x']").count() == 0
+    finally:
+        service.http.delete(f"/jobs/{job.id}")
+
+
 def test_there_is_no_such_job(web: Opened) -> None:
     web.page.goto(f"{web.base_url}/#/jobs/job_none")
     expect(web.page.get_by_role("heading", level=1)).to_have_text("There is no such job")
@@ -155,7 +171,12 @@ def test_it_fits_phones_and_wide_screens(service: Service, browser: Browser, wid
         for go in (lambda: web.watch(job.id), web.home):
             go()
             expect(web.page.get_by_text("x" * 300).first).to_be_visible()
+            for summary in web.page.locator("summary:visible").all():
+                summary.click()
             assert web.page.evaluate("document.documentElement.scrollWidth") <= width
+        web.page.goto(f"{web.base_url}/#/status")
+        expect(web.page.get_by_role("table", name="Workers")).to_be_visible()
+        assert web.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_restart_of_the_server_in_mid_run_loses_nothing(service: Service, web: Opened) -> None:

@@ -1,7 +1,7 @@
 // The right end of the header: workers and queue at a glance, light or dark, and the key where keys are used.
-import { key, read, session, setKey } from "./api.js"
+import { glance } from "../status/glance.js"
+import { key, session, setKey } from "./api.js"
 import { button, el, iconButton, setAttribute, setText } from "./dom.js"
-import { plural } from "./format.js"
 import { KEY, SUN } from "./icons.js"
 
 const LOOK_EACH = 10000
@@ -9,11 +9,11 @@ const THEMES = ["light", "dark"]
 
 export class Header {
   constructor() {
-    this._state = el("span", { class: "service", attributes: { role: "status" } })
+    this._service = el("a", { class: "service", href: "#/status" }) // no live region: nobody wants each change told
     this._key = iconButton(KEY, "API key", () => this._login.showModal())
     this._key.hidden = !key()
     this._login = loginDialog()
-    this.element = el("div", { class: "tools" }, this._state, this._key,
+    this.element = el("div", { class: "tools" }, this._service, this._key,
       iconButton(SUN, "Light or dark", () => this._switchTheme()), this._login)
     setTheme(localStorage.getItem("longtake-theme"))
     session.addEventListener("refused", () => { this._key.hidden = false; if (!this._login.open) this._login.showModal() })
@@ -23,25 +23,16 @@ export class Header {
 
   async _look() {
     try {
-      const answer = await fetch(new URL("readyz", document.baseURI), { headers: key() ? { Authorization: `Bearer ${key()}` } : {} })
-      this._show(await answer.json())
+      const { state, text } = await glance()
+      this._tell(state, text)
     } catch {
       this._tell("away", "The server cannot be reached")
     }
   }
 
-  _show({ status, workers }) {
-    const makers = workers.filter(({ kind }) => kind !== "cpu")
-    const busy = makers.filter(({ state }) => state === "busy").length
-    const ready = makers.filter(({ state }) => state === "ready" || state === "busy").length
-    if (status !== "ready") this._tell("away", "Not ready")
-    else if (ready === 0) this._tell("away", "No worker")
-    else this._tell(busy ? "busy" : "ready", `${plural(ready, "worker")}${busy ? `, ${busy} busy` : ""}`)
-  }
-
   _tell(state, text) {
-    setAttribute(this._state, "data-state", state)
-    setText(this._state, text)
+    setAttribute(this._service, "data-state", state)
+    setText(this._service, text)
   }
 
   _switchTheme() {

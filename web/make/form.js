@@ -7,6 +7,8 @@ import { models } from "../job/models.js"
 import { choiceField, Field, numberField } from "./fields.js"
 import { LengthField } from "./length_field.js"
 import { advancedFields, bodyOf, inputFields } from "./model_fields.js"
+import { Schedule } from "./schedule.js"
+import { Words } from "./words.js"
 
 const ASK_AFTER = 450 // milliseconds after the last change
 
@@ -15,6 +17,9 @@ export class MakeForm {
     this._models = []
     this._changed = () => this._askSoon()
     this._prompt = new Field("prompt", "What the video shows", el("textarea", { rows: 2, maxLength: 4000, placeholder: "Describe one long shot", attributes: { dir: "auto" } }), { wide: true })
+    this._prompt.names = (field) => ["prompt", "prompts", "prompts[0].text"].includes(field)
+    this._words = new Words(this._prompt.control)
+    this._schedule = new Schedule(this._changed)
     this._length = new LengthField(this._changed)
     this._seed = numberField("seed", "Seed", { placeholder: "random", min: 0, step: 1 })
     this._examples = el("div", { class: "examples row" })
@@ -27,7 +32,7 @@ export class MakeForm {
     this._warnings = el("ul", { class: "warnings" })
     this._submit = el("button", { class: "primary", textContent: "Make the video" })
     this.element = el("form", { class: "card make", noValidate: true, attributes: { "aria-label": "Make a video" } },
-      this._prompt.element, this._examples,
+      this._prompt.element, this._words.element, this._examples, this._schedule.element,
       el("div", { class: "fields" }, this._modelPlace, this._length.element, this._seed.element),
       this._inputsBox,
       el("details", {}, el("summary", { textContent: "More settings" }), this._advanced),
@@ -78,6 +83,8 @@ export class MakeForm {
       this._askSoon()
     }, { class: "example" })))
     this._prompt.element.hidden = model.capabilities.prompt === "no"
+    this._words.use(model.known_words)
+    this._schedule.allowed = model.capabilities.prompt_changes && model.capabilities.prompt !== "no"
     this._askSoon()
   }
 
@@ -90,7 +97,11 @@ export class MakeForm {
   }
 
   _body() {
-    return { ...bodyOf(this._fields), ...this._length.body() }
+    const body = { ...bodyOf(this._fields), ...this._length.body() }
+    const prompts = this._schedule.prompts(body.prompt, rate(body.fps ?? this._model.defaults.fps))
+    if (!prompts) return body
+    const { prompt: _, ...rest } = body
+    return { ...rest, prompts }
   }
 
   _askSoon() {
@@ -125,10 +136,10 @@ export class MakeForm {
   _show(error) {
     const wrong = new Map()
     let other = error && !(error instanceof Problem) ? textOf(error) : ""
-    const all = [this._length, ...(this._model ? this._fields : [this._prompt])]
+    const all = [this._length, ...this._schedule.fields, ...(this._model ? this._fields : [this._prompt])]
     for (const { field, detail, fix } of error instanceof Problem ? error.errors : []) {
       const text = [detail ?? error.message, fix].filter(Boolean).join(": ")
-      const at = all.find((one) => one.names?.(field) ?? (field === one.name || (field === "prompts" && one === this._prompt)))
+      const at = all.find((one) => one.names?.(field) ?? field === one.name)
       if (at) wrong.set(at, wrong.has(at) ? `${wrong.get(at)}. ${text}` : text)
       else other = other ? `${other} ${text}` : text
     }

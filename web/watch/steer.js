@@ -22,8 +22,14 @@ export class Steer {
     this._placeOf = placeOf
     this._can = NOTHING
     this._change = new Act("Change the prompt", {
-      text: "Change it", fields: [promptField("From here on it shows", "From the next chunk that no worker has begun.")],
-      run: ({ prompt }) => this._changePrompt(prompt),
+      text: "Change it", fields: [promptField("From here on it shows"),
+        numberField("from_frame", "From second", { min: 0, hint: `Empty: from the next chunk that no worker has begun. ${this._rate}` })],
+      run: (values) => this._changePrompt(values),
+    })
+    this._endless = checkField("endless", "Without end")
+    this._end = new Act("Change the end", {
+      text: "Change it", fields: [numberField("num_frames", "Ends at second", { min: 0.1, hint: this._rate }), this._endless],
+      run: (values) => this._changeEnd(values),
     })
     this._priority = new Act("Change the priority", {
       text: "Change it", fields: [choiceField("priority", "Priority", ["low", "normal", "high"])],
@@ -43,7 +49,7 @@ export class Steer {
     this._delete = button("Delete", () => this._deleteLater(), { class: "danger" })
     this._failure = el("p", { class: "field-error", attributes: { role: "alert" } })
     this.element = el("section", { class: "steer", attributes: { "aria-label": "Steer" } },
-      this._change.element, this._priority.element, this._extend.element, this._branch.element,
+      this._change.element, this._end.element, this._priority.element, this._extend.element, this._branch.element,
       el("div", { class: "row" }, this._cancel, this._retry, this._delete), this._failure)
     this._learn()
   }
@@ -65,6 +71,7 @@ export class Steer {
     const job = this._job
     const ended = hasEnded(job)
     this._change.hidden = ended || job.status === "canceling" || !this._can.prompt_changes
+    this._end.hidden = ended || job.status === "canceling" || !this._can.endless
     this._priority.hidden = ended
     this._extend.hidden = !(this._can.endless && ["succeeded", "canceled"].includes(job.status))
     this._branch.hidden = job.progress.frames_done < CHUNK_FRAMES
@@ -78,9 +85,22 @@ export class Steer {
     return job
   }
 
-  async _changePrompt(prompt) {
-    const { acts_from_frame: frame } = this._take(await patch(this._path, { prompt: prompt ?? "" }))
+  // The API counts frames, also where it says what is wrong.
+  get _rate() {
+    return `A second has ${this._job.request.fps} frames.`
+  }
+
+  async _changePrompt({ prompt, from_frame: seconds }) {
+    const from = seconds === undefined ? {} : { from_frame: Math.round(seconds * fpsOf(this._job)) }
+    const { acts_from_frame: frame } = this._take(await patch(this._path, { prompt: prompt ?? "", ...from }))
     note(frame === null ? "Nothing changes: it shows that already." : `The new prompt acts from ${duration(frameSeconds(this._job, frame))}.`)
+  }
+
+  async _changeEnd({ num_frames: seconds, endless }) {
+    const end = endless ? { num_frames: null } : seconds === undefined ? {} : { num_frames: Math.round(seconds * fpsOf(this._job)) }
+    const { progress } = this._take(await patch(this._path, end))
+    this._endless.control.checked = false
+    note(progress.frames_total === null ? "The video goes on until it is stopped." : `The video ends at ${duration(frameSeconds(this._job, progress.frames_total))}.`)
   }
 
   async _extendBy({ num_frames: seconds = 4, prompt }) {

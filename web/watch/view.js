@@ -8,11 +8,13 @@ import { hasEnded, isMade, secondsTotal, statusWord, titleOf } from "../job/fact
 import { FollowedJob } from "../job/follow.js"
 import { Controls } from "./controls.js"
 import { FactsPanel } from "./facts_panel.js"
+import { Pictures } from "./pictures.js"
 import { Player } from "./player.js"
 import { Share } from "./share.js"
 import { Steer } from "./steer.js"
 import { Prompts } from "./prompts.js"
 import { Timeline } from "./timeline.js"
+import { Timings } from "./timings.js"
 
 const SMALL = 200 // pixels of width below which a video is shown with hard pixels rather than blurred
 const REMEMBER_EACH = 3 // seconds of video
@@ -46,6 +48,7 @@ export class WatchView {
     this._followed.close()
     this._player?.close()
     this._timeline?.close()
+    this._pictures?.close()
   }
 
   get _job() {
@@ -72,6 +75,7 @@ export class WatchView {
   _lose(error) {
     this._body.hidden = true
     this._player?.close()
+    this._pictures?.close()
     setText(this._heading, error.status === 404 ? "There is no such job" : "The job cannot be shown")
     setText(this._failure, textOf(error))
   }
@@ -91,8 +95,12 @@ export class WatchView {
     this._video.addEventListener("resize", () => this._video.classList.toggle("pixelated", this._video.videoWidth < SMALL))
     this._steer = new Steer(this._followed, () => this._player.at)
     this._share = new Share(jobOf)
+    this._pictures = new Pictures(jobOf, (seconds) => this._player.seek(seconds))
+    this._timings = new Timings(this._followed)
+    this._timings.element.classList.add("measured")
     const side = el("div", { class: "side" }, this._facts.element, this._steer.element, this._share.element)
-    this._body.append(el("div", { class: "main" }, player, el("div", { class: "row below" }, this._summary, this._legend), this._prompts.element), side)
+    this._body.append(el("div", { class: "main" }, player, el("div", { class: "row below" }, this._summary, this._legend), this._prompts.element,
+      this._pictures.element, this._timings.element), side)
     this._body.hidden = false
   }
 
@@ -118,6 +126,8 @@ export class WatchView {
     this._legend.querySelector(".refined").hidden = job.progress.chunks_refined === null
     this._steer.update()
     this._share.update()
+    this._pictures.update()
+    this._timings.update()
     setText(this._summary, summaryOf(job, this._followed.steps))
     this._showWait()
     if (Math.abs(at - (this._remembered ?? this._begin)) >= REMEMBER_EACH || player.hasEnded) this._remember(at)

@@ -18,7 +18,7 @@ from core.service.engines.definition import ENGINES, EngineDefinition, default_p
 from core.service.engines.load_context import LoadContext
 from core.service.engines.preset import PipelineDownload, Preset, ProfileDefaults
 from core.service.engines.refiner import REFINER_FOLDER
-from core.service.engines.tokenizer import PromptTokenizer
+from core.service.engines.tokenizer import PromptTokenizer, listed_words
 from core.service.settings import Settings
 
 CONTROLNET_FOLDER = "controlnet"
@@ -127,6 +127,11 @@ class PresetFolder:
         """The tokenizer of the weights. Raises ModelNotInstalled."""
         self.require_installed()
         return self.engine.tokenizer(self.engine_context().part("tokenizer").parent)
+
+    @cached_property
+    def known_words(self) -> tuple[str, ...]:
+        """The words of a small vocabulary, sorted; empty where any word can be said, and where no weights are."""
+        return listed_words(self.engine_context().part("tokenizer").parent)
 
     @property
     def shared_weights(self) -> Path | None:

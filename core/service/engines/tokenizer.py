@@ -11,6 +11,9 @@ from tokenizers import Tokenizer
 from core.service.domain.errors import PresetError
 from core.service.engines.vocabulary import Vocabulary, WordCheck
 
+_SMALL_BYTES = 100_000
+"""A file of MOST_LISTED_WORDS is smaller. CLIP's has 2 MB, T5's 2.4 MB: those are not read to list no words."""
+
 
 class PromptTokenizer(Protocol):
     """What admission needs to know of a model's text encoder."""
@@ -29,7 +32,7 @@ class FileTokenizer:
 
     def __init__(self, weights: Path) -> None:
         """Raises PresetError if the file is missing."""
-        file = weights / "tokenizer" / "tokenizer.json"
+        file = _file_of(weights)
         if not file.is_file():
             raise PresetError(f"{file} is missing", fix="restore the preset's files")
         self._tokenizer = Tokenizer.from_file(str(file))
@@ -43,6 +46,18 @@ class FileTokenizer:
     @cached_property
     def _vocabulary(self) -> Vocabulary:
         return Vocabulary(self._tokenizer)
+
+
+def listed_words(weights: Path) -> tuple[str, ...]:
+    """`Vocabulary.words` of a weights folder; empty also where it has no tokenizer, or a large one."""
+    file = _file_of(weights)
+    if not file.is_file() or file.stat().st_size > _SMALL_BYTES:
+        return ()
+    return Vocabulary(Tokenizer.from_file(str(file))).words
+
+
+def _file_of(weights: Path) -> Path:
+    return weights / "tokenizer" / "tokenizer.json"
 
 
 class WordCounter:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tokenizers import Tokenizer, decoders
+from tokenizers.models import WordLevel
 
 _WORD = re.compile(r"[^\W_](?:[\w'\u2019]*[^\W_])?")
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
@@ -60,11 +61,24 @@ class WordCheck:
     unknown: tuple[str, ...]
 
 
+MOST_LISTED_WORDS = 1000
+"""A vocabulary with more is not listed: nobody reads it, and it splits most words that it does not have."""
+
+
 class Vocabulary:
     """Checks words by their tokens."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """What can be said to the model, sorted and without function words. Empty where any word can be, or where
+        there are more than MOST_LISTED_WORDS."""
+        special = {token.content for token in self._tokenizer.get_added_tokens_decoder().values()}
+        listed = self._tokenizer.get_vocab().keys() - special - {self._unknown} - FUNCTION_WORDS
+        is_listable = isinstance(self._tokenizer.model, WordLevel) and len(listed) <= MOST_LISTED_WORDS
+        return tuple(sorted(listed)) if is_listable else ()
 
     def check(self, text: str) -> WordCheck:
         """Check the words of `text` outside of other tools' syntax."""

@@ -54,6 +54,13 @@ def test_models_come_with_the_steps_sizes_and_lengths_that_may_be_asked(tmp_path
     assert (refine["max_steps"], refine["max_lockstep_frames"], refine["sizes"][-1]) == (20, 64, "192x192")
 
 
+def test_models_come_with_the_words_that_they_know(world: World) -> None:
+    write_fake_preset(world.settings.presets_dir, "worded", words=["red", "circle", "the"])
+    with world.client() as api:
+        words = {model["name"]: model["known_words"] for model in api.get("/models").json()["models"]}
+    assert words == {"fake": [], "worded": ["circle", "red"]}
+
+
 def test_a_model_without_workers_says_so(api: TestClient) -> None:
     workers = api.get("/models").json()["models"][0]["workers"]
     assert workers == {"ready": 0, "total": 0, "reason": "no worker is running for this model"}

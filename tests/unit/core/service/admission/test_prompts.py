@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
-from tokenizers.models import BPE
+from tokenizers.models import BPE, WordLevel
 
 from core.model.training.sprites.captions import all_words
 from core.service.admission.catalog import Catalog, PresetFolder
@@ -20,7 +20,7 @@ from core.service.admission.prompts import ReadPrompt, read_negative_prompt, rea
 from core.service.domain.errors import InvalidField, PromptNotUnderstood, PromptTooLong, RequestError
 from core.service.domain.schema import WarningCode
 from core.service.domain.text import clean
-from core.service.engines.vocabulary import Vocabulary, foreign_syntax
+from core.service.engines.vocabulary import FUNCTION_WORDS, MOST_LISTED_WORDS, Vocabulary, foreign_syntax
 from core.service.settings import Settings
 from tests.helpers.presets import write_fake_preset
 
@@ -154,6 +154,27 @@ def test_the_shipped_example_prompts_are_plain(name: str, sprites: PresetFolder)
 
 def test_every_word_that_sprites_was_trained_on_is_known(sprites: PresetFolder) -> None:
     assert sprites.tokenizer.check_words(" ".join(sorted(all_words()))).unknown == ()
+
+
+def test_the_words_of_sprites_are_listed_without_those_that_show_nothing(sprites: PresetFolder) -> None:
+    assert set(sprites.known_words) == all_words() - FUNCTION_WORDS
+    assert sprites.known_words == tuple(sorted(sprites.known_words))
+
+
+def test_no_words_are_listed_of_a_model_that_takes_any_or_is_not_there(
+    fake: PresetFolder, bytes_only: Vocabulary
+) -> None:
+    missing = Catalog(Settings(weights_dir=fake.path / "none")).get("modelscope")
+    assert (fake.known_words, bytes_only.words, missing.known_words) == ((), (), ())
+
+
+def test_a_long_vocabulary_is_not_listed() -> None:
+    def words(count: int) -> tuple[str, ...]:
+        ids = {"[UNK]": 0, "the": 1} | {f"word{number}": number + 2 for number in range(count)}
+        return Vocabulary(Tokenizer(WordLevel(ids, unk_token="[UNK]"))).words
+
+    assert len(words(MOST_LISTED_WORDS)) == MOST_LISTED_WORDS
+    assert words(MOST_LISTED_WORDS + 1) == ()
 
 
 @pytest.mark.parametrize(
