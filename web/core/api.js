@@ -53,4 +53,4 @@ export async function read(path, options) {
 
 export const post = (path, body, options = {}) => read(path, { method: "POST", body, ...options })
 export const patch = (path, body) => read(path, { method: "PATCH", body })
-export const remove = (path) => send(path, { method: "DELETE" })
+export const remove = (path) => send(path, { method: "DELETE", keepalive: true }) // also while the page is being closed
