@@ -12,7 +12,7 @@ export class Problem extends Error {
     this.code = body.code ?? ""
     this.field = body.field ?? null
     this.fix = body.fix ?? null
-    this.errors = body.errors ?? [body]
+    this.errors = body.errors?.length ? body.errors : [body] // an empty list: nothing of it is about a field
   }
 
   get text() {
