@@ -22,7 +22,10 @@ function viewOf({ parts }) {
 function open(again = false) {
   const there = place()
   const path = there.parts.join("/")
-  if (path === shown && !again) return
+  if (path === shown && !again) {
+    view.move?.(there.query)
+    return
+  }
   const isFirst = shown === null
   shown = path
   view?.close()
@@ -30,13 +33,18 @@ function open(again = false) {
   document.title = view.title ? `${view.title} · Longtake` : "Longtake"
   main.replaceChildren(view.element)
   scrollTo(0, 0)
-  if (!isFirst) view.element.querySelector("h1")?.focus()
+  const undo = document.querySelector("#notes button") // is there for seconds only
+  if (!isFirst) (undo ?? view.element.querySelector("h1"))?.focus()
 }
 
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault() // the part after # names the view
   main.focus()
 })
+// A file that misses its field must not replace the page.
+for (const name of ["dragover", "drop"]) {
+  addEventListener(name, (event) => { if (event.dataTransfer?.types.includes("Files")) event.preventDefault() })
+}
 document.querySelector("header").append(new Header().element)
 addEventListener("hashchange", () => open())
 session.addEventListener("changed", () => open(true))

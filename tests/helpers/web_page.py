@@ -106,7 +106,7 @@ def opened(browser: Browser, base_url: str, **options: object) -> Generator[Open
     )
     try:
         yield opened
-        assert opened.wrong == []
-        assert opened.foreign == []
+        assert not opened.wrong, opened.wrong
+        assert not opened.foreign, opened.foreign
     finally:
         context.close()

@@ -60,7 +60,7 @@ def forget_refusals(web: Opened) -> None:
 def test_a_video_is_made_and_watched_at_once(service: Service, web: Opened) -> None:
     describe(web, "red made here")
     web.page.get_by_label("Length", exact=True).fill("4")
-    expect(web.page.get_by_text("4.0 s, 2 chunks")).to_be_visible()
+    expect(web.page.get_by_text("4.0 s of video in 2 chunks.")).to_be_visible()
     web.page.get_by_role("button", name="Make the video").click()
     expect(web.page.get_by_role("heading", level=1)).to_have_text("red made here")
     web.wait_for_video()
@@ -134,7 +134,7 @@ def test_the_gallery_is_filtered_and_remembers_it(service: Service, web: Opened)
     web.page.reload()
     expect(web.page.locator(".gallery li")).to_have_count(1)
     web.page.get_by_label("Status").select_option("failed")
-    expect(web.page.get_by_text("No videos yet")).to_be_visible()
+    expect(web.page.get_by_text("No video fits these filters")).to_be_visible()
     web.page.get_by_label("Status").select_option("succeeded")
     expect(card(web, "red findable")).to_be_visible()
 

@@ -12,7 +12,7 @@ export class Problem extends Error {
     this.code = body.code ?? ""
     this.field = body.field ?? null
     this.fix = body.fix ?? null
-    this.errors = body.errors ?? [body]
+    this.errors = body.errors?.length ? body.errors : [body] // an empty list: nothing of it is about a field
   }
 
   get text() {
@@ -53,4 +53,4 @@ export async function read(path, options) {
 
 export const post = (path, body, options = {}) => read(path, { method: "POST", body, ...options })
 export const patch = (path, body) => read(path, { method: "PATCH", body })
-export const remove = (path) => send(path, { method: "DELETE" })
+export const remove = (path) => send(path, { method: "DELETE", keepalive: true }) // also while the page is being closed

@@ -16,9 +16,14 @@ export class Header {
     this.element = el("div", { class: "tools" }, this._service, this._key,
       iconButton(SUN, "Light or dark", () => this._switchTheme()), this._login)
     setTheme(localStorage.getItem("longtake-theme"))
-    session.addEventListener("refused", () => { this._key.hidden = false; if (!this._login.open) this._login.showModal() })
+    session.addEventListener("refused", () => { this._key.hidden = false; this._ask() })
     this._look()
     setInterval(() => { if (!document.hidden) this._look() }, LOOK_EACH)
+  }
+
+  _ask() {
+    setText(this._login.querySelector(".field-error"), key() ? "The service does not accept this key: it is wrong, expired or revoked." : "")
+    if (!this._login.open) this._login.showModal()
   }
 
   async _look() {
@@ -50,11 +55,12 @@ function setTheme(name) {
 }
 
 function loginDialog() {
-  const input = el("input", { type: "password", name: "key", required: true, autocomplete: "off", id: "key" })
+  const input = el("input", { type: "password", name: "key", required: true, autocomplete: "off", id: "key", pattern: "\\s*[!-~]+\\s*", title: "letters, digits and signs, no spaces", attributes: { "aria-describedby": "key-error" } })
   const form = el("form", { method: "dialog" },
     el("h2", { textContent: "API key" }),
     el("p", { textContent: "This service asks for a key. It is kept until you close this tab." }),
     el("label", { htmlFor: "key", textContent: "Key" }), input,
+    el("p", { class: "field-error", id: "key-error", attributes: { role: "alert" } }),
     el("div", { class: "row" }, el("button", { textContent: "Use this key", class: "primary" }),
       button("Forget the key", () => { setKey(null); dialog.close() }), button("Close", () => dialog.close())))
   const dialog = el("dialog", { attributes: { "aria-label": "API key" } }, form)

@@ -2,7 +2,16 @@
 
 export function place() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?")
-  return { parts: path.split("/").filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query) }
+  return { parts: path.split("/").filter(Boolean).map(decoded), query: new URLSearchParams(query) }
+}
+
+// What is no escape stands for itself: an address that was cut off leads to a job that is not there, not nowhere.
+function decoded(part) {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    return part
+  }
 }
 
 export const jobAddress = (id, query = "") => `#/jobs/${encodeURIComponent(id)}${query && `?${query}`}`

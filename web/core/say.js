@@ -13,7 +13,12 @@ export function say(text) {
 // A note at the edge of the page. `act`: {text, run}, a button that ends the note; `after` runs if it was not pressed.
 export function note(text, { act = null, after = null, bad = false, milliseconds = SHOWN } = {}) {
   let timer = null
-  const close = () => { clearTimeout(timer); box.remove() }
+  const close = () => {
+    clearTimeout(timer)
+    const hadFocus = box.contains(document.activeElement)
+    box.remove()
+    if (hadFocus) document.querySelector("main h1")?.focus()
+  }
   const box = el("div", { class: bad ? "note bad" : "note" }, el("span", { textContent: text }))
   if (act) box.append(button(act.text, () => { close(); act.run() }))
   notes().append(box)

@@ -3,6 +3,7 @@ import { Problem, send } from "./api.js"
 
 const PAUSE = 1000
 const LONGEST_PAUSE = 15000
+const QUIET = 45000 // the server sends a comment each 15 s: after this the connection is dead, whatever the system says
 
 // Calls `tell({event, data})` for each event until `signal` aborts or the server says that there are no more (204).
 // Connects again after a failure, from the last event on. `state(connected)` tells which it is. Throws Problem where the
@@ -29,16 +30,34 @@ export async function follow(path, { signal, tell, state = () => {} }) {
     }
     if (signal.aborted) return
     if (broken) state(false)
-    await rest(pause, signal)
+    await restUntilOnline(pause, signal)
     pause = Math.min(2 * pause, LONGEST_PAUSE)
   }
 }
 
 export function rest(milliseconds, signal) {
   return new Promise((done) => {
-    const timer = setTimeout(done, milliseconds)
-    signal?.addEventListener("abort", () => { clearTimeout(timer); done() }, { once: true })
+    const end = () => { clearTimeout(timer); signal?.removeEventListener("abort", end); done() }
+    const timer = setTimeout(end, milliseconds)
+    signal?.addEventListener("abort", end)
   })
+}
+
+// Nobody waits for the end of a pause when the network is back.
+function restUntilOnline(milliseconds, signal) {
+  return new Promise((done) => {
+    const end = () => { removeEventListener("online", end); done() }
+    addEventListener("online", end)
+    rest(milliseconds, signal).then(end)
+  })
+}
+
+async function unlessQuiet(reader) {
+  let isDead = false
+  const timer = setTimeout(() => { isDead = true; reader.cancel() }, QUIET)
+  const read = await reader.read().finally(() => clearTimeout(timer))
+  if (isDead) throw new Error("nothing came for too long")
+  return read
 }
 
 // WHATWG HTML, 9.2.6. Comments and `retry` are passed over.
@@ -47,7 +66,7 @@ async function* events(body) {
   let text = ""
   let event = {}
   for (;;) {
-    const { value, done } = await reader.read()
+    const { value, done } = await unlessQuiet(reader)
     if (done) return
     text += value
     const lines = text.split("\n")

@@ -65,8 +65,10 @@ export class Card {
   }
 
   _rest() {
-    this._video?.removeAttribute("src")
-    this._video?.remove()
+    if (!this._video) return
+    this._video.removeAttribute("src")
+    this._video.load() // ends its request: browsers have six connections to a host
+    this._video.remove()
     this._video = null
   }
 }

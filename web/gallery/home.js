@@ -1,23 +1,27 @@
 // The first view: make a video, and see all that there are.
-import { textOf } from "../core/api.js"
+import { session, textOf } from "../core/api.js"
 import { el, setText } from "../core/dom.js"
 import { place, remember } from "../core/router.js"
 import { MakeForm } from "../make/form.js"
-import { titleOf } from "../job/facts.js"
+import { titleOf, wordOf } from "../job/facts.js"
 import { Card } from "./card.js"
 import { Jobs } from "./jobs.js"
 
-const STATUSES = ["queued", "running", "succeeded", "failed", "canceled"]
+const STATUSES = ["queued", "running", "canceling", "finalizing", "succeeded", "failed", "canceled"]
 const TICK = 30000
+
+let form = null // is kept, with what was written in it, while other views are shown
+session.addEventListener("changed", () => { form = null })
 
 export class HomeView {
   constructor() {
     const { query } = place()
     this.title = ""
     this._cards = new Map()
-    this._form = new MakeForm()
+    this._form = form ??= new MakeForm()
+    this._form.open()
     this._status = el("select", { attributes: { "aria-label": "Status" } }, el("option", { value: "", textContent: "Any status" }),
-      ...STATUSES.map((value) => el("option", { value, textContent: value })))
+      ...STATUSES.map((value) => el("option", { value, textContent: wordOf(value) })))
     this._model = el("input", { type: "search", placeholder: "Model", attributes: { "aria-label": "Model" } })
     this._text = el("input", { type: "search", placeholder: "Search prompts", attributes: { "aria-label": "Search prompts" } })
     this._status.value = STATUSES.includes(query.get("status")) ? query.get("status") : ""
@@ -39,6 +43,17 @@ export class HomeView {
     this._watcher.observe(this._end)
     this._timer = setInterval(() => { for (const card of this._cards.values()) card.tick() }, TICK)
     this._begin()
+  }
+
+  // The address was changed to other filters.
+  move(query) {
+    const [status, model, text] = ["status", "model", "text"].map((name) => query.get(name) ?? "")
+    const isOther = status !== this._status.value
+    this._status.value = STATUSES.includes(status) ? status : ""
+    this._model.value = model
+    this._text.value = text
+    if (isOther) this._begin()
+    else this._show()
   }
 
   close() {
@@ -88,7 +103,8 @@ export class HomeView {
       if (this._list.children[index] !== element) this._list.insertBefore(element, this._list.children[index] ?? null)
     })
     this._empty.hidden = jobs.length > 0 || !this._jobs.isWhole
-    setText(this._empty, this._jobs.all.length ? "No video fits these filters." : "No videos yet. Describe one above.")
+    const isFiltered = this._status.value || this._jobs.all.length
+    setText(this._empty, isFiltered ? "No video fits these filters." : "No videos yet. Describe one above.")
     this._fill()
   }
 }

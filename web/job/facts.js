@@ -7,7 +7,8 @@ const WORDS = { finalizing: "finishing", canceling: "stopping" }
 
 export const hasEnded = (job) => ENDED.has(job.status)
 export const fpsOf = (job) => rate(job.request.fps)
-export const statusWord = (job) => (job.progress.preparing ? "preparing" : WORDS[job.status] ?? job.status)
+export const wordOf = (status) => WORDS[status] ?? status
+export const statusWord = (job) => (job.progress.preparing ? "preparing" : wordOf(job.status))
 export const frameSeconds = (job, frames) => frames / fpsOf(job)
 export const secondsMade = (job) => frameSeconds(job, job.progress.frames_done)
 

@@ -61,6 +61,7 @@ export class FollowedJob extends EventTarget {
   async _listen() {
     if (this._streaming || this._stop.signal.aborted || hasEnded(this.job)) return
     this._streaming = true
+    let failure = null
     try {
       while (!this._stop.signal.aborted && !hasEnded(this.job)) {
         await follow(`${this.path}/events`, {
@@ -71,10 +72,10 @@ export class FollowedJob extends EventTarget {
         if (!this._stop.signal.aborted) await this._read()
       }
     } catch (error) {
-      this._fail(error)
-    } finally {
-      this._streaming = false
+      failure = error
     }
+    this._streaming = false
+    if (failure) this._fail(failure)
   }
 
   _take({ event, data }) {
@@ -109,7 +110,7 @@ export class FollowedJob extends EventTarget {
     if (this._stop.signal.aborted) return
     if (error.status === 404 || error.status === 401 || error.status === 403) {
       this.dispatchEvent(Object.assign(new Event("lost"), { error }))
-    } else if (!this._streaming) {
+    } else if (!this._streaming || this.connected) { // else it is read when the connection is back
       rest(2000, this._stop.signal).then(() => this._readSoon())
     }
   }

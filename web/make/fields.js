@@ -4,12 +4,14 @@ import { el, setAttribute, setText } from "../core/dom.js"
 let made = 0
 
 export class Field {
-  // `name`: of the request's field, as the API's errors name it. `read()` gives the value, undefined for none.
-  constructor(name, label, control, { read = () => textOf(control), hint = "", wide = false } = {}) {
+  // `name`: of the request's field, as the API's errors name it. `read()` gives the value, undefined for none. `problem()`
+  // says what is wrong that the API cannot see, "" for nothing: a request without it would be another one than meant.
+  constructor(name, label, control, { read = () => textOf(control), problem = () => problemOf(control), hint = "", wide = false } = {}) {
     made += 1
     this.name = name
     this.control = control
     this.read = read
+    this.problem = problem
     control.id ||= `field-${made}`
     this._error = el("p", { class: "field-error", id: `${control.id}-error` })
     this._hint = el("p", { class: "hint", id: `${control.id}-hint`, textContent: hint })
@@ -33,6 +35,8 @@ export class Field {
 }
 
 const textOf = (control) => control.value.trim() || undefined
+// Browsers give no value at all for what is not a number.
+const problemOf = (control) => (control.validity?.badInput ? "This is not a number: give digits only" : "")
 const numberOf = (control) => (control.value.trim() === "" ? undefined : Number(control.value))
 
 export function textField(name, label, { placeholder = "", ...options } = {}) {

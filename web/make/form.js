@@ -11,11 +11,12 @@ import { Schedule } from "./schedule.js"
 import { Words } from "./words.js"
 
 const ASK_AFTER = 450 // milliseconds after the last change
+const LOAD_AGAIN = 5000
 
 export class MakeForm {
   constructor() {
     this._models = []
-    this._changed = () => this._askSoon()
+    this._changed = () => { this._key = null; this._askSoon() } // what is sent next is another request
     this._prompt = new Field("prompt", "What the video shows", el("textarea", { rows: 2, maxLength: 4000, placeholder: "Describe one long shot", attributes: { dir: "auto" } }), { wide: true })
     this._prompt.names = (field) => ["prompt", "prompts", "prompts[0].text"].includes(field)
     this._words = new Words(this._prompt.control)
@@ -44,11 +45,19 @@ export class MakeForm {
     this._prompt.control.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.element.requestSubmit()
     })
-    this._load()
+  }
+
+  // What was written stays when the viewer has looked at a video in between.
+  open() {
+    this._isOpen = true
+    if (this._models.length === 0) this._load()
+    else this._askSoon()
   }
 
   close() {
+    this._isOpen = false
     clearTimeout(this._timer)
+    clearTimeout(this._later)
     this._asking?.abort()
   }
 
@@ -57,8 +66,10 @@ export class MakeForm {
       this._models = (await models()).filter(({ installed }) => installed)
     } catch (error) {
       setText(this._failure, textOf(error))
+      if (this._isOpen) this._later = setTimeout(() => this._load(), LOAD_AGAIN)
       return
     }
+    setText(this._failure, "")
     const names = this._models.map(({ name, workers }) => [name, workers.ready ? name : `${name} (no worker)`])
     this._modelField = choiceField("model", "Model", names)
     this._modelField.control.addEventListener("change", () => this._use())
@@ -80,7 +91,7 @@ export class MakeForm {
     this._advanced.replaceChildren(...this._advancedFields.map(({ element }) => element))
     this._examples.replaceChildren(...model.example_prompts.slice(0, 4).map((text) => button(text, () => {
       this._prompt.control.value = text
-      this._askSoon()
+      this._changed()
     }, { class: "example" })))
     this._prompt.element.hidden = model.capabilities.prompt === "no"
     this._words.use(model.known_words)
@@ -94,6 +105,15 @@ export class MakeForm {
 
   get _fields() {
     return [this._prompt, this._modelField, this._seed, ...this._inputFields, ...this._advancedFields]
+  }
+
+  get _all() {
+    return [this._length, ...this._schedule.fields, ...(this._model ? this._fields : [this._prompt])]
+  }
+
+  // A field of which the page itself knows that it is wrong.
+  get _unclear() {
+    return this._all.find((field) => field.problem())
   }
 
   _body() {
@@ -112,7 +132,7 @@ export class MakeForm {
   // Asks what the job would be. An empty prompt is not asked about: nobody has done anything wrong yet.
   async _ask() {
     this._asking?.abort()
-    if (!this._model || (this._model.capabilities.prompt === "required" && !this._prompt.control.value.trim())) {
+    if (this._unclear || !this._model || (this._model.capabilities.prompt === "required" && !this._prompt.control.value.trim())) {
       this._tell(null)
       return
     }
@@ -136,36 +156,50 @@ export class MakeForm {
   _show(error) {
     const wrong = new Map()
     let other = error && !(error instanceof Problem) ? textOf(error) : ""
-    const all = [this._length, ...this._schedule.fields, ...(this._model ? this._fields : [this._prompt])]
+    const all = this._all
     for (const { field, detail, fix } of error instanceof Problem ? error.errors : []) {
       const text = [detail ?? error.message, fix].filter(Boolean).join(": ")
       const at = all.find((one) => one.names?.(field) ?? field === one.name)
       if (at) wrong.set(at, wrong.has(at) ? `${wrong.get(at)}. ${text}` : text)
       else other = other ? `${other} ${text}` : text
     }
-    for (const one of all) one.fail(wrong.get(one) ?? "")
+    for (const one of all) {
+      const text = one.problem() || wrong.get(one) || ""
+      one.fail(text)
+      wrong.set(one, text)
+    }
     setText(this._failure, other)
     if (error) setText(this._estimate, "")
-    return all.find((one) => wrong.has(one))
+    return all.find((one) => wrong.get(one))
   }
 
   async _make() {
     clearTimeout(this._timer)
     this._asking?.abort()
+    if (this._submit.disabled) return
+    if (this._unclear) {
+      lead(this._show(null))
+      return
+    }
     this._submit.disabled = true
     try {
       const job = await post("jobs", this._body(), { headers: { "Idempotency-Key": this._key ??= randomName() } })
+      this._key = null
       go(jobAddress(job.id))
     } catch (error) {
-      if (error instanceof Problem) this._key = null // refused; what is sent next is another request
-      const first = this._show(error)
-      const control = first?.element.querySelector("input, select, textarea")
-      if (control?.closest("details")) control.closest("details").open = true
-      control?.focus()
+      if (error instanceof Problem) this._key = null // refused
+      lead(this._show(error))
     } finally {
       this._submit.disabled = false
     }
   }
+}
+
+// To the field that is wrong, also where it is folded away.
+function lead(field) {
+  const control = field?.element.querySelector("input, select, textarea")
+  if (control?.closest("details")) control.closest("details").open = true
+  control?.focus()
 }
 
 function randomName() {
@@ -174,8 +208,9 @@ function randomName() {
 
 function estimateOf({ num_chunks: chunks, request, estimate }) {
   const { num_frames: frames, fps } = request
-  const length = frames === null || frames === undefined ? "Without end" : `${duration(frames / rate(fps))}, ${plural(chunks, "chunk")}`
-  if (!estimate) return `${length}.`
+  const isEndless = frames === null || frames === undefined
+  const length = isEndless ? "Video without end." : `${duration(frames / rate(fps))} of video in ${plural(chunks, "chunk")}.`
+  if (!estimate) return length
   const { seconds_total: total, seconds_per_chunk: each } = estimate
-  return total === null ? `${length}: ${about(each)} of work a chunk.` : `${length}: ${about(total)} of work.`
+  return total === null ? `${length} Each chunk takes ${about(each)} to make.` : `${length} It takes ${about(total)} to make.`
 }

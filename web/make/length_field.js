@@ -27,6 +27,10 @@ export class LengthField {
     this._field.fail(text)
   }
 
+  problem() {
+    return this._number.disabled ? "" : this._field.problem()
+  }
+
   // The model's default length is what an empty field means.
   use(model) {
     this._model = model

@@ -13,7 +13,7 @@ export async function glance() {
 
 // `status`: the answer of /status; null where the caller may not read it.
 export function inWords(readiness, status) {
-  if (readiness.status !== "ready") return { state: "away", text: "Not ready" }
+  if (readiness.status !== "ready") return { state: "away", text: whatIsAway(readiness) }
   const makers = readiness.workers.filter(({ kind }) => kind !== "cpu")
   const busy = makers.filter(({ state }) => state === "busy").length
   const ready = makers.filter(({ state }) => state === "ready" || state === "busy").length
@@ -24,6 +24,11 @@ export function inWords(readiness, status) {
   if (readiness.paused) parts.push(pausedIn(status))
   const state = !ready ? "away" : readiness.paused ? "paused" : busy ? "busy" : "ready"
   return { state, text: parts.join(", ") }
+}
+
+function whatIsAway({ redis, storage }) {
+  if (!redis.ok) return "Redis is away"
+  return storage.ok ? "Not ready" : "The storage is away"
 }
 
 function pausedIn(status) {

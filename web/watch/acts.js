@@ -23,12 +23,20 @@ export class Act {
   async _try() {
     if (this._send.disabled) return
     this._say(null)
+    const unclear = this._fields.find((field) => field.problem())
+    if (unclear) {
+      unclear.fail(unclear.problem())
+      unclear.control.focus()
+      return
+    }
     this._send.disabled = true
     try {
       await this._run(Object.fromEntries(this._fields.map((field) => [field.name, field.read()])))
       this.element.open = false
-      for (const { control } of this._fields) if (control.type !== "checkbox") control.value = ""
-      this._summary.focus()
+      for (const { control } of this._fields) if (control.type !== "checkbox" && control.tagName !== "SELECT") control.value = ""
+      const isThere = this._summary.checkVisibility?.() ?? true
+      if (isThere) this._summary.focus()
+      else this.element.closest("section")?.focus()
     } catch (error) {
       this._say(error)
     } finally {

@@ -4,13 +4,15 @@ import { about, ago, duration, plural } from "../core/format.js"
 import { hasEnded, secondsMade, secondsTotal } from "../job/facts.js"
 
 const ROWS = {
+  Length: ({ job }) => (hasEnded(job) ? duration(secondsMade(job)) : null),
   Playable: ({ job }) => {
+    if (hasEnded(job)) return null
     const total = secondsTotal(job)
     const made = duration(secondsMade(job))
     return total === null ? `${made}, no end` : `${made} of ${duration(total)}`
   },
   Ready: ({ job, sinceRead }) => {
-    if (hasEnded(job)) return job.finished_at && ago(job.finished_at)
+    if (hasEnded(job)) return null
     const eta = job.progress.eta_seconds
     return eta === null ? null : `in ${about(Math.max(0, eta - sinceRead))}`
   },
@@ -21,7 +23,7 @@ const ROWS = {
   },
   Speed: ({ job }) => {
     const speed = job.progress.realtime_factor
-    return speed === null ? null : `${speed.toFixed(speed < 10 ? 2 : 0)} s of video a second`
+    return speed === null ? null : `${speed.toFixed(speed < 10 ? 2 : 0)} × real time`
   },
   Chunks: ({ job }) => {
     const { chunks_done: done, chunks_total: total } = job.progress
@@ -36,7 +38,8 @@ const ROWS = {
   Rate: ({ job }) => `${job.request.fps} frames per second`,
   Priority: ({ job }) => job.request.priority,
   "Branch of": ({ job }) => job.branched_from && `${job.branched_from.job_id}, from chunk ${job.branched_from.from_chunk + 1}`,
-  Made: ({ job }) => ago(job.created_at),
+  Created: ({ job }) => ago(job.created_at),
+  Finished: ({ job }) => (hasEnded(job) && job.finished_at ? ago(job.finished_at) : null),
 }
 
 export class FactsPanel {

@@ -5,7 +5,9 @@ import { chunkUrl } from "../job/media.js"
 import { rest } from "../core/sse.js"
 
 const AHEAD = 40 // seconds of video that are loaded before they are played
-const BEHIND = 20 // seconds that are kept after they were played, when the browser has no room
+const BEHIND = 60 // seconds that are kept after they were played
+const SLACK = 20 // seconds more than these before anything is given up
+const EDGE = 0.05 // seconds by which the browser's ranges may differ from frames' times
 const PAUSES = [500, 1000, 2000, 4000, 8000]
 
 const Source = globalThis.ManagedMediaSource ?? globalThis.MediaSource
@@ -17,7 +19,7 @@ export const canFeed = () => Boolean(Source?.isTypeSupported(TYPE("avc1.42E01E")
 export class Feed extends EventTarget {
   constructor(video, jobOf, { at, variant }) {
     super()
-    this._begin = at // where the video is shown first
+    this._begin = at // where the video is shown first; null as soon as the browser is there
     this.video = video
     this.variant = variant
     this._jobOf = jobOf
@@ -60,13 +62,18 @@ export class Feed extends EventTarget {
     return 0
   }
 
+  get _at() {
+    if (this.video.currentTime > 0) this._begin = null
+    return this._begin ?? this.video.currentTime
+  }
+
   async _open() {
     this._source = new Source()
     this.video.disableRemotePlayback = true // a managed source needs it
     this._url = URL.createObjectURL(this._source)
     this.video.src = this._url
     await new Promise((done) => this._source.addEventListener("sourceopen", done, { once: true }))
-    this.video.addEventListener("seeking", () => this.wake(), { signal: this._stop.signal })
+    this.video.addEventListener("seeking", () => { this._begin = null; this.wake() }, { signal: this._stop.signal })
     this.video.addEventListener("timeupdate", () => this.wake(), { signal: this._stop.signal })
     while (!this._stop.signal.aborted) {
       const woken = new Promise((done) => { this._wakened = done })
@@ -82,7 +89,7 @@ export class Feed extends EventTarget {
   // The next chunk to load: the first one from the playhead on that is made, near, and not inside yet.
   _wanted() {
     const job = this._jobOf()
-    const at = this.video.readyState > 0 ? this.video.currentTime : this._begin
+    const at = this._at
     const count = chunksOf(job, this.variant)
     for (let index = Math.max(0, chunkAt(job, at)); index < chunksOf(job, "preview"); index += 1) {
       if (spanOf(job, index).from > at + AHEAD) return null
@@ -114,8 +121,9 @@ export class Feed extends EventTarget {
       this._inside.set(index, { variant, frames })
       this._repaint(index)
       this.dispatchEvent(new Event("loaded"))
+      await this._keep(BEHIND, AHEAD, SLACK)
     } catch (error) {
-      if (error.name === "QuotaExceededError") await this._makeRoom()
+      if (error.name === "QuotaExceededError") await this._makeRoom(index)
       else if (!this._stop.signal.aborted) await this._fail(error)
     }
   }
@@ -180,10 +188,33 @@ export class Feed extends EventTarget {
     }
   }
 
-  async _makeRoom() {
-    const until = this.video.currentTime - BEHIND
-    if (until <= 0) return rest(PAUSES[1], this._stop.signal)
-    this._buffer.remove(0, until)
+  // The browser has no room for this chunk. It is nearer to the playhead than all that is behind it in the video, and
+  // needed more than what was played.
+  async _makeRoom(index) {
+    const job = this._jobOf()
+    const before = spanOf(job, index).from - this._at
+    const hasRoom = await this._keep(0, Math.max(0, before), 0)
+    if (!hasRoom) await rest(PAUSES.at(-1), this._stop.signal) // until more was played
+  }
+
+  // Gives up whole chunks that are further from the playhead than so many seconds, so that hours of video need no more
+  // memory than minutes. True if there were any.
+  async _keep(behind, ahead, slack) {
+    const job = this._jobOf()
+    const at = this._at
+    const ranges = this._buffer.buffered
+    if (ranges.length === 0) return false
+    const from = spanOf(job, Math.max(0, chunkAt(job, at - behind))).from
+    const until = spanOf(job, chunkAt(job, at + ahead) + 1).from
+    const isBefore = ranges.start(0) + slack + EDGE < from
+    const isAfter = ranges.end(ranges.length - 1) > until + slack + EDGE
+    if (isBefore) await this._remove(0, from)
+    if (isAfter) await this._remove(until, Infinity)
+    return isBefore || isAfter
+  }
+
+  _remove(from, until) {
+    this._buffer.remove(from, until)
     return this._updated()
   }
 

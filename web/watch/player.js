@@ -7,7 +7,7 @@ import { secondsNeeded, secondsToWait } from "./pace.js"
 const LOOK_AGAIN = 250
 const NEARLY = 0.05 // seconds
 
-// Tells "change" whenever what it says of itself may have changed, and "failure" (`error`).
+// Tells "change" whenever what it says of itself may have changed, "failure" (`error`), and "recovery" after failures.
 export class Player extends EventTarget {
   constructor(video, jobOf, { at = 0, variant = "preview" } = {}) {
     super()
@@ -25,7 +25,7 @@ export class Player extends EventTarget {
     video.playsInline = true
     if (canFeed()) {
       this.feed = new Feed(video, jobOf, { at: begin, variant })
-      this.feed.addEventListener("loaded", () => this._look())
+      this.feed.addEventListener("loaded", () => { this._recover(); this._look() })
       this.feed.addEventListener("failure", ({ error }) => this._fail(error))
     }
     const on = (name, act) => video.addEventListener(name, act, { signal: this._stop.signal })
@@ -63,8 +63,9 @@ export class Player extends EventTarget {
   }
 
   toggle() {
-    if (this.hasEnded) this.seek(0)
-    this.wants = this.hasEnded || !this.wants
+    const again = this.hasEnded
+    if (again) this.seek(0)
+    this.wants = again || !this.wants
     if (!this.wants) this.video.pause()
     this._look()
   }
@@ -167,7 +168,13 @@ export class Player extends EventTarget {
     this.video.src = playlistUrl(this._jobOf(), variant)
   }
 
+  _recover() {
+    if (this._hasFailed) this.dispatchEvent(new Event("recovery"))
+    this._hasFailed = false
+  }
+
   _fail(error) {
+    this._hasFailed = true
     this.dispatchEvent(Object.assign(new Event("failure"), { error }))
   }
 }

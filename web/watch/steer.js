@@ -31,8 +31,9 @@ export class Steer {
       text: "Change it", fields: [numberField("num_frames", "Ends at second", { min: 0.1, hint: this._rate }), this._endless],
       run: (values) => this._changeEnd(values),
     })
+    this._level = choiceField("priority", "Priority", ["low", "normal", "high"])
     this._priority = new Act("Change the priority", {
-      text: "Change it", fields: [choiceField("priority", "Priority", ["low", "normal", "high"])],
+      text: "Change it", fields: [this._level],
       run: async ({ priority }) => this._take(await patch(this._path, { priority })),
     })
     this._extend = new Act("Make it longer", {
@@ -44,11 +45,11 @@ export class Steer {
       text: "Make a branch", fields: [promptField("What it shows from there on", "Empty: as here."), this._seed],
       run: (values) => this._branchOff(values),
     })
-    this._cancel = button("Stop and keep what is made", () => this._ask("cancel"))
-    this._retry = button("Try again", () => this._ask("retry"))
+    this._cancel = button("Stop and keep what is made", () => this._ask("cancel", this._cancel))
+    this._retry = button("Try again", () => this._ask("retry", this._retry))
     this._delete = button("Delete", () => this._deleteLater(), { class: "danger" })
     this._failure = el("p", { class: "field-error", attributes: { role: "alert" } })
-    this.element = el("section", { class: "steer", attributes: { "aria-label": "Steer" } },
+    this.element = el("section", { class: "steer", tabIndex: -1, attributes: { "aria-label": "Steer" } },
       this._change.element, this._end.element, this._priority.element, this._extend.element, this._branch.element,
       el("div", { class: "row" }, this._cancel, this._retry, this._delete), this._failure)
     this._learn()
@@ -73,6 +74,7 @@ export class Steer {
     this._change.hidden = ended || job.status === "canceling" || !this._can.prompt_changes
     this._end.hidden = ended || job.status === "canceling" || !this._can.endless
     this._priority.hidden = ended
+    if (!this._priority.element.open) this._level.control.value = job.request.priority
     this._extend.hidden = !(this._can.endless && ["succeeded", "canceled"].includes(job.status))
     this._branch.hidden = job.progress.frames_done < CHUNK_FRAMES
     this._seed.element.hidden = !this._can.reseeds
@@ -119,13 +121,19 @@ export class Steer {
     go(jobAddress(made.id))
   }
 
-  async _ask(what) {
+  // `control` is closed until there is an answer, so that a double click asks once.
+  async _ask(what, control) {
     setText(this._failure, "")
+    const hadFocus = document.activeElement === control
+    control.disabled = true
     try {
       this._take(await post(`${this._path}/${what}`))
     } catch (error) {
       setText(this._failure, textOf(error))
+    } finally {
+      control.disabled = false
     }
+    if (hadFocus) (control.hidden ? this.element : control).focus()
   }
 
   // Deleted is what nobody takes back: so it is asked for only when the time to do so is over.

@@ -44,6 +44,18 @@ export class WatchView {
 
   close() {
     this._isClosed = true
+    this._stop()
+  }
+
+  // The address was changed to another place of this job.
+  move(query) {
+    if (!this._player) return
+    const variant = query.get("v") === "refined" ? "refined" : "preview"
+    if (variant !== this._variant) this._show(variant)
+    if (Number(query.get("t")) > 0) this._player.seek(Number(query.get("t")))
+  }
+
+  _stop() {
     clearInterval(this._timer)
     this._followed.close()
     this._player?.close()
@@ -73,11 +85,15 @@ export class WatchView {
   }
 
   _lose(error) {
+    this._stop()
     this._body.hidden = true
-    this._player?.close()
-    this._pictures?.close()
+    this._outage.hidden = true
+    setText(this._badge, "")
     setText(this._heading, error.status === 404 ? "There is no such job" : "The job cannot be shown")
-    setText(this._failure, textOf(error))
+    document.title = `${this._heading.textContent} · Longtake`
+    setText(this._failure, error.status === 404 ? "It was deleted, or the address is wrong." : textOf(error))
+    this._body.after(el("p", {}, el("a", { href: "#/", textContent: "To all videos" })))
+    say(this._heading.textContent)
   }
 
   _build() {
@@ -92,6 +108,7 @@ export class WatchView {
     player.addEventListener("keydown", (event) => { if (this._controls.key(event)) event.preventDefault() })
     this._player.addEventListener("change", () => this._update())
     this._player.addEventListener("failure", ({ error }) => setText(this._failure, error.message))
+    this._player.addEventListener("recovery", () => setText(this._failure, ""))
     this._video.addEventListener("resize", () => this._video.classList.toggle("pixelated", this._video.videoWidth < SMALL))
     this._steer = new Steer(this._followed, () => this._player.at)
     this._share = new Share(jobOf)

@@ -1,0 +1,80 @@
+"""The page with API keys: a wrong one, one that is revoked while the page is open, one that may only read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+from pydantic import SecretStr
+
+from tests.helpers.browser import chromium
+from tests.helpers.presets import write_fake_preset
+from tests.helpers.service import Service, running_service
+from tests.helpers.web_page import Opened, opened
+
+pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser first
+ADMIN_KEY = "an-admin-key-of-32-characters-or-more"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder: Path = tmp_path_factory.mktemp("service")
+    write_fake_preset(folder / "presets", "live")
+    keys = {"default_model": "live", "media": "proxy", "admin_key": SecretStr(ADMIN_KEY)}
+    with running_service(folder, folder / "presets", **keys) as service:
+        service.http.headers["Authorization"] = f"Bearer {ADMIN_KEY}"
+        service.start_workers("live")
+        yield service
+
+
+@pytest.fixture
+def web(service: Service) -> Iterator[Opened]:
+    with chromium() as browser, opened(browser, str(service.http.base_url)) as web:
+        web.home()
+        yield web
+        web.wrong[:] = [text for text in web.wrong if "Failed to load resource" not in text]
+
+
+def make_key(service: Service, scope: str) -> dict[str, str]:
+    return service.http.post("/keys", json={"name": "a customer", "scope": scope}).raise_for_status().json()
+
+
+def use(web: Opened, text: str) -> None:
+    web.page.get_by_label("Key", exact=True).fill(text)
+    web.page.get_by_role("button", name="Use this key").click()
+
+
+def test_a_wrong_key_is_called_wrong_and_the_right_one_still_works(web: Opened) -> None:
+    dialog = web.page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    expect(dialog.get_by_role("alert")).to_be_hidden()
+    use(web, "not-the-key")
+    expect(dialog.get_by_role("alert")).to_contain_text("does not accept this key")
+    use(web, "“quoted”")  # cannot be sent in a header
+    expect(dialog).to_be_visible()
+    use(web, f" {ADMIN_KEY} ")
+    expect(dialog).to_be_hidden()
+    expect(web.page.get_by_role("combobox", name="Model")).to_have_value("live")
+
+
+def test_a_key_that_is_revoked_is_asked_for_again(service: Service, web: Opened) -> None:
+    key = make_key(service, "jobs")
+    use(web, key["key"])
+    expect(web.page.get_by_role("combobox", name="Model")).to_have_value("live")
+    service.http.delete(f"/keys/{key['id']}").raise_for_status()
+    web.page.get_by_label("What the video shows").fill("red without a key")
+    expect(web.page.get_by_role("dialog").get_by_role("alert")).to_contain_text("revoked", timeout=60_000)
+    use(web, ADMIN_KEY)
+    expect(web.page.get_by_role("dialog")).to_be_hidden()
+
+
+def test_a_key_that_may_read_is_told_what_it_may_not(service: Service, web: Opened) -> None:
+    use(web, make_key(service, "read")["key"])
+    expect(web.page.get_by_role("combobox", name="Model")).to_have_value("live")
+    web.page.get_by_label("What the video shows").fill("red by a reader")
+    web.page.get_by_role("button", name="Make the video").click()
+    expect(web.page.get_by_role("alert").filter(has_text=re.compile("scope|may not"))).to_be_visible(timeout=20_000)
+    assert service.http.get("/jobs").json()["jobs"] == []
