@@ -1,4 +1,5 @@
-"""Keys in real API processes: revocation in all, a Redis that loses its data, the page that asks for a key."""
+"""Keys in real API processes: revocation in all, and a Redis that loses its data. tests/integration/test_web_keys.py:
+the page that asks for a key."""
 
 from __future__ import annotations
 
@@ -6,12 +7,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import expect
 from pydantic import SecretStr
 
 from cli.processes.machine import free_port
 from core.service.redis.keys import API_KEYS
-from tests.helpers.browser import chromium
 from tests.helpers.customers import ADMIN_KEY, bearer
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
@@ -78,22 +77,3 @@ def test_a_redis_restored_from_an_older_backup_brings_no_revoked_key_back_for_lo
     worker = service.start_worker("cpu")
     eventually(lambda: status(service.http, made["key"]) == 401, "the key to be refused again", seconds=20)
     service.stop(worker)
-
-
-def test_the_page_asks_for_a_key_and_keeps_it(service: Service) -> None:
-    made = create(service.http)
-    with chromium() as browser:
-        page = browser.new_page()
-        page.goto(str(service.http.base_url))
-        field = page.get_by_label("API key")
-        expect(field).to_be_visible()
-        expect(page.get_by_role("status")).to_contain_text("valid API key")
-        field.fill(made["key"])
-        page.get_by_role("button", name="Use this key").click()
-        expect(page.get_by_role("status")).to_have_text("")
-        expect(field).to_be_hidden()
-        page.get_by_label("Prompt").fill("red of a customer")
-        page.get_by_role("button", name="Make it").click()
-        expect(page.get_by_role("listitem")).to_contain_text("red of a customer")
-        page.reload()
-        expect(page.get_by_role("listitem")).to_contain_text("red of a customer")
