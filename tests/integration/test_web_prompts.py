@@ -106,5 +106,5 @@ def test_what_is_wrong_with_a_later_prompt_is_said_at_it(web: Opened) -> None:
     expect(start).to_be_focused()
     web.page.get_by_role("button", name="Leave out prompt 2").click()
     expect(start).to_have_count(0)
-    expect(web.page.get_by_text("4.0 s, 2 chunks")).to_be_visible()
+    expect(web.page.get_by_text("4.0 s of video in 2 chunks.")).to_be_visible()
     forget_refusals(web)
