@@ -208,6 +208,17 @@ class ScheduleContract:
         own = queue.begin(2, chunks=4)
         assert numbers([queue.next(frozenset({(own.id, Lane.GENERATE)}))]) == [1]
 
+    def test_a_job_that_is_gone_is_not_next_and_leaves_nothing_in_the_queue(self, queue: Queue) -> None:
+        """Its client has cancelled it while its worker was about to go on."""
+        gone = queue.begin(1, num_frames=32)
+        entry = entry_of(gone, Lane.GENERATE)
+        assert entry
+        queue.store.request_cancel(gone.id)
+        queue.submit(2)
+        assert not queue.store.is_next(entry, LANES, MODEL)
+        assert numbers([queue.next()]) == [2]
+        assert queue.store.claim_next(LANES, MODEL, "w1", TTL) is None
+
     def test_whether_a_held_job_would_be_next_changes_nothing(self, queue: Queue) -> None:
         held = queue.submit(1)
         queue.next()

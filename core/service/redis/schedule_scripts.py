@@ -197,6 +197,8 @@ return answer
 # Whether `entry` would be chosen if it were free in the first of the queues.
 _IS_NEXT = """
 local entry, queue = cjson.decode(ask.entry), ask.queues[1]
+-- The job is gone, so nobody would take it out of the index again.
+if not read(queue, ask.job) then return 0 end
 entry.job = ask.job
 -- Free already if its lease has run out meanwhile.
 local free = not redis.call('ZSCORE', queue.key .. ':held', ask.job) and read(queue, ask.job)

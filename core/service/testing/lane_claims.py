@@ -62,6 +62,8 @@ class FakeLaneClaims(MemoryStore):
 
     def is_next(self, entry: Entry, lanes: Sequence[Lane], model: str) -> bool:
         with self.memory.changed:
+            if all(each.key != entry.key for each in self._entries([entry.lane], model)):
+                return False
             free = [each for each in self._free_entries(lanes, model) if each.key != entry.key]
             choice = choose([*free, entry], self._pool(entry.lane, model), self._policy, self._now(), [entry.key])
             return choice is not None and choice.entry == entry
