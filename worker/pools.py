@@ -21,7 +21,7 @@ from core.service.clock import SystemClock
 from core.service.domain.capacity import PoolDemand
 from core.service.domain.errors import SetupError, StoreError, UnknownModel, shortened
 from core.service.domain.ports import EVERYTHING, PauseTarget, WorkerStatus
-from core.service.domain.ports.pauses import targets_of
+from core.service.domain.ports.pauses import holds_pool, targets_of
 from core.service.domain.slots import MachinePool, PoolLimits, Slot, allot
 from core.service.redis.client import REQUEST, connect
 from core.service.redis.job_store import RedisJobStore
@@ -231,7 +231,7 @@ class SlotController:
         return moves
 
     def _pools(self, needs: Needs, names: Sequence[str | None], now: float) -> list[MachinePool]:
-        demands = {demand.pool: demand for demand in needs.demands if needs.paused.isdisjoint(_pauses_of(demand.pool))}
+        demands = {demand.pool: demand for demand in needs.demands if not holds_pool(needs.paused, demand.pool)}
         others = [
             worker
             for worker in needs.workers
@@ -247,11 +247,6 @@ class SlotController:
             )
             for limits in self._limits
         ]
-
-
-def _pauses_of(model: str) -> set[PauseTarget]:
-    """Under these nothing of it is begun, so no worker is needed for it."""
-    return {EVERYTHING, PauseTarget(model=model)}
 
 
 def _is_paused(name: str | None, paused: frozenset[PauseTarget]) -> bool:
