@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.helpers.deadline import eventually
+from tests.helpers.presets import write_fake_preset
+from tests.helpers.service import Service, running_service
 
 # Before the page's own scripts: notes the frames that are presented, by their place in the video, the places at which
 # the page was painted while the video played, and how many sources a video got.
@@ -86,6 +90,10 @@ class Opened:
     def wait_until_ended(self, seconds: float = 90) -> None:
         eventually(self.has_ended, "the video to end", seconds=seconds)
 
+    def forget_failed_requests(self) -> None:
+        """Browsers tell the console of each request that failed."""
+        self.wrong[:] = [text for text in self.wrong if "Failed to load resource" not in text]
+
 
 @contextmanager
 def opened(browser: Browser, base_url: str, **options: object) -> Generator[Opened]:
@@ -110,3 +118,12 @@ def opened(browser: Browser, base_url: str, **options: object) -> Generator[Open
         assert not opened.foreign, opened.foreign
     finally:
         context.close()
+
+
+@contextmanager
+def live_service(folder: Path, **preset: Any) -> Generator[Service]:
+    """A service with a worker for the fake preset `live`, which has these values, beside presets that are there."""
+    write_fake_preset(folder / "presets", "live", **preset)
+    with running_service(folder, folder / "presets", default_model="live", media="proxy") as service:
+        service.start_workers("live")
+        yield service

@@ -15,12 +15,15 @@ import kombu.pools
 import pytest
 import redis
 from huggingface_hub import close_session
+from playwright.sync_api import Browser
 
 from cli.processes.embedded import EmbeddedRedis
 from core.service.redis.client import connect
 from core.service.settings import SHIPPED_PRESETS_DIR
+from tests.helpers.browser import chromium
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
+from tests.helpers.web_page import Opened, opened
 from tests.helpers.webhook_receiver import WebhookReceiver, receiving_webhooks
 
 LONGEST = (
@@ -104,3 +107,16 @@ def pytest_runtest_makereport(
             if isinstance(running := item.funcargs.get(name), Service):
                 report.sections.append((f"logs of {name}", running.logs()))
     return report
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def web(browser: Browser, service: Service) -> Iterator[Opened]:
+    """A page of the service, in which nothing goes wrong, or the test fails."""
+    with opened(browser, str(service.http.base_url)) as web:
+        yield web

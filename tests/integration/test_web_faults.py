@@ -10,13 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Route, expect
+from playwright.sync_api import Locator, Route, expect
 
-from tests.helpers.browser import chromium
 from tests.helpers.deadline import eventually
-from tests.helpers.presets import write_fake_preset
-from tests.helpers.service import Service, running_service
-from tests.helpers.web_page import Opened, opened
+from tests.helpers.service import Service
+from tests.helpers.web_page import Opened, live_service
 
 pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser first
 FPS = 8
@@ -26,28 +24,8 @@ VIDEO = "document.querySelector('video.screen')"
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("service")
-    write_fake_preset(folder / "presets", "live", steps=5, step_seconds=0.1, accepts_image=True)
-    with running_service(folder, folder / "presets", default_model="live", media="proxy") as service:
-        service.start_workers("live")
+    with live_service(tmp_path_factory.mktemp("service"), steps=5, step_seconds=0.1, accepts_image=True) as service:
         yield service
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def web(browser: Browser, service: Service) -> Iterator[Opened]:
-    with opened(browser, str(service.http.base_url)) as web:
-        yield web
-
-
-def forget_requests_that_failed(web: Opened) -> None:
-    """Browsers tell the console of each request that failed."""
-    web.wrong[:] = [text for text in web.wrong if "Failed to load resource" not in text]
 
 
 def test_a_job_that_is_deleted_elsewhere_stays_away(service: Service, web: Opened) -> None:
@@ -60,7 +38,7 @@ def test_a_job_that_is_deleted_elsewhere_stays_away(service: Service, web: Opene
     expect(web.page.locator(".heading .badge")).to_be_hidden()
     web.page.get_by_role("link", name="To all videos").click()
     expect(web.page.get_by_label("What the video shows")).to_be_visible()
-    forget_requests_that_failed(web)
+    web.forget_failed_requests()
 
 
 def test_a_video_that_has_ended_plays_again(service: Service, web: Opened) -> None:
@@ -78,7 +56,7 @@ def test_an_address_that_leads_nowhere_says_so(web: Opened, address: str) -> Non
     expect(web.page.get_by_role("heading", level=1)).to_have_text(re.compile("There is no"))
     web.page.get_by_role("link", name="To all videos").click()
     expect(web.page.get_by_label("What the video shows")).to_be_visible()
-    forget_requests_that_failed(web)
+    web.forget_failed_requests()
 
 
 def test_an_address_with_another_place_goes_there(service: Service, web: Opened) -> None:
@@ -104,7 +82,7 @@ def test_the_end_is_learnt_when_the_first_reads_after_it_fail(service: Service, 
     web.watch(job.id)
     expect(web.page.locator(".heading .badge")).to_have_text("succeeded", timeout=60_000)
     assert len(failed) == 2
-    forget_requests_that_failed(web)
+    web.forget_failed_requests()
 
 
 def test_a_connection_that_says_nothing_is_given_up(service: Service, web: Opened) -> None:
@@ -126,7 +104,7 @@ def test_a_connection_that_says_nothing_is_given_up(service: Service, web: Opene
     web.page.clock.fast_forward(60_000)
     expect(web.page.locator(".outage")).to_be_hidden()
     service.http.post(f"/jobs/{job.id}/cancel")
-    forget_requests_that_failed(web)
+    web.forget_failed_requests()
 
 
 def test_what_was_said_of_a_failure_goes_when_it_is_over(service: Service, web: Opened) -> None:
@@ -142,7 +120,7 @@ def test_what_was_said_of_a_failure_goes_when_it_is_over(service: Service, web: 
     web.page.clock.fast_forward(10_000)
     expect(web.page.get_by_role("alert").filter(has_text="cannot be loaded")).to_have_count(0)
     eventually(lambda: web.place() > 0, "the video to play")
-    forget_requests_that_failed(web)
+    web.forget_failed_requests()
 
 
 def drop_field(web: Opened) -> Locator:
@@ -167,7 +145,7 @@ def test_a_file_that_is_refused_is_not_forgotten(
     assert len(service.http.get("/jobs").json()["jobs"]) == before
     field.get_by_role("button", name="Clear").click()
     expect(field.locator(".field-error")).to_be_hidden()
-    forget_requests_that_failed(web)
+    web.forget_failed_requests()
 
 
 def test_no_video_is_made_without_a_file_that_is_on_its_way(service: Service, web: Opened, tmp_path: Path) -> None:
@@ -190,7 +168,7 @@ def test_no_video_is_made_without_a_file_that_is_on_its_way(service: Service, we
     expect(web.page.get_by_role("heading", level=1)).to_have_text("red from a file")
     (job,) = service.http.get("/jobs", params={"limit": 1}).json()["jobs"]
     assert job["request"]["image"].startswith("upl_")
-    forget_requests_that_failed(web)
+    web.forget_failed_requests()
 
 
 def test_a_file_that_misses_its_field_does_not_replace_the_page(web: Opened) -> None:
@@ -243,7 +221,7 @@ def test_the_form_is_there_as_soon_as_the_server_is(web: Opened) -> None:
     web.page.clock.fast_forward(6000)
     expect(web.page.get_by_role("combobox", name="Model")).to_have_value("live")
     expect(web.page.get_by_role("alert").filter(has_text="cannot be reached")).to_have_count(0)
-    forget_requests_that_failed(web)
+    web.forget_failed_requests()
 
 
 def test_the_priority_that_is_offered_is_the_jobs_own(service: Service, web: Opened) -> None:

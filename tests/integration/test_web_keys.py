@@ -10,10 +10,9 @@ import pytest
 from playwright.sync_api import expect
 from pydantic import SecretStr
 
-from tests.helpers.browser import chromium
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
-from tests.helpers.web_page import Opened, opened
+from tests.helpers.web_page import Opened
 
 pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser first
 ADMIN_KEY = "an-admin-key-of-32-characters-or-more"
@@ -31,11 +30,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture
-def web(service: Service) -> Iterator[Opened]:
-    with chromium() as browser, opened(browser, str(service.http.base_url)) as web:
-        web.home()
-        yield web
-        web.wrong[:] = [text for text in web.wrong if "Failed to load resource" not in text]
+def web(web: Opened) -> Iterator[Opened]:
+    web.home()
+    yield web
+    web.forget_failed_requests()
 
 
 def make_key(service: Service, scope: str) -> dict[str, str]:

@@ -12,10 +12,9 @@ from playwright.sync_api import Browser, Locator, expect
 from pydantic import SecretStr
 
 from tests.helpers.axe import faults_of, rules_of_axe
-from tests.helpers.browser import chromium
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
-from tests.helpers.web_page import Opened, opened
+from tests.helpers.web_page import Opened, live_service, opened
 
 pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser first
 ADMIN_KEY = "an-admin-key-of-32-characters-or-more"
@@ -23,24 +22,14 @@ ADMIN_KEY = "an-admin-key-of-32-characters-or-more"
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("service")
-    write_fake_preset(folder / "presets", "live", steps=5, step_seconds=0.1, accepts_image=True)
-    with running_service(folder, folder / "presets", default_model="live", media="proxy") as service:
-        service.start_workers("live")
+    with live_service(tmp_path_factory.mktemp("service"), steps=5, step_seconds=0.1, accepts_image=True) as service:
         yield service
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
 @pytest.fixture
-def web(browser: Browser, service: Service) -> Iterator[Opened]:
-    with opened(browser, str(service.http.base_url)) as web:
-        web.home()
-        yield web
+def web(web: Opened) -> Opened:
+    web.home()
+    return web
 
 
 def card(web: Opened, prompt: str) -> Locator:

@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Locator, expect
 
-from tests.helpers.browser import chromium
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
-from tests.helpers.web_page import Opened, opened
+from tests.helpers.web_page import Opened
 
 pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser first
 WORDS = ("a", "blue", "bouncing", "circle", "red", "square")
@@ -27,18 +26,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
 @pytest.fixture
-def web(browser: Browser, service: Service) -> Iterator[Opened]:
-    with opened(browser, str(service.http.base_url)) as web:
-        web.home()
-        expect(web.page.get_by_role("combobox", name="Model")).to_have_value("worded")
-        yield web
+def web(web: Opened) -> Opened:
+    web.home()
+    expect(web.page.get_by_role("combobox", name="Model")).to_have_value("worded")
+    return web
 
 
 def forget_refusals(web: Opened) -> None:

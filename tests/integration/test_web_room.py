@@ -6,11 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers.browser import chromium
 from tests.helpers.deadline import eventually
-from tests.helpers.presets import write_fake_preset
-from tests.helpers.service import Service, running_service
-from tests.helpers.web_page import Opened, opened
+from tests.helpers.service import Service
+from tests.helpers.web_page import Opened, live_service
 
 pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser first
 FPS = 2
@@ -41,22 +39,13 @@ LITTLE_ROOM = f"""(() => {{
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("service")
-    write_fake_preset(folder / "presets", "live", steps=1)
-    with running_service(folder, folder / "presets", default_model="live", media="proxy") as service:
-        service.start_workers("live")
+    with live_service(tmp_path_factory.mktemp("service"), steps=1) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
 def long_job(service: Service) -> str:
     return service.wait_for_success(service.submit(model="live", num_frames=SECONDS * FPS, fps=FPS).id).id
-
-
-@pytest.fixture
-def web(service: Service) -> Iterator[Opened]:
-    with chromium() as browser, opened(browser, str(service.http.base_url)) as web:
-        yield web
 
 
 def jump(web: Opened, seconds: float) -> None:

@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Locator, expect
 
-from tests.helpers.browser import chromium
 from tests.helpers.deadline import eventually
-from tests.helpers.presets import write_fake_preset
-from tests.helpers.service import Service, running_service
-from tests.helpers.web_page import Opened, opened
+from tests.helpers.service import Service
+from tests.helpers.web_page import Opened, live_service
 
 pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser first
 FPS = 8
@@ -25,23 +23,8 @@ LONG = {"model": "live", "num_frames": 480, "fps": FPS}
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("service")
-    write_fake_preset(folder / "presets", "live", steps=5, step_seconds=0.1)
-    with running_service(folder, folder / "presets", default_model="live", media="proxy") as service:
-        service.start_workers("live")
+    with live_service(tmp_path_factory.mktemp("service"), steps=5, step_seconds=0.1) as service:
         yield service
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def web(browser: Browser, service: Service) -> Iterator[Opened]:
-    with opened(browser, str(service.http.base_url)) as web:
-        yield web
 
 
 def act(web: Opened, title: str) -> Locator:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.helpers.browser import chromium
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
@@ -33,18 +32,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with running_service(folder, folder / "presets", default_model="live", media="proxy") as service:
         service.start_workers("live", "slow")
         yield service
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def web(browser: Browser, service: Service) -> Iterator[Opened]:
-    with opened(browser, str(service.http.base_url)) as web:
-        yield web
 
 
 def test_every_frame_is_shown_live_from_before_the_first_chunk(service: Service, web: Opened) -> None:
