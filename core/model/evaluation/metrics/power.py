@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.model.evaluation.metrics.bootstrap import Values
+from core.metrics.bootstrap import Values
 from core.model.evaluation.metrics.student import t_bound
 
 _FURTHER = 0.84

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from core.model.evaluation.metrics.bootstrap import Interval, Values
+from core.metrics.bootstrap import Interval, Values
 from core.model.evaluation.metrics.power import complete_videos, variance_parts
 from core.model.evaluation.metrics.student import t_bound
 

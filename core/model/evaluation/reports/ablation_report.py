@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from core.model.evaluation.metrics.bootstrap import Interval, Values
+from core.metrics.bootstrap import Interval, Values
 from core.model.evaluation.metrics.measurements import Measured
 from core.model.evaluation.metrics.power import ExperimentSize, complete_videos, required_size
 from core.model.evaluation.metrics.two_levels import two_level_interval

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from core.metrics.bootstrap import Interval, Values, interval
 from core.model.evaluation.generation.refinement_methods import METHODS
-from core.model.evaluation.metrics.bootstrap import Interval, Values, interval
 from core.model.evaluation.metrics.seam_figures import SeamFigures, gain_kept
 from core.model.evaluation.reports.chart import Panel, Point, chart
 

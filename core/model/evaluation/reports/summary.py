@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.model.evaluation.metrics.bootstrap import interval
+from core.metrics.bootstrap import interval
 from core.model.evaluation.metrics.measurements import Measured
 
 _Z = 1.96

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.model.evaluation.metrics.bootstrap import Values
+from core.metrics.bootstrap import Values
 from core.model.evaluation.metrics.power import complete_videos, required_size, variance_parts
 
 

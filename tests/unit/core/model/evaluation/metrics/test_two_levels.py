@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from core.model.evaluation.metrics.bootstrap import Values
+from core.metrics.bootstrap import Values
 from core.model.evaluation.metrics.student import t_bound
 from core.model.evaluation.metrics.two_levels import two_level_interval
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.model.evaluation.metrics.bootstrap import Interval
+from core.metrics.bootstrap import Interval
 from core.model.evaluation.metrics.measurements import Measured
 from core.model.evaluation.reports.ablation_claims import EXPLANATIONS
 from core.model.evaluation.reports.ablation_report import (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.model.evaluation.metrics.bootstrap import Values, interval
+from core.metrics.bootstrap import Values, interval
 
 
 def means(values: Values) -> Values:
