@@ -97,8 +97,9 @@ def history_of(job: JobSummary, events: Iterable[JobEvent], chunks: Sequence[Chu
     begin in it. A job that never went on is measured by the times of `chunks` instead, all that it has: when they were
     stored, just before their entry of the log. Nothing tells then when its refined chunks were there.
     """
-    known, is_whole = _runs(events)
-    if is_whole:
+    log = [*events]
+    known = _runs(log)
+    if is_whole(log):
         return History(known)
     if job.generation == 0:
         of_chunks = "preview chunks are measured by the times at which they were stored, refined ones are not"
@@ -107,23 +108,26 @@ def history_of(job: JobSummary, events: Iterable[JobEvent], chunks: Sequence[Chu
     return History(known, [f"{TRIMMED}: of its generations {which} measured"])
 
 
-def _runs(events: Iterable[JobEvent]) -> tuple[list[Run], bool]:
-    """The generations whose beginning is in the log, and whether that is so of all."""
-    runs, reader, is_whole, at = list[Run](), None, False, 0.0
+def is_whole(events: Sequence[JobEvent]) -> bool:
+    """Whether the log has its beginning: that the job was queued for the first time."""
+    return bool(events) and events[0].type == EventType.JOB_QUEUED and not events[0].data.get("generation")
+
+
+def _runs(events: Iterable[JobEvent]) -> list[Run]:
+    """The generations whose beginning is in the log."""
+    runs, reader, at = list[Run](), None, 0.0
     seen: dict[Variant, set[int]] = {"preview": set(), "refined": set()}
     for event in events:
         at = max(at, event.at.timestamp())
         if event.type == EventType.JOB_QUEUED:
             if reader is not None:
                 runs.append(reader.run())
-            generation = int(event.data.get("generation", 0))
-            is_whole = is_whole or generation == 0
-            reader = _Reader(at, generation, seen)
+            reader = _Reader(at, int(event.data.get("generation", 0)), seen)
         elif reader is not None:
             reader.read(event, at)
         elif (arrival := _arrival(event, at)) is not None:
             seen[_VARIANTS[event.type]].add(arrival.index)
-    return ([*runs, reader.run()] if reader is not None else runs), is_whole
+    return [*runs, reader.run()] if reader is not None else runs
 
 
 def _arrival(event: JobEvent, at: float) -> Arrival | None:

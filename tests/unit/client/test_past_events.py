@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -36,7 +36,7 @@ class StillOpen(httpx.SyncByteStream, httpx.AsyncByteStream):
         yield from self._parts()
         raise AssertionError("read on")
 
-    async def __aiter__(self) -> Any:
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         for part in self._parts():
             yield part
         raise AssertionError("read on")
