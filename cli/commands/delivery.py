@@ -102,7 +102,8 @@ def measure(client: Longtake, args: argparse.Namespace) -> tuple[list[JobDeliver
         job_ids = [job.id for job in page.jobs]
     else:
         job_ids = [*dict.fromkeys(args.jobs)]
-    measured, missing = list[JobDelivery](), list[str]()
+    measured: list[JobDelivery] = []
+    missing: list[str] = []
     for job_id in job_ids:
         try:
             measured.append(read_delivery(client.jobs.get(job_id), args.buffer))

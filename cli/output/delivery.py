@@ -163,7 +163,7 @@ def _spreads(several: SeveralDeliveries, variant: Variant) -> Table:
         "queue": several.queue_seconds,
         "first chunk": several.first_chunk_seconds,
         "gap": several.gap_seconds,
-        "stalls": several.stalls,
+        "stalls (number)": several.stalls,
         "stalled": several.stalled_seconds,
         "smallest buffer": several.smallest_buffer_seconds,
         "real-time factor": several.realtime_factor,
