@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.commands.list_jobs import STATUSES
@@ -35,6 +36,7 @@ examples:
   longtake delivery job_k3mq5w7zr2ay4n6c5bqd --buffer 4      a viewer who begins 4 s after the first chunk
   longtake delivery job_one job_two job_three                several: a row each, and how they are spread
   longtake delivery --all --status succeeded --limit 50      the newest of all jobs
+  longtake delivery --all --out delivery.svg                 a picture, for a browser
   longtake delivery --all --json | python -m json.tool
 """
 MOST_JOBS = 100
@@ -57,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the viewer begins so long after the first chunk (default: %(default)g)",
     )
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
+    parser.add_argument("--out", type=Path, metavar="FILE.svg", help="also draw the lines over time as a picture")
     add_api_arguments(parser)
 
 
@@ -83,9 +86,13 @@ def run(args: argparse.Namespace) -> int:
         raise RequestFailed("name jobs, or pass --all", fix="`longtake list` shows their ids")
     if args.status and not args.all:
         raise RequestFailed("--status is for --all: jobs that are named are measured in any status")
+    if args.out is not None and args.out.suffix != ".svg":
+        raise RequestFailed(f"--out draws an SVG: {args.out} does not end with .svg")
     with api_of(args) as client:
         measured, missing = measure(client, args)
     _print(measured, args)
+    if args.out is not None and measured:
+        draw(measured, args.out)
     for job_id in missing:
         print(f"longtake: there is no job {job_id}", file=sys.stderr)
     if not measured and not missing:
@@ -121,6 +128,19 @@ def read_delivery(job: Job, buffer_seconds: float = 0.0) -> JobDelivery:
     events = [JobEvent.model_validate_json(event.data) for event in job.past_events()]
     chunks = () if is_whole(events) else [*job.chunks(live=False)]
     return measure_job(job.data, events, chunks, buffer_seconds)
+
+
+def draw(measured: Sequence[JobDelivery], file: Path) -> None:
+    """Write the picture. Raises SetupError if that is not possible."""
+    from cli.output.delivery_svg import svg
+    from core.service.domain.errors import SetupError
+
+    try:
+        file.write_text(svg(measured), encoding="utf-8")
+    except OSError as error:
+        raise SetupError(
+            f"{file} cannot be written: {error.strerror}", fix="name a file in a folder that is there"
+        ) from error
 
 
 def _print(measured: Sequence[JobDelivery], args: argparse.Namespace) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.output.delivery_picture import LEGEND, PLAYBACK, STALL, axis, timeline, verdict
+from cli.output.delivery_picture import LEGEND, LETTERS, axis, timeline
+from cli.output.delivery_rows import Row, names_of, rows_of, seconds_of_all
 from cli.output.status_text import ALARM, QUIET, plain_table
-from core.metrics.delivery.measure import JobDelivery, RunDelivery, VariantDelivery
+from core.metrics.delivery.measure import JobDelivery, VariantDelivery
 from core.metrics.delivery.several import SeveralDeliveries, measure_several
 from core.metrics.delivery.spread import Spread
 from core.service.domain.schema import Variant
@@ -23,26 +23,10 @@ LABEL_WIDTH = 20
 FIGURES = ("queue", "first chunk", "gap p50", "gap p95", "gap max", "in time", "stalls", "stalled", "buffer", "speed")
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One generation of a job in one variant."""
-
-    job: JobDelivery
-    run: RunDelivery
-    variant: Variant
-    made: VariantDelivery | None
-
-    @property
-    def which(self) -> str:
-        """What sets it apart from other rows of its job; empty for the first generation's preview."""
-        generation = f"generation {self.run.generation}" if self.run.generation else ""
-        return f"{generation} {'refined' if self.variant == 'refined' else ''}".strip()
-
-
 def show(measured: Sequence[JobDelivery], console: Console | None = None) -> None:
     """Print at least one job: of one all its figures, of several a row of each and how they are spread."""
     console = console or Console(highlight=False, markup=False, emoji=False)
-    rows = [row for job in measured for row in _rows(job)]
+    rows = rows_of(measured)
     for line in _pictures(rows, console.width):
         console.print(line, no_wrap=True, overflow="crop")
     if len(measured) == 1:
@@ -61,37 +45,28 @@ def show(measured: Sequence[JobDelivery], console: Console | None = None) -> Non
             console.print(Text(f"{job.job_id}: {note}", QUIET), soft_wrap=True)
 
 
-def _rows(job: JobDelivery) -> Iterator[_Row]:
-    for run in job.runs:
-        yield _Row(job, run, "preview", run.preview)
-        if run.refined is not None:
-            yield _Row(job, run, "refined", run.refined)
-
-
-def _pictures(rows: Sequence[_Row], width: int) -> Iterator[Text]:
+def _pictures(rows: Sequence[Row], width: int) -> Iterator[Text]:
     """A line over time for each row, all in the same scale."""
-    seconds = max((row.made.viewing.ends_at for row in rows if row.made), default=0.0)
-    names = [f"{number} {row.which or row.job.job_id}" for number, row in enumerate(rows, 1)]
-    verdicts = [verdict(row.made) for row in rows]
-    name_width, verdict_width = (max(map(len, texts), default=0) for texts in (names, verdicts))
+    seconds, names = seconds_of_all(rows), names_of(rows)
+    name_width, verdict_width = (max(map(len, texts), default=0) for texts in (names, [row.verdict for row in rows]))
     line_width = max(LEAST_WIDTH, width - name_width - verdict_width - 4)
     if seconds:
         yield Text(f"{'':{name_width}}  {axis(seconds, line_width)}", QUIET)
-    for row, name, words in zip(rows, names, verdicts, strict=True):
-        line = Text(f"{timeline(row.run, row.made, seconds, line_width):{line_width}}")
-        line.highlight_regex(rf"{PLAYBACK}+", "green")
-        line.highlight_regex(rf"{STALL}+", ALARM)
-        yield Text.assemble(f"{name:{name_width}}  ", line, f"  {words}")
+    for row, name in zip(rows, names, strict=True):
+        line = Text(f"{timeline(row, seconds, line_width) if seconds else '':{line_width}}")
+        line.highlight_regex(rf"{LETTERS['playback']}+", "green")
+        line.highlight_regex(rf"{LETTERS['stall']}+", ALARM)
+        yield Text.assemble(f"{name:{name_width}}  ", line, f"  {row.verdict}")
     if seconds:
         yield Text(f"{LEGEND}\n", QUIET)
 
 
-def _heading(row: _Row) -> Text:
+def _heading(row: Row) -> Text:
     state = row.run.outcome or f"{row.job.status}, measured so far"
     return Text(f"{row.which or 'preview'}: {state}", "bold")
 
 
-def _facts(row: _Row) -> Iterator[str]:
+def _facts(row: Row) -> Iterator[str]:
     """All figures of one delivery that there are, a line each."""
     run, made = row.run, row.made
     if run.queue_seconds is not None:
@@ -132,7 +107,7 @@ def _stalls(made: VariantDelivery) -> str:
     return f"{len(viewing.stalls)}, {together} together, the longest {longest}"
 
 
-def _table(rows: Sequence[_Row]) -> Table:
+def _table(rows: Sequence[Row]) -> Table:
     """Seconds, but for the numbers of stalls, the shares of deadlines met and the real-time factors (`speed`)."""
     table = plain_table([""], [*FIGURES, "whole video"])
     for number, row in enumerate(rows, 1):

@@ -48,7 +48,7 @@ class Viewing:
     @property
     def stalled_seconds(self) -> float:
         """Of all stalls together, seconds, >= 0. Equal to max(0, `smallest_buffer` - `buffer_seconds`)."""
-        return sum(stall.seconds for stall in self.stalls)
+        return sum((stall.seconds for stall in self.stalls), 0.0)
 
     @property
     def longest_seconds(self) -> float:
@@ -59,15 +59,16 @@ class Viewing:
 def watch(there_at: Sequence[float], seconds: Sequence[float], buffer_seconds: float = 0.0) -> Viewing:
     """`there_at`: when each chunk was there, in order, at least one, seconds on any clock. `seconds`: how long each
     plays. `buffer_seconds`: >= 0."""
-    clock, _ = Playback.beginning_at(0).after(0, there_at[0] + buffer_seconds, seconds[0])
+    begins_at = there_at[0] + buffer_seconds
+    clock, _ = Playback.beginning_at(0).after(0, begins_at, seconds[0])
     stalls, position = list[Stall](), seconds[0]
     for index, (at, plays) in enumerate(zip(there_at[1:], seconds[1:], strict=True), 1):
-        seen_at = clock.ends_at or 0.0
         clock, stalled = clock.after(index, at, plays)
         if stalled >= LEAST_SECONDS:
-            stalls.append(Stall(seen_at, stalled, position))
+            stalls.append(Stall(at - stalled, stalled, position))
         position += plays
-    return Viewing(there_at[0] + buffer_seconds, clock.ends_at or 0.0, stalls)
+    assert clock.ends_at is not None
+    return Viewing(begins_at, clock.ends_at, stalls)
 
 
 def lateness(there_at: Sequence[float], seconds: Sequence[float]) -> list[float]:

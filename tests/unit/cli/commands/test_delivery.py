@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -138,9 +139,18 @@ def test_a_job_whose_log_is_trimmed_is_measured_by_its_chunks(api: Api, capsys: 
     assert "job_a: the event log no longer has its beginning" in shown
 
 
+def test_the_lines_are_drawn_as_a_picture(api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    has_job(api, "job_a", WHOLE)
+    assert main(["delivery", "job_a", "--out", str(tmp_path / "d.svg")]) == 0
+    assert "1 job_a" in (tmp_path / "d.svg").read_text()
+    assert main(["delivery", "job_a", "--out", str(tmp_path / "none" / "d.svg")]) == 1
+    assert "d.svg cannot be written: No such file or directory" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["job_a", "--out", "d.png"], "d.png does not end with .svg"),
         ([], "name jobs, or pass --all"),
         (["job_a", "--all"], "name jobs, or pass --all"),
         (["job_a", "--status", "failed"], "--status is for --all"),

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from cli.output.delivery_picture import STALL, axis, timeline, verdict
-from core.metrics.delivery.measure import RunDelivery, measure_job
+from cli.output.delivery_picture import LETTERS, axis, timeline
+from cli.output.delivery_rows import Row, rows_of
+from core.metrics.delivery.measure import measure_job
 from tests.unit.core.metrics.delivery.logs import chunk, ended, job, queued, started
 
 
-def run_of(*times: float, buffer_seconds: float = 0.0) -> RunDelivery:
+def row_of(*times: float, buffer_seconds: float = 0.0) -> Row:
     """Started after 2 s, with chunks of 2 s at these times."""
     chunks = [chunk(index, at) for index, at in enumerate(times)]
-    return measure_job(job(), [queued(), started(2.0), *chunks, ended(99.0)], (), buffer_seconds).runs[0]
+    measured = measure_job(job(), [queued(), started(2.0), *chunks, ended(99.0)], (), buffer_seconds)
+    return rows_of([measured])[0]
 
 
 def test_each_letter_is_what_the_viewer_had_then() -> None:
-    run = run_of(4.0, 5.0, 10.0)
-    assert timeline(run, run.preview, 12.0, 12) == "..--====!!=="
-    assert timeline(run, run.preview, 24.0, 12) == ".-==!="
-    run = run_of(4.0, 5.0, 10.0, buffer_seconds=1.0)
-    assert timeline(run, run.preview, 12.0, 12) == "..--b====!=="
+    row = row_of(4.0, 5.0, 10.0)
+    assert timeline(row, 12.0, 12) == "..--====!!=="
+    assert timeline(row, 24.0, 12) == ".-==!="
+    row = row_of(4.0, 5.0, 10.0, buffer_seconds=1.0)
+    assert timeline(row, 12.0, 12) == "..--b====!=="
 
 
 def test_a_short_stall_is_seen_wherever_it_is() -> None:
     for late in (0.001, 0.999, 1.5):
-        run = run_of(4.0, 6.0 + late)
-        assert STALL in timeline(run, run.preview, 100.0, 10)
-        assert STALL in timeline(run, run.preview, 8.0 + late, 3)
+        row = row_of(4.0, 6.0 + late)
+        assert LETTERS["stall"] in timeline(row, 100.0, 10)
+        assert LETTERS["stall"] in timeline(row, 8.0 + late, 3)
 
 
 def test_a_line_of_nothing_is_empty() -> None:
-    run = run_of()
-    assert timeline(run, run.preview, 10.0, 10) == ""
-    assert verdict(run.preview) == "no chunk"
+    row = row_of()
+    assert timeline(row, 10.0, 10) == ""
+    assert row.verdict == "no chunk"
 
 
 def test_stalls_are_counted_in_words() -> None:
-    assert [verdict(run_of(*times).preview) for times in ((4.0, 5.0), (4.0, 7.0), (4.0, 7.0, 11.0))] == [
+    assert [row_of(*times).verdict for times in ((4.0, 5.0), (4.0, 7.0), (4.0, 7.0, 11.0))] == [
         "no stall",
         "1 stall, 1.0 s",
         "2 stalls, 3.0 s",
