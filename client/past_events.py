@@ -8,6 +8,8 @@ from client.following import PROGRESS_EVENT
 from client.sse import ServerEvent
 from core.service.domain.schema import EventType, Job, JobStatus
 
+_OF_A_STARTED_JOB = frozenset({EventType.JOB_STARTED, EventType.CHUNK_COMPLETED, EventType.CHUNK_REFINED})
+
 
 @dataclass
 class PastEvents:
@@ -36,9 +38,9 @@ class PastEvents:
         data = event.json().get("data", {})
         if event.type == EventType.JOB_QUEUED:
             self._generation, self._has_started = data.get("generation", 0), False
-        elif event.type == EventType.JOB_STARTED:
+        elif event.type in _OF_A_STARTED_JOB:  # the log may have lost job.started
             self._has_started = True
-        elif event.type == EventType.CHUNK_COMPLETED:
+        if event.type == EventType.CHUNK_COMPLETED:
             self._chunks = data["chunk"]["index"] + 1
         elif event.type == EventType.CHUNK_REFINED:
             self._refined = data["chunk"]["index"] + 1

@@ -93,6 +93,11 @@ def test_copies_of_a_branch_are_not_waited_for(ask: Ask, make_job: MakeJob) -> N
     assert past(ask, branch, QUEUED, STARTED) == ["job.queued", "job.started"]
 
 
+def test_a_log_without_its_beginning_is_read_to_the_newest_chunk_too(ask: Ask, make_job: MakeJob) -> None:
+    endless = make_job(num_chunks=5000)
+    assert past(ask, endless, made(4998, 4999), made(4999, 5000)) == ["chunk.completed"] * 2
+
+
 def test_progress_shows_that_there_is_no_more_and_is_left_out(ask: Ask, make_job: MakeJob) -> None:
     trimmed = make_job(num_chunks=2, num_refined=2).model_copy(update={"version": 9})
     assert past(ask, trimmed, made(1, 3, "chunk.refined"), PROGRESS) == ["chunk.refined"]
