@@ -13,18 +13,6 @@ from pathlib import Path
 import pytest
 
 CAUSE = "operator torchvision::nms does not exist"
-MODULES = [
-    "clip_model",
-    "clip_score",
-    "facts",
-    "loading",
-    "lpips_anchor",
-    "networks",
-    "prompts",
-    "raft",
-    "running",
-    "tower_score",
-]
 
 
 @pytest.fixture
@@ -48,9 +36,9 @@ def run(site: Path, repository: Path, code: str) -> str:
 
 def test_all_modules_are_imported(site: Path, repository: Path) -> None:
     package = "core.model.evaluation.learned"
-    found = {file.stem for file in (repository / package.replace(".", "/")).glob("*.py")} - {"__init__"}
-    assert found == set(MODULES)
-    imports = "; ".join(["import core.model.evaluation", *(f"import {package}.{module}" for module in MODULES)])
+    modules = [file.stem for file in (repository / package.replace(".", "/")).glob("*.py")]
+    assert "raft" in modules
+    imports = "; ".join(f"import {package}.{module}" for module in modules)
     assert run(site, repository, f"{imports}; print('imported')") == "imported\n"
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any, cast
 
+import huggingface_hub
 import pytest
 from huggingface_hub import constants
 from PIL import Image
@@ -98,3 +100,22 @@ def test_a_folder_says_how_pictures_are_prepared(clip_folder: Path, tmp_path: Pa
     nearest = Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     expected = [channel / 255 for channel in nearest.getpixel((3, 5))]  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
     assert load_clip(str(folder), "cpu").prepare(frame)[:, 5, 3].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_commit_in_the_cache_does_not_wait_for_the_hub(hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Hub's client would try five times to reach it."""
+    asked: list[bool] = []
+    download = huggingface_hub.snapshot_download
+
+    def watched(*arguments: Any, local_files_only: bool = False, **more: Any) -> str:
+        asked.append(not local_files_only)
+        return cast(Any, download)(*arguments, local_files_only=local_files_only, **more)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", watched)
+    load_clip(f"openai/tiny-clip@{COMMIT}", "cpu")
+    assert asked == [False]
+    (weights,) = hub_cache.glob("*/snapshots/*/model.safetensors")
+    weights.unlink()  # as after a download that was interrupted
+    with pytest.raises(PresetError):
+        load_clip(f"openai/tiny-clip@{COMMIT}", "cpu")
+    assert asked == [False, False, True]

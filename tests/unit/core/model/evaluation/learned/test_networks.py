@@ -54,7 +54,8 @@ def test_what_cannot_be_loaded_is_left_out_with_the_fix(
     networks = load_networks(clip=str(tmp_path / "nowhere"), tower=tmp_path / "no-preset", lpips=True, device="cpu")
     assert networks.models == {}
     clip, tower, lpips = networks.notes
-    assert clip.startswith(f"CLIP score and CLIP-I are not measured: there is no folder {tmp_path / 'nowhere'} (give ")
+    assert clip.startswith(f"CLIP score and CLIP-I are not measured: there is no folder {tmp_path / 'nowhere'} (")
+    assert "config.json, model.safetensors" in clip
     assert tower.startswith("The own tower's score is not measured: ")
     assert lpips.startswith("LPIPS is not measured: lpips is not installed (pip install 'longtake[lpips]'")
     assert load_networks(clip=str(clip_folder), device="cpu").models.keys() == {"clip"}, "the others go on"
