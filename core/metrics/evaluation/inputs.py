@@ -27,6 +27,8 @@ class Source:
     variant: Variant | None = None
     prompt_changes: Sequence[PromptChange] = ()
     """Later prompts of a job, by frame."""
+    chunk_frames: int | None = None
+    """Frames of each chunk, where the video is made of chunks."""
 
 
 def readable(path: Path | str) -> str:

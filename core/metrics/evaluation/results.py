@@ -75,7 +75,7 @@ class FileFacts(_Stored):
     num_frames: int
     width: int
     height: int
-    fps: float | None = Field(description="Frames per second on average; null where the file does not say.")
+    fps: float = Field(description="Frames per second, the mean where that varies.")
     varies: bool = Field(description="The times between frames are not all the same.")
 
 
@@ -107,7 +107,7 @@ class Problem(_Stored):
     input: str = Field(description="The video, folder, job or prompt.")
     kind: Literal[
         "missing", "unreadable", "no_video", "one_frame", "duplicate", "job_failed",
-        "no_prompt", "unused_prompt", "ambiguous_prompt", "variable_frame_rate", "unequal",
+        "no_prompt", "unused_prompt", "ambiguous_prompt", "variable_frame_rate", "unequal", "no_network",
     ]  # fmt: skip
     text: str
     is_skipped: bool = Field(description="It was not measured. Otherwise it was, and readers should know this.")

@@ -32,11 +32,12 @@ class Shown:
     pictures: Pictures
 
 
-def page(results: Results, facts: Facts, shown: Sequence[Shown]) -> str:
-    """The whole file. `shown` is in the order of `results.videos`."""
+def page(results: Results, facts: Facts, curve_facts: Facts, shown: Sequence[Shown]) -> str:
+    """The whole file. `shown` is in the order of `results.videos`; `curve_facts` are of curves, before `facts`."""
+    of_curves = {**facts, **curve_facts}
     header = element("header", element("h1", "Evaluation"), element("p", made_of(results), class_="quiet"))
     tables = (_problems(results), _means(results, facts), _videos_table(results, facts))
-    main = element("main", *tables, mean_curves(results, facts), _videos(results, facts, shown))
+    main = element("main", *tables, mean_curves(results, of_curves), _videos(results, of_curves, shown))
     body = element("body", header, main, element("script", _text("report.js")))
     return document(element("html", _head(), body, lang="en"))
 
@@ -157,7 +158,7 @@ def _videos(results: Results, facts: Facts, shown: Sequence[Shown]) -> Element:
 
 def _told(video: VideoResult) -> Element:
     file = video.file
-    rate = "unknown rate" if file.fps is None else f"{file.fps:.5g} frames per second"
+    rate = f"{file.fps:.5g} frames per second"
     varies = ", varying" if file.varies else ""
     told = f"{file.num_frames} frames of {file.width}x{file.height} pixels, {rate}{varies}. SHA-256 {file.sha256}."
     prompt = element("strong", f"{video.prompt} ") if video.prompt else None

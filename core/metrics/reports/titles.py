@@ -8,7 +8,8 @@ from core.metrics.evaluation.results import Column, Mean, Results, Value
 from core.metrics.video.metric import Fact
 
 Facts = Mapping[str, Fact]
-UNKNOWN = "–"
+"""By the name of a value or a curve."""
+UNKNOWN = "-"
 """In place of a value that is not known."""
 
 
@@ -18,9 +19,9 @@ def fact_of(name: str, facts: Facts) -> Fact:
 
 
 def title_of(column: Column, facts: Facts) -> str:
-    """Such as "Warp error (dis)": the head of a column, with the flow and the model that its values come from."""
+    """Such as "Warp error, dis": the head of a column, with the flow and the model that its values come from."""
     title = fact_of(column.name, facts).title
-    return f"{title} ({column.made_by})" if column.made_by else title
+    return f"{title}, {column.made_by}" if column.made_by else title
 
 
 def text_of(value: Value, name: str, facts: Facts) -> str:
