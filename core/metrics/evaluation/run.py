@@ -140,7 +140,7 @@ def _measured(instruments: Sequence[Instrument]) -> Measured:
         curves_of_one = instrument.metric.curves()
         values.update(of_one)
         curves.update({name: StoredCurve(step=c.step, values=tuple(c.values)) for name, c in curves_of_one.items()})
-        for name in {*of_one, *curves_of_one}:
+        for name in dict.fromkeys([*of_one, *curves_of_one]):
             if instrument.flow is not None:
                 flows[name] = instrument.flow
             if (model := instrument.model_of(name)) is not None:

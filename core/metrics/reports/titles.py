@@ -25,10 +25,10 @@ def title_of(column: Column, facts: Facts) -> str:
 
 
 def text_of(value: Value, name: str, facts: Facts) -> str:
-    """A value with the decimals of its fact; whole numbers as they are."""
+    """A value with the decimals of its fact, never "-0.00"; whole numbers as they are."""
     if value is None:
         return UNKNOWN
-    return str(value) if isinstance(value, int) else f"{value:.{fact_of(name, facts).decimals}f}"
+    return str(value) if isinstance(value, int) else f"{value:z.{fact_of(name, facts).decimals}f}"
 
 
 def interval_of(mean: Mean, facts: Facts) -> str:
