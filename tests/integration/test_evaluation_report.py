@@ -59,7 +59,19 @@ def test_texts_stay_texts(page: Page) -> None:
     assert PROMPT in page.locator("table.videos").inner_text()
     assert HOSTILE.replace("/", "_") in page.locator("table.videos").inner_text()
     assert page.locator("script").count() == 1
-    assert page.evaluate("try { eval('1'); 'ran' } catch (error) { 'refused' }") == "refused"
+
+
+def test_no_other_script_would_run(browser: Browser, report: Path) -> None:
+    with opened(browser, "file:///") as web:
+        web.page.goto(report.as_uri())
+        web.page.evaluate("""() => {
+          const script = document.createElement('script')
+          script.textContent = "document.title = 'taken'"
+          document.body.append(script)
+        }""")
+        eventually(lambda: web.wrong, "the browser to refuse it")
+        assert "Content Security Policy" in web.wrong.pop()
+        assert web.page.title() == "Longtake: evaluation"
 
 
 def test_a_table_is_sorted_by_its_heads(page: Page) -> None:

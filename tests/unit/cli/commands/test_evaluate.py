@@ -152,7 +152,7 @@ def test_of_a_refined_job_the_refined_video_is_measured(api: Api, folder: Path) 
     assert api.asked[-1][1] == "/jobs/job_x/video.mp4?variant=refined"
     assert 'src="videos/job_x_refined.mp4"' in (folder / "out" / "report.html").read_text()
     assert evaluate("job_x", "--variant", "preview") == 0
-    assert api.asked[-1][1] == "/jobs/job_x/video.mp4"
+    assert api.asked[-1][1] == "/jobs/job_x/video.mp4?variant=preview"
     assert results()["videos"][0]["variant"] == "preview"
 
 
