@@ -40,14 +40,14 @@ def count_meter(
 
 def _plain_lines(console: Console, beginning: str, unit: str, total: int, now: Callable[[], float]) -> Advance:
     """A line at most every PLAIN_LINE_EVERY_SECONDS, and one at the end."""
-    printed_at = now()
-    done = 0
+    printed_at, done = now(), 0
 
     def advance(pieces: int) -> None:
         nonlocal printed_at, done
+        if not pieces:
+            return
         done += pieces
-        is_end = pieces > 0 and done == total
-        if is_end or now() - printed_at >= PLAIN_LINE_EVERY_SECONDS:
+        if done == total or now() - printed_at >= PLAIN_LINE_EVERY_SECONDS:
             printed_at = now()
             console.print(f"{beginning}: {done}/{total} {unit}")
             console.file.flush()

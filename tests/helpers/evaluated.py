@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
 
 import av
 import numpy as np
-from av.video.stream import VideoStream
 
 from core.metrics.evaluation.inputs import Source
 from core.metrics.evaluation.results import FileFacts, Measured, StoredCurve
@@ -25,7 +23,7 @@ def pan(path: Path, num_frames: int = 24, *, speed: int = 2, seed: int = 0, time
     texture = texture.repeat(8, axis=0).repeat(8, axis=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        stream = cast(VideoStream, container.add_stream("libx264", rate=12))
+        stream = container.add_stream("libx264", rate=12)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for number in range(num_frames):
             frame = av.VideoFrame.from_ndarray(np.roll(texture, number * speed, axis=1), "rgb24")

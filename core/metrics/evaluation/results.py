@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -30,12 +31,16 @@ class StoredCurve(_Stored):
         return tuple(None if value is None or not math.isfinite(value) else float(value) for value in values)
 
 
-class Column(_Stored):
+@dataclass(frozen=True)
+class Column:
     """What a column of a table holds: one value, by one flow and one model. Other flows and models have others."""
 
-    name: str = Field(description="Such as `warp_error`.")
-    flow: str | None = Field(default=None, description="The optical flow that it is computed from.")
-    model: str | None = Field(default=None, description="The network that it is computed by.")
+    name: str
+    """Such as `warp_error`."""
+    flow: str | None = None
+    """The optical flow that it is computed from."""
+    model: str | None = None
+    """The network that it is computed by."""
 
     @property
     def made_by(self) -> str:

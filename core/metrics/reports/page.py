@@ -18,7 +18,7 @@ from core.metrics.reports.curves import mean_curves, video_curves
 from core.metrics.reports.markup import document, element
 from core.metrics.reports.media import Media
 from core.metrics.reports.plots import picture_plot
-from core.metrics.reports.titles import Facts, better_of, fact_of, interval_of, made_of, text_of, title_of
+from core.metrics.reports.titles import Facts, better_of, fact_of, interval_of, made_of, text_of
 
 _OPEN_VIDEOS = 3
 """Of a report with more videos, all are folded."""
@@ -92,8 +92,10 @@ def _means(results: Results, facts: Facts) -> Element:
             element("td", str(mean.num_videos), class_="number"),
             element("td", better_of(name, facts)),
         )
-        rows.append(element("tr", element("th", title_of(mean.column, facts), scope="row"), *cells, meaning))
-    heads = ("metric", "mean", "95 % interval", "videos", "better", "what it is")
+        made_by = element("small", mean.column.made_by, class_="quiet") if mean.column.made_by else None
+        rows.append(element("tr", element("th", fact.title, made_by, scope="row"), *cells, meaning))
+    numbers = [_column_head(head, is_number=True) for head in ("mean", "95 % interval", "videos")]
+    heads = ("metric", *numbers, "better", "what it is")
     caption = "Means over the videos that answered, with bootstrap intervals over videos."
     return element("section", element("h2", "Means"), _table(heads, rows, "Means", caption))
 
