@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--embed", type=_megabytes, default=3.0, metavar="MB",
-        help="videos up to so many MB are within report.html, 40 MB of them at most; larger ones are copied beside it"
+        help="videos up to so many MB are within report.html, 40 MB in all; others are copied beside it"
         " (default 3; 0: all are copied)",
     )  # fmt: skip
     networks = parser.add_argument_group("metrics with networks (pip install 'longtake[model]')")

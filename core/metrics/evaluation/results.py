@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from core.service.domain.schema import PromptChange
+
 SCHEMA_VERSION = 1
 Value = float | int | None
 
@@ -92,6 +94,7 @@ class VideoResult(_Stored):
     job_id: str | None
     variant: Literal["preview", "refined"] | None = Field(description="Of a job's video.")
     prompt: str | None
+    prompt_changes: tuple[PromptChange, ...] = Field(default=(), description="Later prompts of a job, by frame.")
     file: FileFacts
     measured: Measured
 

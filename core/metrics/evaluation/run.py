@@ -158,6 +158,7 @@ def results_of(measurements: Sequence[Measurement], problems: Sequence[Problem],
             job_id=video.source.job_id,
             variant=video.source.variant,
             prompt=video.source.prompt,
+            prompt_changes=tuple(video.source.prompt_changes),
             file=video.file,
             measured=measurement.measured,
         )

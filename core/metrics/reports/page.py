@@ -163,8 +163,9 @@ def _told(video: VideoResult) -> Element:
     rate = f"{file.fps:.5g} frames per second"
     varies = ", varying" if file.varies else ""
     told = f"{file.num_frames} frames of {file.width}x{file.height} pixels, {rate}{varies}. SHA-256 {file.sha256}."
-    prompt = element("strong", f"{video.prompt} ") if video.prompt else None
-    return element("p", prompt, element("span", told, class_="quiet"))
+    prompts = [video.prompt] if video.prompt else []
+    prompts += [f"From frame {change.start_frame}: {change.text}" for change in video.prompt_changes]
+    return element("p", *(element("strong", f"{prompt} ") for prompt in prompts), element("span", told, class_="quiet"))
 
 
 def _media(video: VideoResult, shown: Shown) -> Element:

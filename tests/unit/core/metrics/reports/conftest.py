@@ -6,6 +6,7 @@ import pytest
 
 from core.metrics.evaluation.means import means_over_videos
 from core.metrics.evaluation.results import Problem, Results, VideoResult
+from core.service.domain.schema import PromptChange
 from tests.helpers.evaluated import facts, measured
 
 HOSTILE = "<script>alert('x')</script> | *bold* [a](b) `c`"
@@ -21,6 +22,7 @@ def results() -> Results:
             job_id=None,
             variant=None,
             prompt=HOSTILE,
+            prompt_changes=(PromptChange(start_frame=16, text=HOSTILE),),
             file=facts(str(number)),
             measured=each.model_copy(update={"notes": ("A note.", f"Of {number}.")}),
         )

@@ -26,7 +26,7 @@ def test_small_videos_are_within_the_page_and_large_ones_beside_it(tmp_path: Pat
 
 
 def test_a_page_takes_only_so_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "MOST_EMBEDDED_BYTES", 25)
+    monkeypatch.setattr(media, "MOST_EMBEDDED_BYTES", 2 * 16)
     paths = [written(tmp_path / f"{number}.mp4", 10) for number in range(3)]
     urls = [each.url.partition(":")[0] for each in media_of(paths, tmp_path / "out", embed_bytes=10)]
     assert urls == ["data", "data", "videos/003-2.mp4"]

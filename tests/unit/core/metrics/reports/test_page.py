@@ -42,7 +42,8 @@ def seen(results: Results) -> Seen:
 
 def test_hostile_texts_are_texts(seen: Seen) -> None:
     assert [attributes for tag, attributes in seen.elements if tag == "script"] == [{}]
-    assert sum(HOSTILE in text for text in seen.texts) >= 6
+    assert sum(HOSTILE in text for text in seen.texts) >= 8
+    assert f"From frame 16: {HOSTILE} " in seen.texts
 
 
 def test_nothing_is_asked_for_but_what_is_within_and_beside_the_page(seen: Seen) -> None:
