@@ -208,13 +208,13 @@ def _look(
 ) -> tuple[list[Video], list[Problem]]:
     """The videos that can be measured, and what is wrong with them and with the others."""
     from cli.output.count_meter import count_meter
-    from core.metrics.evaluation.checks import unequal, variable_rates, without_duplicates, without_prompts
+    from core.metrics.evaluation.checks import cut_off, unequal, variable_rates, without_duplicates, without_prompts
     from core.metrics.evaluation.run import look_at_all
 
     with count_meter(sys.stderr, "looking", "videos", len(sources)) as advance:
         videos, problems = look_at_all(sources, store, args.processes, advance)
     videos, duplicates = without_duplicates(videos)
-    problems = [*problems, *duplicates, *variable_rates(videos), *unequal(videos)]
+    problems = [*problems, *duplicates, *variable_rates(videos), *cut_off(videos), *unequal(videos)]
     if args.prompts or instruments.reads_prompts:
         problems += without_prompts(videos)
     return videos, problems

@@ -15,6 +15,7 @@ from core.metrics.evaluation.inputs import Source
 from core.metrics.evaluation.instruments import Instrument, Shown
 from core.metrics.evaluation.run import Measurement, Video, look_at_all, measure_all, results_of
 from core.metrics.evaluation.store import Store
+from tests.helpers.clips import faststart
 from tests.helpers.evaluated import HEIGHT, pan
 
 SIZE = 64
@@ -80,6 +81,15 @@ def test_frames_that_are_not_equally_far_apart_are_noticed(tmp_path: Path) -> No
     path = pan(tmp_path / "a.mp4", 6, times=[0, 1, 2, 5, 6, 9])
     [video], _ = look_at_all([Source("a.mp4", path)], Store(tmp_path / "measured"), 1, ignore)
     assert video.file.varies
+
+
+def test_a_file_that_was_cut_off_is_measured_as_far_as_it_goes(tmp_path: Path) -> None:
+    whole = faststart(pan(tmp_path / "a.mp4", 60), tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 3 // 4])
+    [video], problems = look_at_all([Source("cut.mp4", tmp_path / "cut.mp4")], Store(tmp_path / "m"), 1, ignore)
+    assert problems == []
+    assert 0 < video.file.num_frames < 60
+    assert video.file.num_frames + video.file.missing_frames == 60
 
 
 def test_a_name_with_a_colon_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
