@@ -27,7 +27,7 @@ between chunks, deadlines met, stalls, and the smallest start-up buffer without 
 The viewer begins with the first chunk, or --buffer seconds after it, and goes on after a stall as soon as the next
 chunk is there. Each generation of a job (extended, retried) is measured for itself, and refined chunks are, too. A job
 that still runs is measured so far. Times are the service's: the network on the way to a viewer is not in them.
-docs/evaluation.md#delivery explains every figure.
+docs/delivery.md explains every figure.
 
 The exit code is 1 if a job is not found, or none is measured; else 0."""
 EXAMPLES = """\
