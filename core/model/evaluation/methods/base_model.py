@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core.model.cores import usable_cores
 from core.model.engines.streaming_t2v.base_first_chunk import BaseFirstChunk
-from core.model.engines.streaming_t2v.first_chunk.source import FIRST_CHUNK, FirstChunkRequest
+from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
 from core.model.engines.streaming_t2v.loading import profile_configs
 from core.model.engines.streaming_t2v.models import LoadedModels
 from core.model.engines.streaming_t2v.networks import WeightsFolder, check_sizes
@@ -35,6 +35,9 @@ from core.service.domain.errors import PresetError
 from core.service.domain.first_chunk_sources import BASE, SourceChoice
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.schema import Profile
+
+_FIRST_CHUNK_STAGE = "first_chunk"
+"""As StreamingT2VEngine seeds the noise of first chunks."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class BaseModel:
             self.preset.negative_prompt,
             sampling.plan.num_steps,
             sampling.guidance_scale,
-            seeded_for(seed, FIRST_CHUNK),
+            seeded_for(seed, _FIRST_CHUNK_STAGE),
         )
         return to_uint8(source(request, ignore_step))
 

@@ -29,8 +29,6 @@ class MethodOptions:
     """Folders of presets and weights, and CPU threads."""
     preset: str = "sprites"
     """The preset of engine `streaming_t2v` on whose networks the strategies work."""
-    profile: Profile = DEFAULT_PROFILE
-    """Of presets that have profiles: `reference` samples as published."""
     work: Path | None = None
     """Working folder of `longtake train` on whose base the ablation trials were trained."""
     trials: Path | None = None
@@ -39,6 +37,8 @@ class MethodOptions:
     """Of the trial's training; None: the recipe's, which is the first that a run trains."""
     recipe: str = "sprites"
     """The recipe trained in `work`."""
+    profile: Profile = DEFAULT_PROFILE
+    """Of presets that have profiles: `reference` samples as published."""
     smoke: bool = False
     """Whether `work` and `trials` were made with --smoke."""
 
