@@ -39,7 +39,7 @@ class TrialFiles:
 
 def trial_facts(name: str, variant: str, title: str) -> MethodFacts:
     """Facts of a method that is an ablation trial."""
-    source = f"ablation trial `{variant}`, arXiv 2403.14773 section 4.3, trained by `longtake evaluate`"
+    source = f"ablation trial `{variant}` (arXiv 2403.14773), trained by `longtake evaluate`"
     return MethodFacts(name, title, "all 16 frames", source)
 
 
