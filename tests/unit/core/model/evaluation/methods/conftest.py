@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 
 from core.model.evaluation.methods.base_model import BaseModel, load_base
@@ -13,9 +11,7 @@ from core.service.domain.schema import DEFAULT_PROFILE
 from core.service.settings import Settings
 from tests.helpers.image_video import write_preset
 from tests.helpers.pipelines import write_svd
-from tests.helpers.pipelines_cogvideox import SIDE as PIPELINE_SIDE
-from tests.helpers.pipelines_instruct_pix2pix import write_instruct_pix2pix
-from tests.helpers.pipelines_zero import write_zero_preset
+from tests.helpers.pipelines_zero import write_zero_json, write_zero_preset
 from tests.helpers.random_preset import write_random_preset
 
 SIDE = 32
@@ -28,11 +24,8 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> MethodOptions:
     write_random_preset(presets / "toy", size=SIDE, num_inference_steps=2)
     write_zero_preset(presets / "toy-zero", control=(), shares="toy")
     write_preset(presets / "toy-svd", "svd", write_svd)
-    keys = {"height": PIPELINE_SIDE, "width": PIPELINE_SIDE}
-    with warnings.catch_warnings():
-        # diffusers' Euler scheduler gives numpy a tensor in a way that numpy 2 wants done otherwise.
-        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-        write_preset(presets / "toy-edit", "instruct_pix2pix", write_instruct_pix2pix, **keys)
+    write_zero_json(presets / "toy-edit", engine="instruct_pix2pix")
+    write_zero_json(presets / "toy-broken", nonsense=1)
     return MethodOptions(Settings(presets_dir=presets, torch_threads=1), preset="toy")
 
 

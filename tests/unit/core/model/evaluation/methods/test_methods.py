@@ -175,11 +175,11 @@ def test_trials_go_on_from_the_given_frames_each_in_its_own_way(trial_options: M
 
 
 def test_a_trial_that_is_not_there_says_what_to_run(trial_options: MethodOptions, tmp_path: Path) -> None:
-    elsewhere = replace(trial_options, trials=tmp_path / "5-steps-1-processes")
+    elsewhere = replace(trial_options, trials=tmp_path / "ablations" / "5-steps-1-processes")
     with pytest.raises(MethodError, match="has 0 of 5 training steps") as refused:
         load_method("additive", elsewhere)
-    assert "longtake evaluate --suite ablations" in refused.value.with_fix
-    assert "--variants add" in refused.value.with_fix
+    assert f"longtake evaluate --suite ablations --work {trial_options.work} " in refused.value.with_fix
+    assert f"--variants add --train-steps 5 --processes 1 --out {tmp_path}`" in refused.value.with_fix
     with pytest.raises(MethodError, match="concat is an ablation trial: it needs") as unnamed:
         load_method("concat", replace(trial_options, work=None, trials=None))
     assert "--variants concat" in unnamed.value.with_fix
