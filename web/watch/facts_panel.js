@@ -1,4 +1,5 @@
 // What is known of the job, in words and numbers.
+import { withFix } from "../core/api.js"
 import { el, setText } from "../core/dom.js"
 import { about, ago, duration, plural } from "../core/format.js"
 import { hasEnded, secondsMade, secondsTotal } from "../job/facts.js"
@@ -64,7 +65,7 @@ export class FactsPanel {
       row.hidden = !text
       if (text) setText(value, text)
     }
-    setText(this._reason, job.error ? [job.error.message, job.error.fix].filter(Boolean).join(": ") : "")
+    setText(this._reason, job.error ? withFix(job.error.message, job.error.fix) : "")
     const warnings = job.warnings.map(({ message }) => message)
     if (this._warnings.children.length !== warnings.length) {
       this._warnings.replaceChildren(...warnings.map((text) => el("li", { textContent: text })))

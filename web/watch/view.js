@@ -1,9 +1,10 @@
 // The view of one job: "#/jobs/ID". Watch it while it is made; everything else about it is beside the video.
-import { textOf } from "../core/api.js"
+import { isPassing, textOf } from "../core/api.js"
 import { el, setAttribute, setText } from "../core/dom.js"
 import { about, duration } from "../core/format.js"
 import { place, remember } from "../core/router.js"
 import { say } from "../core/say.js"
+import { rest } from "../core/sse.js"
 import { hasEnded, isMade, secondsTotal, statusWord, titleOf } from "../job/facts.js"
 import { FollowedJob } from "../job/follow.js"
 import { Controls } from "./controls.js"
@@ -17,6 +18,7 @@ import { Timeline } from "./timeline.js"
 import { Timings } from "./timings.js"
 
 const SMALL = 200 // pixels of width below which a video is shown with hard pixels rather than blurred
+const AGAIN = 3000 // milliseconds until a job is read again that could not be read
 const REMEMBER_EACH = 3 // seconds of video
 const END_OF_SENTENCES = { succeeded: "The video is finished.", failed: "The job has failed.", canceled: "The job was canceled." }
 
@@ -70,13 +72,19 @@ export class WatchView {
   async _open() {
     const followed = this._followed
     followed.addEventListener("lost", ({ error }) => this._lose(error))
-    try {
-      await followed.open()
-    } catch (error) {
-      if (!this._isClosed) this._lose(error)
-      return
+    while (!this._isClosed && followed.job === null) {
+      try {
+        await followed.open()
+      } catch (error) {
+        if (this._isClosed) return
+        if (!isPassing(error)) return this._lose(error)
+        setText(this._heading, "The job cannot be read yet")
+        setText(this._failure, textOf(error))
+        await rest(AGAIN)
+      }
     }
     if (this._isClosed) return
+    setText(this._failure, "")
     this._build()
     followed.addEventListener("change", () => { this._player.wake(); this._say(); this._update() })
     followed.addEventListener("connection", () => { this._outage.hidden = followed.connected })
