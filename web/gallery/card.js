@@ -45,6 +45,10 @@ export class Card {
     this.tick()
   }
 
+  focus() {
+    this._link.focus({ preventScroll: true })
+  }
+
   tick() {
     const { job } = this
     const total = secondsTotal(job)

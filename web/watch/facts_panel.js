@@ -5,7 +5,7 @@ import { about, ago, duration, plural } from "../core/format.js"
 import { hasEnded, secondsMade, secondsTotal } from "../job/facts.js"
 
 const ROWS = {
-  Length: ({ job }) => (hasEnded(job) ? duration(secondsMade(job)) : null),
+  Length: ({ job }) => (hasEnded(job) && secondsMade(job) ? duration(secondsMade(job)) : null),
   Playable: ({ job }) => {
     if (hasEnded(job)) return null
     const total = secondsTotal(job)
@@ -50,12 +50,13 @@ export class FactsPanel {
       const row = el("div", {}, el("dt", { textContent: name }), value)
       return { row, value, tell }
     })
-    this._metadata = el("dl", { class: "facts metadata" })
+    this._metadata = el("dl", { class: "facts" })
+    this.metadata = el("section", { hidden: true, attributes: { "aria-label": "Metadata" } }, this._metadata) // may be long
     this._shownMetadata = ""
     this._reason = el("p", { class: "reason" })
     this._warnings = el("ul", { class: "warnings" })
     this.element = el("div", {}, this._reason, this._warnings,
-      el("dl", { class: "facts" }, ...this._rows.map(({ row }) => row)), this._metadata)
+      el("dl", { class: "facts" }, ...this._rows.map(({ row }) => row)))
   }
 
   // `sinceRead`: seconds since the job was read.
@@ -77,7 +78,8 @@ export class FactsPanel {
     const text = JSON.stringify(metadata)
     if (text === this._shownMetadata) return
     this._shownMetadata = text
+    this.metadata.hidden = Object.keys(metadata).length === 0
     this._metadata.replaceChildren(...Object.entries(metadata).map(([name, value]) =>
-      el("div", {}, el("dt", { textContent: name }), el("dd", { textContent: value }))))
+      el("div", {}, el("dt", { textContent: name }), el("dd", { textContent: value, attributes: { dir: "auto" } }))))
   }
 }

@@ -5,7 +5,7 @@ import { about, duration } from "../core/format.js"
 import { place, remember } from "../core/router.js"
 import { say } from "../core/say.js"
 import { rest } from "../core/sse.js"
-import { hasEnded, isMade, secondsTotal, statusWord, titleOf } from "../job/facts.js"
+import { hasEnded, isMade, secondsMade, secondsTotal, statusWord, titleOf } from "../job/facts.js"
 import { FollowedJob } from "../job/follow.js"
 import { Controls } from "./controls.js"
 import { FactsPanel } from "./facts_panel.js"
@@ -123,7 +123,7 @@ export class WatchView {
     this._pictures = new Pictures(jobOf, (seconds) => this._player.seek(seconds))
     this._timings = new Timings(this._followed)
     this._timings.element.classList.add("measured")
-    const side = el("div", { class: "side" }, this._facts.element, this._steer.element, this._share.element)
+    const side = el("div", { class: "side" }, this._facts.element, this._steer.element, this._share.element, this._facts.metadata)
     this._body.append(el("div", { class: "main" }, player, el("div", { class: "row below" }, this._summary, this._legend), this._prompts.element,
       this._pictures.element, this._timings.element), side)
     this._body.hidden = false
@@ -148,6 +148,8 @@ export class WatchView {
     this._controls.update(this._variant)
     this._prompts.update(job, at)
     this._facts.update(job, (performance.now() - this._followed.readAt) / 1000)
+    const isEmpty = hasEnded(job) && job.progress.chunks_done === 0
+    for (const part of [this._timeline.element, this._controls.element, this._legend]) part.hidden = isEmpty
     this._legend.querySelector(".refined").hidden = job.progress.chunks_refined === null
     this._steer.update()
     this._share.update()
@@ -165,7 +167,7 @@ export class WatchView {
 
   _showWait() {
     const wait = this._player.wait
-    const text = wait ? waitText(this._job, wait, this._followed.steps) : ""
+    const text = wait ? waitText(this._job, wait, { at: this._player.at, steps: this._followed.steps }) : ""
     this._wait.hidden = !text
     setText(this._wait, text)
   }
@@ -196,10 +198,12 @@ function summaryOf(job, steps) {
   return parts.join(" ") || "The last pieces are put together."
 }
 
-function waitText(job, { needed, there, seconds }, steps) {
+function waitText(job, { needed, there, seconds }, { at, steps }) {
   if (hasEnded(job) && job.progress.chunks_done === 0) return "There is nothing to play."
   if (job.progress.chunks_done === 0) return summaryOf(job, steps)
-  if (isMade(job) || there >= needed) return ""
+  if (there >= needed) return ""
+  if (secondsMade(job) - at >= needed) return "Loading …"
+  if (isMade(job)) return ""
   const total = secondsTotal(job)
   const speed = job.progress.realtime_factor
   const why = speed !== null && speed < 1 ? "It is made more slowly than it plays. " : ""
