@@ -145,12 +145,15 @@ def watch(studio: Studio) -> bytes:
 
 def steer(studio: Studio) -> bytes:
     with studio.running() as job, studio.page(f"jobs/{job}") as page:
+        page.set_viewport_size({**WIDE, "height": 960})
         play_until(page, 1)
         act(page, "Change the prompt")
         page.get_by_label("From here on it shows").fill(BLUE)
         page.get_by_role("button", name="Change it").first.click()
         expect(page.get_by_text("The new prompt acts from")).to_be_visible()
-        act(page, "Branch from the playhead")
+        act(page, "Change the prompt")
+        page.get_by_label("From here on it shows").fill(RED)
+        page.get_by_label("From second").fill("30")
         return page.screenshot()
 
 

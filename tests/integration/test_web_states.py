@@ -112,6 +112,8 @@ def test_the_way_back_leads_to_the_same_place_of_the_list(service: Service, web:
     web.page.go_back()
     expect(chosen).to_be_focused()
     eventually(lambda: web.page.evaluate("scrollY") == pytest.approx(before, abs=60), "the place of before")
+    web.page.get_by_role("link", name="1 worker").click()
+    expect(web.page.get_by_role("table", name="Workers")).to_be_visible()
     web.page.get_by_role("link", name="Videos").click()
     expect(web.page.get_by_role("heading", level=1)).to_be_focused()
     assert web.page.evaluate("scrollY") == 0, "a new visit begins at the top"

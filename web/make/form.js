@@ -1,7 +1,7 @@
 // Makes a job: the form, what it will cost, and what is wrong with it, said where it is.
 import { isPassing, Problem, post, textOf, withFix } from "../core/api.js"
 import { button, el, setText } from "../core/dom.js"
-import { about, duration, plural, rate } from "../core/format.js"
+import { about, duration, named, plural, rate } from "../core/format.js"
 import { go, jobAddress } from "../core/router.js"
 import { models } from "../job/models.js"
 import { choiceField, Field, numberField } from "./fields.js"
@@ -155,7 +155,7 @@ export class MakeForm {
   _tell(plan) {
     this._show(null)
     setText(this._estimate, plan ? estimateOf(plan) : "")
-    const texts = plan?.warnings.map(({ message }) => message) ?? []
+    const texts = plan?.warnings.map(({ message }) => named(message)) ?? []
     this._warnings.replaceChildren(...texts.map((text) => el("li", { textContent: text })))
   }
 

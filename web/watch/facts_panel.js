@@ -1,7 +1,7 @@
 // What is known of the job, in words and numbers.
 import { withFix } from "../core/api.js"
 import { el, setText } from "../core/dom.js"
-import { about, ago, duration, plural } from "../core/format.js"
+import { about, ago, duration, named, plural } from "../core/format.js"
 import { hasEnded, secondsMade, secondsTotal } from "../job/facts.js"
 
 const ROWS = {
@@ -67,7 +67,7 @@ export class FactsPanel {
       if (text) setText(value, text)
     }
     setText(this._reason, job.error ? withFix(job.error.message, job.error.fix) : "")
-    const warnings = job.warnings.map(({ message }) => message)
+    const warnings = job.warnings.map(({ message }) => named(message))
     if (this._warnings.children.length !== warnings.length) {
       this._warnings.replaceChildren(...warnings.map((text) => el("li", { textContent: text })))
     }
