@@ -1,4 +1,4 @@
-"""`python -m tests.docs.web_pictures [NAME ...]`: docs/images/web-*.png anew, of the shipped `sprites` models in headless
+"""`python -m tests.docs.web_pictures [NAME ...]`: docs/images/web-*.png anew, of the shipped `sprites` in headless
 Chromium. With names (`watch`, `home`, ...) only these. Takes some minutes; look at every picture afterwards."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.helpers.browser import chromium
 from tests.helpers.deadline import eventually
@@ -22,8 +22,9 @@ from tests.helpers.service import Service, running_service
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 MOST_BYTES = 200_000
 COLOURS = 256
-WIDE = {"width": 1280, "height": 800}
-PHONE = {"width": 390, "height": 844}
+WIDE = ViewportSize(width=1280, height=800)
+TALL = ViewportSize(width=1280, height=960)
+PHONE = ViewportSize(width=390, height=844)
 RED = "a red circle moving right over a plain background"
 BLUE = "a blue circle moving right over a plain background"
 GALLERY = (
@@ -103,7 +104,7 @@ def home(studio: Studio) -> bytes:
 
 def dark(studio: Studio) -> bytes:
     with studio.page("", scheme="dark") as page:
-        page.set_viewport_size({**WIDE, "height": 900})
+        page.set_viewport_size(TALL)
         describe(page, RED)
         thumbnails(page)
         page.get_by_role("link").filter(has_text="yellow circle").hover()
@@ -145,7 +146,7 @@ def watch(studio: Studio) -> bytes:
 
 def steer(studio: Studio) -> bytes:
     with studio.running() as job, studio.page(f"jobs/{job}") as page:
-        page.set_viewport_size({**WIDE, "height": 960})
+        page.set_viewport_size(TALL)
         play_until(page, 1)
         act(page, "Change the prompt")
         page.get_by_label("From here on it shows").fill(BLUE)
@@ -166,14 +167,15 @@ def slow(studio: Studio) -> bytes:
 def pictures(studio: Studio) -> bytes:
     job = next(job for job in studio.service.http.get("/jobs").json()["jobs"] if "bouncing" in job["request"]["prompt"])
     with studio.page(f"jobs/{job['id']}") as page:
-        page.set_viewport_size({**WIDE, "height": 1500})
+        page.set_viewport_size(ViewportSize(width=1280, height=1500))
         act(page, "Contact sheet and x-t slice")
         act(page, "Where the time went")
         expect(page.get_by_text("Choose a picture to go there.")).to_be_visible()
         expect(page.get_by_role("rowheader").first).to_be_visible()
         above = page.locator(".pictures").bounding_box()
         below = page.locator(".measured").bounding_box()
-        assert above is not None and below is not None
+        assert above
+        assert below
         height = below["y"] + below["height"] - above["y"]
         return page.screenshot(clip={"x": above["x"], "y": above["y"], "width": above["width"], "height": height})
 
@@ -204,7 +206,7 @@ def save(name: str, shot: bytes) -> None:
     size = file.stat().st_size
     if size > MOST_BYTES:
         raise SystemExit(f"{file.name} has {size} bytes, more than {MOST_BYTES}")
-    print(f"{file.name}: {picture.width}x{picture.height}, {size} bytes")
+    sys.stdout.write(f"{file.name}: {picture.width}x{picture.height}, {size} bytes\n")
 
 
 def main(names: Sequence[str]) -> None:

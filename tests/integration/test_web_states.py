@@ -38,7 +38,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="module")
 def failed_job(service: Service) -> str:
     """A job of which not a frame was made: its picture is none."""
-    upload = service.http.post("/uploads", json={"content_type": "image/png", "size_bytes": 4}).raise_for_status().json()
+    upload = (
+        service.http.post("/uploads", json={"content_type": "image/png", "size_bytes": 4}).raise_for_status().json()
+    )
     httpx.put(upload["url"], headers=upload["headers"], content=b"none", trust_env=False).raise_for_status()
     job = service.wait_for_end(service.submit(**SHORT, prompt="red failed", image=upload["id"]).id)
     assert job.status == "failed"

@@ -51,7 +51,7 @@ export class FactsPanel {
       return { row, value, tell }
     })
     this._metadata = el("dl", { class: "facts" })
-    this.metadata = el("section", { hidden: true, attributes: { "aria-label": "Metadata" } }, this._metadata) // may be long
+    this.metadata = el("section", { class: "metadata", hidden: true, attributes: { "aria-label": "Metadata" } }, this._metadata) // may be long
     this._shownMetadata = ""
     this._reason = el("p", { class: "reason" })
     this._warnings = el("ul", { class: "warnings" })

@@ -1,5 +1,5 @@
 // Taking a video elsewhere: files, links, and the requests that make the same.
-import { button, el, setText } from "../core/dom.js"
+import { button, el, setAttribute, setText } from "../core/dom.js"
 import { note } from "../core/say.js"
 import { hasEnded } from "../job/facts.js"
 import { fileUrl, playlistUrl } from "../job/media.js"
@@ -28,8 +28,8 @@ export class Share {
     this._refined.hidden = !(isThere && hasEnded(job) && job.progress.chunks_refined)
     this._playlist.hidden = hasEnded(job) && job.progress.chunks_done === 0
     if (isThere) {
-      this._file.href = fileUrl(job, "preview")
-      this._refined.href = fileUrl(job, "refined")
+      setAttribute(this._file, "href", fileUrl(job, "preview"))
+      setAttribute(this._refined, "href", fileUrl(job, "refined"))
     }
   }
 }

@@ -24,10 +24,12 @@ export class Timeline {
         pointerleave: () => { this._tip.hidden = true },
       },
     }, this._canvas, this._tip)
-    this._watcher = new ResizeObserver(() => this._draw())
+    this._width = 0
+    this._colours = new Map() // what a style has is costly to ask for
+    this._watcher = new ResizeObserver(([{ contentRect }]) => { this._width = contentRect.width; this._draw() })
     this._watcher.observe(this.element)
     this._scheme = matchMedia("(prefers-color-scheme: dark)")
-    this._redraw = () => this._draw()
+    this._redraw = () => { this._colours.clear(); this._draw() }
     this._scheme.addEventListener("change", this._redraw)
     document.addEventListener("theme", this._redraw)
   }
@@ -87,9 +89,14 @@ export class Timeline {
     event.preventDefault()
   }
 
+  _colour(name) {
+    if (!this._colours.has(name)) this._colours.set(name, getComputedStyle(this.element).getPropertyValue(`--${name}`).trim())
+    return this._colours.get(name)
+  }
+
   _draw() {
-    if (!this._shown) return
-    const width = this.element.clientWidth
+    const width = this._width
+    if (!this._shown || width === 0) return
     const scale = devicePixelRatio || 1
     if (this._canvas.width !== Math.round(width * scale)) {
       this._canvas.width = Math.round(width * scale)
@@ -98,8 +105,7 @@ export class Timeline {
     const pen = this._canvas.getContext("2d")
     pen.setTransform(scale, 0, 0, scale, 0, 0)
     pen.clearRect(0, 0, width, HEIGHT)
-    const style = getComputedStyle(this.element)
-    const colour = (name) => style.getPropertyValue(`--${name}`).trim()
+    const colour = (name) => this._colour(name)
     const x = (seconds) => (seconds / this._length) * width
     this._drawCells(pen, x, width, colour)
     this._drawLoaded(pen, x, colour)

@@ -141,7 +141,8 @@ export class WatchView {
     const player = this._player
     const at = player.at
     setText(this._heading, titleOf(job))
-    document.title = `${titleOf(job)} · Longtake`
+    const title = `${titleOf(job)} · Longtake`
+    if (document.title !== title) document.title = title
     setText(this._badge, statusWord(job))
     setAttribute(this._badge, "data-status", job.status)
     this._timeline.update({ job, at, steps: this._followed.steps, buffered: this._video.buffered, variant: this._variant })
