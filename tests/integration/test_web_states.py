@@ -1,4 +1,4 @@
-"""States of the page that come seldom: a job that failed, an outage, a refused clipboard, a way back into a long list."""
+"""States of the page that come seldom: a failed job, an outage, a refused clipboard, a way back into a long list."""
 
 from __future__ import annotations
 
@@ -84,6 +84,21 @@ def test_what_the_form_said_of_an_outage_goes_when_it_is_over(web: Opened) -> No
     web.forget_failed_requests()
 
 
+def test_a_picture_that_could_not_be_read_is_there_after_a_while(service: Service, web: Opened) -> None:
+    service.wait_for_success(service.submit(**SHORT, prompt="red picture").id)
+    web.page.clock.install()
+    web.page.route("**/thumbnail.jpg*", lambda route: route.fulfill(status=503))
+    web.home()
+    tile = web.page.get_by_role("link").filter(has_text="red picture")
+    expect(tile).to_be_visible()
+    expect(tile.locator("img")).to_be_hidden()
+    web.page.unroute("**/thumbnail.jpg*")
+    web.page.clock.fast_forward(31_000)
+    expect(tile.locator("img")).to_be_visible()
+    assert tile.locator("img").evaluate("async picture => { await picture.decode(); return picture.naturalWidth }")
+    web.forget_failed_requests()
+
+
 def test_what_cannot_be_copied_is_not_called_copied(service: Service, web: Opened) -> None:
     web.page.add_init_script(NO_CLIPBOARD)
     web.watch(service.wait_for_success(service.submit(**SHORT).id).id)
@@ -156,7 +171,8 @@ def test_it_reflows_at_320_pixels_and_at_200_percent(
                 lines = web.page.get_by_role("link", name=name, exact=True).evaluate("e => e.getClientRects().length")
                 box = web.page.get_by_role("link", name=name, exact=True).bounding_box()
                 assert lines == 1
-                assert box is not None and box["height"] < 40
+                assert box
+                assert box["height"] < 40
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
