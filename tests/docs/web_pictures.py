@@ -89,13 +89,13 @@ def describe(page: Page, prompt: str) -> None:
 
 def thumbnails(page: Page) -> None:
     """Wait until the pictures of the gallery are there."""
-    page.wait_for_function(
-        "[...document.querySelectorAll('.gallery img')].filter(e => e.complete && e.naturalWidth).length >= 5"
-    )
+    loaded = "[...document.querySelectorAll('.gallery img')].filter(e => e.complete && e.naturalWidth).length"
+    eventually(lambda: page.evaluate(loaded) >= len(GALLERY), "the pictures of the gallery")
 
 
 def home(studio: Studio) -> bytes:
     with studio.running() as _, studio.page("") as page:
+        page.set_viewport_size(TALL)
         describe(page, "a red circle moving right over a plain ocean")
         expect(page.locator(".make .warnings")).to_contain_text("ocean")
         thumbnails(page)
@@ -139,6 +139,7 @@ def fields(studio: Studio) -> bytes:
 def watch(studio: Studio) -> bytes:
     changes = [{"start_frame": 0, "text": RED}, {"start_frame": 96, "text": BLUE}]
     with studio.running(prompt=None, prompts=changes) as job, studio.page(f"jobs/{job}", scheme="dark") as page:
+        page.set_viewport_size(TALL)
         act(page, "Change the prompt")
         play_until(page, 3)
         return page.screenshot()
