@@ -7,6 +7,7 @@ import { HomeView } from "./gallery/home.js"
 import { StatusView } from "./status/view.js"
 import { WatchView } from "./watch/view.js"
 
+history.scrollRestoration = "manual" // a view is built anew, and knows best when it can be scrolled
 const main = document.querySelector("main")
 let view = null
 let shown = null // the path of the view, without what it remembers of itself

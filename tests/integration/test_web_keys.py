@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +70,21 @@ def test_a_key_that_is_revoked_is_asked_for_again(service: Service, web: Opened)
     expect(web.page.get_by_role("dialog").get_by_role("alert")).to_contain_text("revoked", timeout=60_000)
     use(web, ADMIN_KEY)
     expect(web.page.get_by_role("dialog")).to_be_hidden()
+
+
+def test_the_requests_for_a_job_read_the_key_from_the_environment(service: Service, web: Opened) -> None:
+    use(web, ADMIN_KEY)
+    job = service.wait_for_success(service.submit(model="live", num_frames=16).id)
+    web.watch(job.id)
+    web.page.get_by_text("Make the same elsewhere").click()
+    for name, command in (("curl", ["bash", "-c"]), ("Python", [sys.executable, "-c"])):
+        web.page.get_by_role("button", name=name).click()
+        text = web.page.locator(".share pre").inner_text()
+        assert ADMIN_KEY not in text
+        environment = {**os.environ, "LONGTAKE_KEY": ADMIN_KEY}
+        subprocess.run([*command, text], check=True, capture_output=True, timeout=60, env=environment)
+    for made in service.http.get("/jobs").json()["jobs"]:
+        service.http.delete(f"/jobs/{made['id']}").raise_for_status()
 
 
 def test_a_key_that_may_read_is_told_what_it_may_not(service: Service, web: Opened) -> None:

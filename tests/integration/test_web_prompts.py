@@ -86,6 +86,15 @@ def test_several_prompts_begin_at_their_times(service: Service, web: Opened) -> 
     forget_refusals(web)  # of a prompt that has its time, and no text yet
 
 
+def test_unknown_words_of_a_later_prompt_are_named_with_its_number(web: Opened) -> None:
+    prompt_of(web).fill("a red circle")
+    web.page.get_by_role("button", name="Then another prompt").click()
+    web.page.get_by_label("From second (prompt 2)").fill("2")
+    web.page.get_by_label("Prompt 2", exact=True).fill("a red submarine")
+    expect(web.page.locator(".make .warnings")).to_contain_text("these words of prompt 2: submarine")
+    forget_refusals(web)  # of a prompt that has its time, and no text yet
+
+
 def test_what_is_wrong_with_a_later_prompt_is_said_at_it(web: Opened) -> None:
     prompt_of(web).fill("a red circle")
     web.page.get_by_label("Length", exact=True).fill("4")

@@ -114,6 +114,11 @@ def test_the_timeline_goes_to_any_place_by_keyboard(service: Service, web: Opene
     assert slider.get_attribute("aria-valuetext") == "2.0 s of 8.0 s, chunk 2"
     web.page.keyboard.press("End")
     eventually(lambda: web.place() == pytest.approx(8, abs=0.2), "the end")
+    share = """element => {
+      const [mark, whole] = [element.querySelector('.playhead'), element].map(e => e.getBoundingClientRect())
+      return (mark.x + mark.width / 2 - whole.x) / whole.width
+    }"""
+    eventually(lambda: slider.evaluate(share) == pytest.approx(1, abs=0.01), "the playhead to be there")
 
 
 def test_markup_is_shown_as_text(service: Service, web: Opened) -> None:

@@ -16,11 +16,17 @@ export class Problem extends Error {
   }
 
   get text() {
-    return this.fix ? `${this.message}: ${this.fix}` : this.message
+    return withFix(this.message, this.fix)
   }
 }
 
+// "what is wrong: what to do". `fix` may be missing.
+export const withFix = (text, fix) => (fix ? `${text.replace(/\.$/, "")}: ${fix}` : text)
+
 export const textOf = (error) => (error instanceof Problem ? error.text : "The server cannot be reached.")
+
+// Whether the same request may be answered otherwise in a moment.
+export const isPassing = (error) => !(error instanceof Problem) || error.status >= 500
 
 export const key = () => sessionStorage.getItem(KEY)
 

@@ -10,6 +10,11 @@ export function duration(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`
 }
 
+// "prompts[1].text" of the API's texts -> "prompt 2"
+export function named(text) {
+  return text.replace(/\bprompts\[(\d+)\]\.text\b/g, (_, index) => `prompt ${Number(index) + 1}`)
+}
+
 // How long something takes, for which nobody needs tenths: "about 8 s", "about 3 min", "about 2 h"
 export function about(seconds) {
   if (seconds < 90) return `about ${Math.max(1, Math.round(seconds))} s`

@@ -11,6 +11,7 @@ export class Card {
   constructor(job) {
     this._picture = el("img", { alt: "", loading: "lazy", decoding: "async", hidden: true, attributes: { crossorigin: "anonymous" } })
     this._picture.addEventListener("load", () => this._picture.classList.toggle("pixelated", this._picture.naturalWidth < SMALL))
+    this._picture.addEventListener("error", () => { this._picture.hidden = true }) // it is tried again at a later tick
     this._badge = el("span", { class: "badge" })
     this._bar = el("span", { class: "bar" })
     this._done = el("span", { class: "done" })
@@ -28,15 +29,10 @@ export class Card {
 
   update(job) {
     this.job = job
-    const { chunks_done: chunks } = job.progress
     this._link.href = jobAddress(job.id)
     setText(this._title, titleOf(job))
     setText(this._badge, statusWord(job))
     setAttribute(this._badge, "data-status", job.status)
-    if (chunks > 0 && this._picture.hidden) {
-      this._picture.src = thumbnailUrl(job)
-      this._picture.hidden = false
-    }
     const total = secondsTotal(job)
     const made = secondsMade(job)
     this._bar.hidden = hasEnded(job)
@@ -45,10 +41,18 @@ export class Card {
     this.tick()
   }
 
+  focus() {
+    this._link.focus({ preventScroll: true })
+  }
+
   tick() {
     const { job } = this
     const total = secondsTotal(job)
     const made = duration(secondsMade(job))
+    if (job.progress.chunks_done > 0 && this._picture.hidden) {
+      this._picture.src = thumbnailUrl(job)
+      this._picture.hidden = false
+    }
     const length = hasEnded(job) || total === null ? made : `${made} of ${duration(total)}`
     setText(this._notes, `${length} · ${job.request.model} · ${ago(job.created_at)}`)
   }

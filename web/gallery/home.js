@@ -9,6 +9,7 @@ import { Jobs } from "./jobs.js"
 
 const STATUSES = ["queued", "running", "canceling", "finalizing", "succeeded", "failed", "canceled"]
 const TICK = 30000
+const SCROLLED = 300 // milliseconds without scrolling after which the place is kept
 
 let form = null // is kept, with what was written in it, while other views are shown
 session.addEventListener("changed", () => { form = null })
@@ -29,7 +30,13 @@ export class HomeView {
     this._text.value = query.get("text") ?? ""
     this._outage = el("p", { class: "outage", hidden: true, attributes: { role: "status" }, textContent: "The list is not up to date: the connection is lost; trying again …" })
     this._failure = el("p", { class: "reason", attributes: { role: "alert" } })
-    this._list = el("ul", { class: "gallery" })
+    this._list = el("ul", { class: "gallery", on: { click: ({ target }) => this._keepPlace(this._cardOf(target)?.job.id) } })
+    this._left = history.state?.gallery ?? null // where the viewer was before
+    this._stop = new AbortController()
+    addEventListener("scroll", () => {
+      clearTimeout(this._scrolled)
+      this._scrolled = setTimeout(() => this._keepPlace(), SCROLLED)
+    }, { passive: true, signal: this._stop.signal })
     this._empty = el("p", { class: "empty", hidden: true })
     this._end = el("div", { class: "end" })
     this.element = el("div", { class: "home" },
@@ -58,10 +65,32 @@ export class HomeView {
 
   close() {
     clearInterval(this._timer)
+    clearTimeout(this._scrolled)
+    this._stop.abort()
     cancelAnimationFrame(this._frame)
     this._watcher.disconnect()
     this._jobs.close()
     this._form.close()
+  }
+
+  _cardOf(element) {
+    return [...this._cards.values()].find((card) => card.element.contains(element))
+  }
+
+  // With this step in the browser's history: the way back leads to the same place of the list. `id`: of the job that is
+  // looked at next.
+  _keepPlace(id = null) {
+    if (this._left) return
+    history.replaceState({ ...history.state, gallery: { scroll: scrollY, count: this._jobs.all.length, id } }, "")
+  }
+
+  _goBack() {
+    if (!this._left || (this._jobs.all.length < this._left.count && !this._jobs.isWhole)) return
+    const { scroll, id } = this._left
+    this._left = null
+    scrollTo(0, scroll)
+    const isFree = document.activeElement === document.body || document.activeElement.tagName === "H1"
+    if (isFree) this._cards.get(id)?.focus()
   }
 
   _begin() {
@@ -70,7 +99,7 @@ export class HomeView {
     this._jobs.addEventListener("change", () => this._showSoon())
     this._jobs.addEventListener("connection", () => { this._outage.hidden = this._jobs.connected })
     this._jobs.addEventListener("failure", ({ error }) => setText(this._failure, textOf(error)))
-    this._jobs.more()
+    this._jobs.more(this._left?.count)
     this._show()
   }
 
@@ -105,6 +134,7 @@ export class HomeView {
     this._empty.hidden = jobs.length > 0 || !this._jobs.isWhole
     const isFiltered = this._status.value || this._jobs.all.length
     setText(this._empty, isFiltered ? "No video fits these filters." : "No videos yet. Describe one above.")
+    this._goBack()
     this._fill()
   }
 }

@@ -67,6 +67,7 @@ export class FollowedJob extends EventTarget {
         await follow(`${this.path}/events`, {
           signal: this._stop.signal,
           tell: (event) => this._take(event),
+          look: async () => { await this._read(); return hasEnded(this.job) },
           state: (connected) => this._connection(connected),
         })
         if (!this._stop.signal.aborted) await this._read()

@@ -1,7 +1,7 @@
 // Makes a job: the form, what it will cost, and what is wrong with it, said where it is.
-import { Problem, post, textOf } from "../core/api.js"
+import { isPassing, Problem, post, textOf, withFix } from "../core/api.js"
 import { button, el, setText } from "../core/dom.js"
-import { about, duration, plural, rate } from "../core/format.js"
+import { about, duration, named, plural, rate } from "../core/format.js"
 import { go, jobAddress } from "../core/router.js"
 import { models } from "../job/models.js"
 import { choiceField, Field, numberField } from "./fields.js"
@@ -11,7 +11,7 @@ import { Schedule } from "./schedule.js"
 import { Words } from "./words.js"
 
 const ASK_AFTER = 450 // milliseconds after the last change
-const LOAD_AGAIN = 5000
+const AGAIN = 5000 // after an outage
 
 export class MakeForm {
   constructor() {
@@ -66,7 +66,7 @@ export class MakeForm {
       this._models = (await models()).filter(({ installed }) => installed)
     } catch (error) {
       setText(this._failure, textOf(error))
-      if (this._isOpen) this._later = setTimeout(() => this._load(), LOAD_AGAIN)
+      if (this._isOpen) this._later = setTimeout(() => this._load(), AGAIN)
       return
     }
     setText(this._failure, "")
@@ -140,15 +140,22 @@ export class MakeForm {
     try {
       this._tell(await post("jobs?dry_run=true", this._body(), { signal: asking.signal }))
     } catch (error) {
-      if (!asking.signal.aborted) this._show(error)
+      if (asking.signal.aborted) return
+      this._show(error)
+      this._askAgain(error)
     }
+  }
+
+  // What was said of an outage goes when it is over.
+  _askAgain(error) {
+    if (isPassing(error) && this._isOpen) this._timer = setTimeout(() => this._ask(), AGAIN)
   }
 
   // `plan`: the answer to a dry run; null: nothing is known, and nothing wrong.
   _tell(plan) {
     this._show(null)
     setText(this._estimate, plan ? estimateOf(plan) : "")
-    const texts = plan?.warnings.map(({ message }) => message) ?? []
+    const texts = plan?.warnings.map(({ message }) => named(message)) ?? []
     this._warnings.replaceChildren(...texts.map((text) => el("li", { textContent: text })))
   }
 
@@ -158,7 +165,7 @@ export class MakeForm {
     let other = error && !(error instanceof Problem) ? textOf(error) : ""
     const all = this._all
     for (const { field, detail, fix } of error instanceof Problem ? error.errors : []) {
-      const text = [detail ?? error.message, fix].filter(Boolean).join(": ")
+      const text = withFix(detail ?? error.message, fix)
       const at = all.find((one) => one.names?.(field) ?? field === one.name)
       if (at) wrong.set(at, wrong.has(at) ? `${wrong.get(at)}. ${text}` : text)
       else other = other ? `${other} ${text}` : text
@@ -189,6 +196,7 @@ export class MakeForm {
     } catch (error) {
       if (error instanceof Problem) this._key = null // refused
       lead(this._show(error))
+      this._askAgain(error)
     } finally {
       this._submit.disabled = false
     }

@@ -21,6 +21,12 @@ export function mediaField(name, label, kind, changed) {
 
   async function take(chosen) {
     forget()
+    if (chosen.type && !chosen.type.startsWith(`${kind}/`)) {
+      wrong = `${chosen.name} was not sent. It is no ${kind === "image" ? "picture" : "video"}.`
+      field.fail(wrong)
+      changed()
+      return
+    }
     const mine = sending = new AbortController()
     bar.hidden = false
     bar.value = 0

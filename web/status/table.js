@@ -16,15 +16,21 @@ export class Table {
   update(rows) {
     this._empty.hidden = rows.length > 0
     this._scroll.hidden = rows.length === 0
-    while (this._body.rows.length > rows.length) this._body.lastChild.remove()
+    while (this._body.rows.length > rows.length) {
+      if (this._body.lastChild.contains(document.activeElement)) this._scroll.focus()
+      this._body.lastChild.remove()
+    }
     while (this._body.rows.length < rows.length) this._body.append(el("tr", {}, ...this._columns.map(() => el("td"))))
     rows.forEach((row, index) => this._columns.forEach((tell, column) => fill(this._body.rows[index].cells[column], tell(row))))
   }
 }
 
+// A link that goes while it has the focus leaves it to its table.
 function fill(cell, told) {
   if (typeof told === "string") {
+    const hadFocus = cell.contains(document.activeElement)
     setText(cell, told)
+    if (hadFocus) cell.closest("[tabindex]").focus()
     return
   }
   let link = cell.querySelector("a")

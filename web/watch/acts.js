@@ -1,5 +1,5 @@
 // Forms beside the video: each asks the API for one thing, and says at its fields what is wrong.
-import { Problem, textOf } from "../core/api.js"
+import { Problem, textOf, withFix } from "../core/api.js"
 import { el, setText } from "../core/dom.js"
 
 // A form that calls `run(values)` when it is sent; `fields`: of make/fields.js. It is closed until it is asked for.
@@ -50,7 +50,7 @@ export class Act {
     const wrong = new Map()
     for (const { field, detail, fix } of problems) {
       const at = this._fields.find(({ name }) => name === field)
-      const text = [detail ?? error.message, fix].filter(Boolean).join(": ")
+      const text = withFix(detail ?? error.message, fix)
       if (at) wrong.set(at, text)
       else others.push(text)
     }

@@ -1,10 +1,11 @@
 // What is known of the job, in words and numbers.
+import { withFix } from "../core/api.js"
 import { el, setText } from "../core/dom.js"
-import { about, ago, duration, plural } from "../core/format.js"
+import { about, ago, duration, named, plural } from "../core/format.js"
 import { hasEnded, secondsMade, secondsTotal } from "../job/facts.js"
 
 const ROWS = {
-  Length: ({ job }) => (hasEnded(job) ? duration(secondsMade(job)) : null),
+  Length: ({ job }) => (hasEnded(job) && secondsMade(job) ? duration(secondsMade(job)) : null),
   Playable: ({ job }) => {
     if (hasEnded(job)) return null
     const total = secondsTotal(job)
@@ -49,12 +50,13 @@ export class FactsPanel {
       const row = el("div", {}, el("dt", { textContent: name }), value)
       return { row, value, tell }
     })
-    this._metadata = el("dl", { class: "facts metadata" })
+    this._metadata = el("dl", { class: "facts" })
+    this.metadata = el("section", { class: "metadata", hidden: true, attributes: { "aria-label": "Metadata" } }, this._metadata) // may be long
     this._shownMetadata = ""
     this._reason = el("p", { class: "reason" })
     this._warnings = el("ul", { class: "warnings" })
     this.element = el("div", {}, this._reason, this._warnings,
-      el("dl", { class: "facts" }, ...this._rows.map(({ row }) => row)), this._metadata)
+      el("dl", { class: "facts" }, ...this._rows.map(({ row }) => row)))
   }
 
   // `sinceRead`: seconds since the job was read.
@@ -64,8 +66,8 @@ export class FactsPanel {
       row.hidden = !text
       if (text) setText(value, text)
     }
-    setText(this._reason, job.error ? [job.error.message, job.error.fix].filter(Boolean).join(": ") : "")
-    const warnings = job.warnings.map(({ message }) => message)
+    setText(this._reason, job.error ? withFix(job.error.message, job.error.fix) : "")
+    const warnings = job.warnings.map(({ message }) => named(message))
     if (this._warnings.children.length !== warnings.length) {
       this._warnings.replaceChildren(...warnings.map((text) => el("li", { textContent: text })))
     }
@@ -76,7 +78,8 @@ export class FactsPanel {
     const text = JSON.stringify(metadata)
     if (text === this._shownMetadata) return
     this._shownMetadata = text
+    this.metadata.hidden = Object.keys(metadata).length === 0
     this._metadata.replaceChildren(...Object.entries(metadata).map(([name, value]) =>
-      el("div", {}, el("dt", { textContent: name }), el("dd", { textContent: value }))))
+      el("div", {}, el("dt", { textContent: name }), el("dd", { textContent: value, attributes: { dir: "auto" } }))))
   }
 }

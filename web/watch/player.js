@@ -4,7 +4,7 @@ import { playlistUrl } from "../job/media.js"
 import { canFeed, Feed } from "./feed.js"
 import { secondsNeeded, secondsToWait } from "./pace.js"
 
-const LOOK_AGAIN = 250
+const LOOK_AGAIN = 250 // milliseconds; "timeupdate" comes as often, and would double all work
 const NEARLY = 0.05 // seconds
 
 // Tells "change" whenever what it says of itself may have changed, "failure" (`error`), and "recovery" after failures.
@@ -33,7 +33,7 @@ export class Player extends EventTarget {
     on("play", () => this._played())
     on("pause", () => this._paused())
     on("loadedmetadata", () => { if (this._at > 0) video.currentTime = this._at })
-    for (const name of ["timeupdate", "seeking", "seeked", "ended", "playing", "durationchange", "ratechange"]) on(name, () => this._look())
+    for (const name of ["seeking", "seeked", "ended", "playing", "durationchange", "ratechange"]) on(name, () => this._look())
     on("error", () => { if (video.hasAttribute("src")) this._fail(new Error("The browser cannot play this video.")) })
     this._timer = setInterval(() => this._look(), LOOK_AGAIN)
     this.wake()

@@ -1,5 +1,5 @@
 // The request that makes a job again, as JSON, for curl and for the Python client.
-import { urlOf } from "../core/api.js"
+import { key, urlOf } from "../core/api.js"
 import { promptsOf } from "../job/facts.js"
 
 const AS_THEY_ARE = ["num_frames", "fps", "seed", "guidance_scale", "num_inference_steps", "profile", "first_chunk", "image", "video", "control"]
@@ -21,15 +21,19 @@ export function requestOf({ request }) {
   return body
 }
 
+// The key itself is never in a text that people pass on: both read it from the environment.
+const KEY = "LONGTAKE_KEY"
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`
 
 export function curlOf(job) {
-  return `curl -fsS ${urlOf("jobs").href} -H 'Content-Type: application/json' \\\n  -d ${quoted(JSON.stringify(requestOf(job)))}`
+  const allowed = key() ? ` \\\n  -H "Authorization: Bearer $${KEY}"` : ""
+  return `curl -fsS ${urlOf("jobs").href} -H 'Content-Type: application/json'${allowed} \\\n  -d ${quoted(JSON.stringify(requestOf(job)))}`
 }
 
 // JSON's texts are Python's too; its three words are not.
 export function pythonOf(job) {
   const words = { true: "True", false: "False", null: "None" }
   const body = JSON.stringify(requestOf(job), null, 4).replace(/("(?:[^"\\]|\\.)*")|\b(true|false|null)\b/g, (all, text, word) => text ?? words[word])
-  return `import httpx\n\njob = httpx.post("${urlOf("jobs").href}", json=${body}).raise_for_status().json()\nprint(job["links"]["video"])\n`
+  const [library, allowed] = key() ? ["import os\n\nimport httpx", `, headers={"Authorization": f"Bearer {os.environ['${KEY}']}"}`] : ["import httpx", ""]
+  return `${library}\n\njob = httpx.post("${urlOf("jobs").href}", json=${body}${allowed}).raise_for_status().json()\nprint(job["links"]["video"])\n`
 }

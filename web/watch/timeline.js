@@ -1,5 +1,5 @@
-// The timeline: chunks as they come, what is loaded, prompts and the playhead. A picture on a canvas, however many chunks
-// there are, and a slider for keyboards and screen readers.
+// The timeline: chunks as they come, what is loaded, and prompts: a picture on a canvas, however many chunks there are. The
+// playhead lies on it, so that the picture is drawn only where it changes. A slider for keyboards and screen readers.
 import { el, setAttribute, setText } from "../core/dom.js"
 import { duration } from "../core/format.js"
 import { CHUNK_FRAMES, chunkAt, chunksOf, frameSeconds, promptsOf, secondsMade, secondsTotal } from "../job/facts.js"
@@ -14,6 +14,7 @@ export class Timeline {
   constructor(seek) {
     this._seek = seek
     this._canvas = el("canvas", { attributes: { "aria-hidden": "true" } })
+    this._playhead = el("div", { class: "playhead" })
     this._tip = el("div", { class: "tip", hidden: true, attributes: { "aria-hidden": "true" } })
     this.element = el("div", {
       class: "timeline", tabIndex: 0, attributes: { role: "slider", "aria-label": "Place in the video", "aria-valuemin": 0 },
@@ -23,11 +24,13 @@ export class Timeline {
         pointermove: (event) => this._point(event),
         pointerleave: () => { this._tip.hidden = true },
       },
-    }, this._canvas, this._tip)
-    this._watcher = new ResizeObserver(() => this._draw())
+    }, this._canvas, this._playhead, this._tip)
+    this._width = 0
+    this._colours = new Map() // what a style has is costly to ask for
+    this._watcher = new ResizeObserver(([{ contentRect }]) => { this._width = contentRect.width; this._drawAgain() })
     this._watcher.observe(this.element)
     this._scheme = matchMedia("(prefers-color-scheme: dark)")
-    this._redraw = () => this._draw()
+    this._redraw = () => { this._colours.clear(); this._drawAgain() }
     this._scheme.addEventListener("change", this._redraw)
     document.addEventListener("theme", this._redraw)
   }
@@ -87,9 +90,23 @@ export class Timeline {
     event.preventDefault()
   }
 
+  _colour(name) {
+    if (!this._colours.has(name)) this._colours.set(name, getComputedStyle(this.element).getPropertyValue(`--${name}`).trim())
+    return this._colours.get(name)
+  }
+
+  _drawAgain() {
+    this._drawn = null
+    this._draw()
+  }
+
   _draw() {
-    if (!this._shown) return
-    const width = this.element.clientWidth
+    const width = this._width
+    if (!this._shown || width === 0) return
+    this._playhead.style.transform = `translateX(${(this._shown.at / this._length) * width - 1}px)`
+    const drawn = pictureOf(this._shown)
+    if (drawn.job === this._drawn?.job && drawn.rest === this._drawn.rest) return
+    this._drawn = drawn
     const scale = devicePixelRatio || 1
     if (this._canvas.width !== Math.round(width * scale)) {
       this._canvas.width = Math.round(width * scale)
@@ -98,13 +115,11 @@ export class Timeline {
     const pen = this._canvas.getContext("2d")
     pen.setTransform(scale, 0, 0, scale, 0, 0)
     pen.clearRect(0, 0, width, HEIGHT)
-    const style = getComputedStyle(this.element)
-    const colour = (name) => style.getPropertyValue(`--${name}`).trim()
+    const colour = (name) => this._colour(name)
     const x = (seconds) => (seconds / this._length) * width
     this._drawCells(pen, x, width, colour)
     this._drawLoaded(pen, x, colour)
     this._drawPrompts(pen, x, colour)
-    this._drawPlayhead(pen, x, colour)
   }
 
   _drawCells(pen, x, width, colour) {
@@ -161,13 +176,10 @@ export class Timeline {
       pen.fill()
     }
   }
+}
 
-  _drawPlayhead(pen, x, colour) {
-    const at = x(this._shown.at)
-    pen.fillStyle = colour("playhead")
-    pen.fillRect(at - 1, 4, 2, HEIGHT - 8)
-    pen.beginPath()
-    pen.arc(at, HEIGHT - 7, 5, 0, 2 * Math.PI)
-    pen.fill()
-  }
+// What the picture follows from: while these are the same, so is it.
+function pictureOf({ job, steps, buffered }) {
+  const loaded = Array.from({ length: buffered.length }, (_, index) => [buffered.start(index), buffered.end(index)])
+  return { job, rest: JSON.stringify([steps, loaded]) }
 }

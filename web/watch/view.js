@@ -1,10 +1,11 @@
 // The view of one job: "#/jobs/ID". Watch it while it is made; everything else about it is beside the video.
-import { textOf } from "../core/api.js"
+import { isPassing, textOf } from "../core/api.js"
 import { el, setAttribute, setText } from "../core/dom.js"
 import { about, duration } from "../core/format.js"
 import { place, remember } from "../core/router.js"
 import { say } from "../core/say.js"
-import { hasEnded, isMade, secondsTotal, statusWord, titleOf } from "../job/facts.js"
+import { rest } from "../core/sse.js"
+import { hasEnded, isMade, secondsMade, secondsTotal, statusWord, titleOf } from "../job/facts.js"
 import { FollowedJob } from "../job/follow.js"
 import { Controls } from "./controls.js"
 import { FactsPanel } from "./facts_panel.js"
@@ -17,6 +18,7 @@ import { Timeline } from "./timeline.js"
 import { Timings } from "./timings.js"
 
 const SMALL = 200 // pixels of width below which a video is shown with hard pixels rather than blurred
+const AGAIN = 3000 // milliseconds until a job is read again that could not be read
 const REMEMBER_EACH = 3 // seconds of video
 const END_OF_SENTENCES = { succeeded: "The video is finished.", failed: "The job has failed.", canceled: "The job was canceled." }
 
@@ -70,13 +72,19 @@ export class WatchView {
   async _open() {
     const followed = this._followed
     followed.addEventListener("lost", ({ error }) => this._lose(error))
-    try {
-      await followed.open()
-    } catch (error) {
-      if (!this._isClosed) this._lose(error)
-      return
+    while (!this._isClosed && followed.job === null) {
+      try {
+        await followed.open()
+      } catch (error) {
+        if (this._isClosed) return
+        if (!isPassing(error)) return this._lose(error)
+        setText(this._heading, "The job cannot be read yet")
+        setText(this._failure, textOf(error))
+        await rest(AGAIN)
+      }
     }
     if (this._isClosed) return
+    setText(this._failure, "")
     this._build()
     followed.addEventListener("change", () => { this._player.wake(); this._say(); this._update() })
     followed.addEventListener("connection", () => { this._outage.hidden = followed.connected })
@@ -115,7 +123,7 @@ export class WatchView {
     this._pictures = new Pictures(jobOf, (seconds) => this._player.seek(seconds))
     this._timings = new Timings(this._followed)
     this._timings.element.classList.add("measured")
-    const side = el("div", { class: "side" }, this._facts.element, this._steer.element, this._share.element)
+    const side = el("div", { class: "side" }, this._facts.element, this._steer.element, this._share.element, this._facts.metadata)
     this._body.append(el("div", { class: "main" }, player, el("div", { class: "row below" }, this._summary, this._legend), this._prompts.element,
       this._pictures.element, this._timings.element), side)
     this._body.hidden = false
@@ -133,13 +141,16 @@ export class WatchView {
     const player = this._player
     const at = player.at
     setText(this._heading, titleOf(job))
-    document.title = `${titleOf(job)} · Longtake`
+    const title = `${titleOf(job)} · Longtake`
+    if (document.title !== title) document.title = title
     setText(this._badge, statusWord(job))
     setAttribute(this._badge, "data-status", job.status)
     this._timeline.update({ job, at, steps: this._followed.steps, buffered: this._video.buffered, variant: this._variant })
     this._controls.update(this._variant)
     this._prompts.update(job, at)
     this._facts.update(job, (performance.now() - this._followed.readAt) / 1000)
+    const isEmpty = hasEnded(job) && job.progress.chunks_done === 0
+    for (const part of [this._timeline.element, this._controls.element, this._legend]) part.hidden = isEmpty
     this._legend.querySelector(".refined").hidden = job.progress.chunks_refined === null
     this._steer.update()
     this._share.update()
@@ -157,7 +168,7 @@ export class WatchView {
 
   _showWait() {
     const wait = this._player.wait
-    const text = wait ? waitText(this._job, wait, this._followed.steps) : ""
+    const text = wait ? waitText(this._job, wait, { at: this._player.at, steps: this._followed.steps }) : ""
     this._wait.hidden = !text
     setText(this._wait, text)
   }
@@ -188,10 +199,12 @@ function summaryOf(job, steps) {
   return parts.join(" ") || "The last pieces are put together."
 }
 
-function waitText(job, { needed, there, seconds }, steps) {
+function waitText(job, { needed, there, seconds }, { at, steps }) {
   if (hasEnded(job) && job.progress.chunks_done === 0) return "There is nothing to play."
   if (job.progress.chunks_done === 0) return summaryOf(job, steps)
-  if (isMade(job) || there >= needed) return ""
+  if (there >= needed) return ""
+  if (secondsMade(job) - at >= needed) return "Loading …"
+  if (isMade(job)) return ""
   const total = secondsTotal(job)
   const speed = job.progress.realtime_factor
   const why = speed !== null && speed < 1 ? "It is made more slowly than it plays. " : ""
