@@ -225,8 +225,12 @@ class LaneWorker(ServerAccess, ABC):
         self._forget(record.id)
         self._services.store.release(lease, count_attempt=True)
         reason = JobError(code=error.code, message=error.public_message, retryable=False, fix=error.public_fix)
-        fail_job(self._services, record.id, reason, self.lane)
+        self._give_up(record, reason)
         return Outcome.FAILED
+
+    def _give_up(self, record: JobRecord, reason: JobError) -> None:
+        """The lane's work cannot be done: the job fails."""
+        fail_job(self._services, record.id, reason, self.lane)
 
     def _count_attempt(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> None:
         """Count an attempt. The lane rests for a time that doubles with each; the last one fails the job."""
@@ -238,8 +242,7 @@ class LaneWorker(ServerAccess, ABC):
         piece = self._next_piece(record)
         logger.error("%s: attempt %d at %s failed: %r", record.id, attempts, piece, error)
         if attempts >= self._services.settings.max_attempts:
-            reason = job_error(error, f"{piece} failed {attempts} times", self.failure_code)
-            fail_job(self._services, record.id, reason, self.lane)
+            self._give_up(record, job_error(error, f"{piece} failed {attempts} times", self.failure_code))
 
     def _rest_seconds(self, attempts: int) -> float:
         return self._services.settings.janitor_interval_seconds * 2**attempts

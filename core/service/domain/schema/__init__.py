@@ -14,6 +14,7 @@ from core.service.domain.schema.answers import (
     JobPlan,
     JobSummary,
     Links,
+    MeasurementView,
     Progress,
 )
 from core.service.domain.schema.base import Frozen, Shown, Stored
@@ -27,6 +28,7 @@ from core.service.domain.schema.deliveries import (
     WebhookPing,
     WebhookPingRequest,
 )
+from core.service.domain.schema.metrics import JobMetrics, MeasuredVideo, MetricCurve, MetricValue
 from core.service.domain.schema.older import read_older_record, read_record
 from core.service.domain.schema.record import (
     BranchSource,
@@ -38,6 +40,7 @@ from core.service.domain.schema.record import (
     JobWarning,
     LaneState,
     LengthChange,
+    Measurement,
     PreparedMedia,
     StateChecksum,
     Steering,
@@ -127,6 +130,7 @@ __all__ = [
     "JobEvent",
     "JobExtension",
     "JobList",
+    "JobMetrics",
     "JobPlan",
     "JobRecord",
     "JobRequest",
@@ -138,8 +142,13 @@ __all__ = [
     "LaneState",
     "LengthChange",
     "Links",
+    "MeasuredVideo",
+    "Measurement",
+    "MeasurementView",
     "MetadataKey",
     "MetadataValue",
+    "MetricCurve",
+    "MetricValue",
     "PreparedMedia",
     "Profile",
     "Progress",

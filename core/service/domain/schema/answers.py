@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -83,7 +83,18 @@ class Links(Shown):
     playlist: str
     video: str
     thumbnail: str = Field(description="A JPEG, from the first chunk on.")
+    metrics: str = Field(default="", description="What was measured of the video, if `measure` was asked for.")
     cancel: str
+
+
+class MeasurementView(Shown):
+    """Where measuring a job's video stands."""
+
+    status: Literal["waiting", "measured", "failed"] = Field(
+        description="waiting: for the job's end, for a worker, or it is being measured."
+    )
+    at: datetime | None = Field(description="When it was measured, or given up.")
+    error: JobError | None = Field(description="Why it failed.")
 
 
 class JobSummary(Shown):
@@ -103,6 +114,9 @@ class JobSummary(Shown):
     progress: Progress
     links: Links
     error: JobError | None
+    measurement: MeasurementView | None = Field(
+        default=None, description="Of its video; null if nobody asked for it, or the job ended without a video."
+    )
     warnings: tuple[JobWarning, ...] = Field(
         default=(), description="Unusual things about the job that do not keep it from running."
     )

@@ -110,6 +110,15 @@ class Steering(Stored):
     prompt: str
 
 
+class Measurement(Stored):
+    """A time at which the video was measured, or measuring it was given up, with its entry of the event log."""
+
+    at: datetime
+    entry: int = Field(description="Number of the entry in the log, from 1.")
+    generation: int = Field(description="Generation of the job whose video it was.")
+    error: JobError | None = Field(default=None, description="Why there are no metrics; None if there are.")
+
+
 class BranchSource(Stored):
     """The job whose first `from_chunk` chunks a branch shares."""
 
@@ -183,6 +192,10 @@ class JobRecord(Stored):
     )
     media_repairs: int = Field(default=0, description="How often input media had to be prepared again.")
     steering: tuple[Steering, ...] = Field(default=(), description="Changes of the prompt on the way, oldest first.")
+    measurements: tuple[Measurement, ...] = Field(default=(), description="Oldest first.")
+    measure_asked_at: datetime | None = Field(
+        default=None, description="When a client asked last that the ended job be measured."
+    )
     branched_from: BranchSource | None = None
     earlier: tuple[EndedGeneration, ...] = Field(
         default=(), description="How the job ended each time before it was extended or retried, oldest first."
@@ -243,6 +256,15 @@ class JobRecord(Stored):
     def begun_at(self) -> datetime | None:
         """When this generation started."""
         return self.resumed_at if self.earlier else self.started_at
+
+    @property
+    def measurement(self) -> Measurement | None:
+        """The newest one of the video as it is; None while there is none, or after another was asked for."""
+        newest = self.measurements[-1] if self.measurements else None
+        if newest is None or newest.generation != self.generation:
+            return None
+        is_old = self.measure_asked_at is not None and newest.at < self.measure_asked_at
+        return None if is_old else newest
 
     @property
     def input_sha256(self) -> str | None:
