@@ -49,8 +49,8 @@ def test_a_crash_is_an_error_of_this_attempt(tmp_path: Path, caplog: pytest.LogC
 
 
 def test_a_process_without_progress_is_killed_and_one_that_gets_on_is_not(tmp_path: Path) -> None:
+    command = program("(folder / 'progress').write_text('3'); time.sleep(600)")
     with pytest.raises(MeasuringStalled, match="after 3"):
-        command = program("(folder / 'progress').write_text('3'); time.sleep(600)")
         measure_in_process(request(tmp_path), nothing, command, stalled_seconds=1.0)
     steps = "[((folder / 'progress').write_text(str(n)), time.sleep(0.3)) for n in range(10)]"
     end = """(folder / 'result').write_text('{"videos": {}}')"""
