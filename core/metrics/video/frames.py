@@ -29,8 +29,9 @@ _VARIES_BY = 0.1
 def resize_as_published(frame: FrameHWC, size: int = PUBLISHED_SIZE) -> FrameHWC:
     """The frame as `size` x `size`, whatever its shape: bilinear, not antialiased, rounded to uint8 (half to even).
 
-    As torchvision's resize does with antialias=False in mawe.py: pixel centres at halves, edges continued. A frame of
-    that size is returned as it is. Raises ImportError without OpenCV.
+    As torchvision's resize does with antialias=False in mawe.py, but for values that float32 puts to the other side of
+    a half: pixel centres at halves, edges continued. A frame of that size is returned as it is. Raises ImportError
+    without OpenCV.
     """
     if frame.shape[:2] == (size, size):
         return frame
