@@ -170,7 +170,7 @@ class LaneWorker(ServerAccess, ABC):
         except StaleLease as reason:
             return self._overtaken(lease, reason)
         if record.media_repairs > self._services.settings.max_attempts:
-            fail_job(self._services, record.id, media_lost_error(record.media_repairs), self.lane)
+            self._give_up(record, media_lost_error(record.media_repairs))
             return Outcome.FAILED
         write_manifest(self._services, record)
         wake(self._services, record)
@@ -250,8 +250,7 @@ class LaneWorker(ServerAccess, ABC):
     def _poisoned(self, record: JobRecord) -> Outcome:
         """Too many workers died while they made this piece."""
         deaths, piece = record.lane(self.lane).deaths, self._next_piece(record)
-        reason = poison_error(f"{deaths} workers in a row died while making {piece}")
-        fail_job(self._services, record.id, reason, self.lane)
+        self._give_up(record, poison_error(f"{deaths} workers in a row died while making {piece}"))
         return Outcome.FAILED
 
 

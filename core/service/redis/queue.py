@@ -45,6 +45,8 @@ MEASURE_QUEUE = "measure"
 """Queue of workers that measure videos: not the one above, whose readers of an older version know no such task."""
 WEBHOOKS_QUEUE = "webhooks"
 JANITOR_QUEUE = "janitor"
+CPU_QUEUES = (CPU_QUEUE, MEDIA_QUEUE, MEASURE_QUEUE, WEBHOOKS_QUEUE, JANITOR_QUEUE)
+"""All that CPU workers read."""
 
 UNACKED_RESTORE_SECONDS = 5
 """Interval at which a worker redelivers messages whose visibility timeout has passed."""

@@ -30,17 +30,15 @@ from core.service.domain.schema.deliveries import (
 )
 from core.service.domain.schema.metrics import JobMetrics, MeasuredVideo, MetricCurve, MetricValue
 from core.service.domain.schema.older import read_older_record, read_record
+from core.service.domain.schema.outcomes import EndedGeneration, JobError, Measurement
 from core.service.domain.schema.record import (
     BranchSource,
     DayFrames,
-    EndedGeneration,
     FingerprintChange,
-    JobError,
     JobRecord,
     JobWarning,
     LaneState,
     LengthChange,
-    Measurement,
     PreparedMedia,
     StateChecksum,
     Steering,

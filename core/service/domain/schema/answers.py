@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from core.service.domain.schema.base import Shown
-from core.service.domain.schema.record import BranchSource, JobError, JobWarning
+from core.service.domain.schema.outcomes import JobError
+from core.service.domain.schema.record import BranchSource, JobWarning
 from core.service.domain.schema.spec import JobSpec
 from core.service.domain.schema.status import EventType, JobStatus
 

@@ -8,19 +8,11 @@ from enum import StrEnum
 from pydantic import Field
 
 from core.service.domain.schema.base import Stored
-from core.service.domain.schema.chunks import ChunkRecord, ChunkTotals
+from core.service.domain.schema.chunks import ChunkTotals
+from core.service.domain.schema.outcomes import EndedGeneration, JobError, Measurement
 from core.service.domain.schema.request import Variant
 from core.service.domain.schema.spec import JobSpec
 from core.service.domain.schema.status import JobStatus, Lane
-
-
-class JobError(Stored):
-    """Why a job failed."""
-
-    code: str
-    message: str
-    retryable: bool
-    fix: str | None = Field(default=None, description="What would fix it, if known.")
 
 
 class WarningCode(StrEnum):
@@ -110,35 +102,11 @@ class Steering(Stored):
     prompt: str
 
 
-class Measurement(Stored):
-    """A time at which the video was measured, or measuring it was given up, with its entry of the event log."""
-
-    at: datetime
-    entry: int = Field(description="Number of the entry in the log, from 1.")
-    generation: int = Field(description="Generation of the job whose video it was.")
-    error: JobError | None = Field(default=None, description="Why there are no metrics; None if there are.")
-
-
 class BranchSource(Stored):
     """The job whose first `from_chunk` chunks a branch shares."""
 
     job_id: str
     from_chunk: int
-
-
-class EndedGeneration(Stored):
-    """How a job had ended before it went on: what its event log said then."""
-
-    status: JobStatus
-    started_at: datetime | None
-    ended_at: datetime
-    next_at: datetime = Field(description="When the job was queued again.")
-    version: int
-    error: JobError | None = None
-    replaced: ChunkRecord | None = Field(
-        default=None, description="Its last chunk, if that was short: the next generation has replaced it."
-    )
-    replaced_refined: ChunkRecord | None = None
 
 
 class LengthChange(Stored):

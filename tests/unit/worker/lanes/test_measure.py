@@ -53,9 +53,9 @@ def fails_with(error: Exception) -> FakeMeasure:
     return FakeMeasure(fail)
 
 
-def ended(world: World, **changes: object) -> JobRecord:
+def ended(world: World, *, measure: bool = True, **changes: object) -> JobRecord:
     """A job that has succeeded, with the message of its measuring."""
-    world.submit(**{"measure": True, **changes})
+    world.submit(JOB, measure=measure, **changes)
     world.work(world.maker())
     return world.store.get(JOB)
 
