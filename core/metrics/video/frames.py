@@ -79,6 +79,8 @@ class VideoFile:
         except VideoUnreadable:
             self._container.close()
             raise
+        # Asked after the file is closed, when the stream is gone.
+        self._declared = self._stream.frames
         self._times = _Times()
 
     def __enter__(self) -> VideoFile:
@@ -93,6 +95,14 @@ class VideoFile:
     def varies(self) -> bool:
         """Whether the time between the frames read so far varies by more than a tenth, and than rounding explains."""
         return self._times.vary
+
+    @property
+    def missing_frames(self) -> int:
+        """After the last frame: how many more the file says that it has, as one does that was cut off on its way.
+
+        0 where it does not say.
+        """
+        return max(0, self._declared - self.num_frames)
 
     def __iter__(self) -> Iterator[FrameHWC]:
         """Raises VideoUnreadable: a damaged file, no frames, a size that changes."""

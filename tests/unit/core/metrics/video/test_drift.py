@@ -165,7 +165,8 @@ def test_the_same_brightness_added_everywhere_changes_neither_contrast_nor_sharp
     dark = [frame // 2 for frame in frames]
     before, after = drift(dark), drift([frame + np.uint8(by) for frame in dark])
     for name in ("contrast_drift", "contrast_slope", "sharpness_drift", "sharpness_slope", "duplicate_ratio"):
-        assert number(after, name) == pytest.approx(number(before, name), abs=1e-4, rel=1e-4)
+        # The Laplacian of a smooth and bright picture is a small difference of large float32 numbers.
+        assert number(after, name) == pytest.approx(number(before, name), abs=2e-3, rel=2e-3)
 
 
 @settings(max_examples=25, deadline=None)

@@ -140,10 +140,16 @@ def test_a_size_that_changes_is_named(tmp_path: Path) -> None:
         read(b"".join(parts))
 
 
-def test_a_file_that_is_cut_off_is_named_or_ends(tmp_path: Path) -> None:
+def test_a_file_that_is_cut_off_tells_what_is_missing(tmp_path: Path) -> None:
     whole = faststart(clip(tmp_path / "video.mp4", 48, key_frame_every=1), tmp_path / "whole.mp4").read_bytes()
     frames, video = read(whole[: len(whole) * 2 // 3])
     assert 0 < len(frames) == video.num_frames < 48
+    assert video.missing_frames == 48 - len(frames)
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_a_whole_file_misses_nothing(tmp_path: Path, suffix: str) -> None:
+    assert read(clip(tmp_path / f"video.{suffix}", 20))[1].missing_frames == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all", b"\0" * 4096])
