@@ -58,6 +58,7 @@ from api.routes import (
     events,
     health,
     home,
+    job_metrics,
     jobs,
     keys,
     links,
@@ -82,7 +83,7 @@ from core.service.settings import Settings, read_settings
 def _all_routes() -> APIRouter:
     checks = [Depends(enough_scope), Depends(known_parameters), Depends(own_job), Depends(own_upload)]
     routes = APIRouter(dependencies=checks, generate_unique_id_function=openapi.operation_id)
-    of_jobs = (create, batch, jobs, steering, continuing, branch, links, webhooks)
+    of_jobs = (create, batch, jobs, job_metrics, steering, continuing, branch, links, webhooks)
     others = (uploads, media, events, models, keys, openai_videos, openai_models)
     for module in (*of_jobs, *others, health, service_status, metrics, home, docs, problems_page):
         routes.include_router(module.router)

@@ -14,6 +14,7 @@ from core.service.domain.ports import (
     PieceInWork,
     WaitingJobs,
     WorkerStatus,
+    measuring_name,
     media_thread_names,
 )
 from core.service.domain.ports.pauses import holds_pool
@@ -41,7 +42,7 @@ def read_status(ports: Ports, target_seconds: float) -> ServiceStatus:
 
 def _names(worker: WorkerStatus) -> list[str]:
     """Those under which it claims work."""
-    return [worker.name, *media_thread_names(worker.name, worker.media_threads)]
+    return [worker.name, measuring_name(worker.name), *media_thread_names(worker.name, worker.media_threads)]
 
 
 def _worker(worker: WorkerStatus, seen: WorkersSeen, making: Mapping[str, PieceInWork]) -> WorkerNow:

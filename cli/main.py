@@ -28,6 +28,7 @@ from cli.commands import (
     health,
     keys,
     list_jobs,
+    metrics,
     models,
     pause,
     pull,
@@ -44,7 +45,7 @@ from cli.commands import (
 from core.service.domain.errors import ConversionError, LongtakeError
 
 COMMANDS = (
-    *(demo, up, submit, watch, list_jobs, get, download, steer, extend, branch, retry, cancel, delete, keys),
+    *(demo, up, submit, watch, list_jobs, get, metrics, download, steer, extend, branch, retry, cancel, delete, keys),
     *(models, worker, status, delivery, pause, resume, pull, convert, train, evaluate, gc, health, completion),
 )
 DELEGATING = (train,)

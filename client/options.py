@@ -71,6 +71,7 @@ class JobOptions(TypedDict, total=False):
     video: str
     control: Control
     refine: bool | Refine
+    measure: bool
     webhook_url: str
     webhook_events: Sequence[WebhookEvent]
     webhook_secret: str

@@ -63,6 +63,9 @@ def make_cpu_app(settings: Settings, services: Services, threads: BackgroundThre
     def prepare_media(_job_id: str) -> None:
         threads.media_preparer.wake()
 
+    def measure_video(_job_id: str) -> None:
+        threads.measurer.wake()
+
     def deliver_webhooks() -> None:
         threads.webhook_sender.wake()
 
@@ -71,6 +74,7 @@ def make_cpu_app(settings: Settings, services: Services, threads: BackgroundThre
 
     app.task(name=queue.TASK_FINALIZE_JOB)(finalize)
     app.task(name=queue.TASK_PREPARE_MEDIA)(prepare_media)
+    app.task(name=queue.TASK_MEASURE_VIDEO)(measure_video)
     app.task(name=queue.TASK_DELIVER_WEBHOOKS)(deliver_webhooks)
     app.task(name=queue.TASK_JANITOR)(janitor)
     return app

@@ -77,7 +77,7 @@ for _rare, _values in (  # so that the first one is a rise from 0: alerts would 
 ):
     for _value in _values:
         _rare.labels(str(_value))
-for _lane in Lane:
+for _lane in frozenset(Lane) - {Lane.MEASURE}:  # which ends no job
     _ended.labels(_lane.value, JobStatus.FAILED.value)
 for _status in (JobStatus.SUCCEEDED, JobStatus.CANCELED):
     _ended.labels(Lane.FINALIZE.value, _status.value)

@@ -4,7 +4,7 @@
     python -m worker.process --kind cpu
 
 Kind `both` makes chunks and refines them on one device, whichever is next; `generate` and `refine` do one of these.
-Kind `cpu` prepares input media, finalizes videos, sends webhooks and runs the janitor.
+Kind `cpu` prepares input media, finalizes and measures videos, sends webhooks and runs the janitor.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from core.service.domain.ports import WorkerStatus
 from core.service.logs import quiet_libraries, set_up_logs
 from core.service.redis.client import REQUEST
 from core.service.redis.health import check_store
-from core.service.redis.queue import CPU_QUEUE, JANITOR_QUEUE, MEDIA_QUEUE, WEBHOOKS_QUEUE, worker_options
+from core.service.redis.queue import CPU_QUEUES, worker_options
 from core.service.redis.worker_registry import RedisWorkerRegistry
 from core.service.request_ids import LOG_SUFFIX
 from core.service.settings import Settings, read_settings
@@ -59,7 +59,6 @@ EXIT_DEVICE_BROKEN = 70
 EXIT_STALLED = 75
 EXIT_SETTINGS = 78
 """As in sysexits.h: EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG."""
-CPU_QUEUES = [CPU_QUEUE, MEDIA_QUEUE, WEBHOOKS_QUEUE, JANITOR_QUEUE]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

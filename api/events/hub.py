@@ -19,13 +19,19 @@ from api.events.fan_out import FanOut
 from api.events.log_reader import LogReader, Update
 from api.events.pages import PageCache
 from core.service.domain.errors import JobNotFound, LongtakeError
-from core.service.domain.schema import Lane
+from core.service.domain.schema import JobRecord, Lane
+from core.service.domain.transitions import awaits_measuring
 
 
 def order(event_id: str) -> tuple[int, int]:
     """Sort key of a Redis stream id: its two numbers."""
     milliseconds, _, number = event_id.partition("-")
     return int(milliseconds), int(number)
+
+
+def has_no_more_events(record: JobRecord) -> bool:
+    """Whether the job has ended and is not to be measured."""
+    return record.status.is_terminal and not awaits_measuring(record)
 
 
 class Channel:
@@ -181,7 +187,7 @@ class Hub:
 
     def _has_ended(self, job_id: str) -> bool:
         try:
-            return self._ports.store.get(job_id).status.is_terminal
+            return has_no_more_events(self._ports.store.get(job_id))
         except JobNotFound:
             return True
         except LongtakeError:

@@ -20,7 +20,7 @@ from fastapi import Depends, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from api.backends.ports import Ports
-from api.events.hub import Hub, Listener
+from api.events.hub import Hub, Listener, has_no_more_events
 from api.events.text import Permit
 from api.http.client_limits import EnforcedLimit, Refusal, client_of
 from api.http.long_responses import send_later
@@ -83,7 +83,8 @@ class Streams:
             self._hub.loop.call_soon_threadsafe(self._hub.wake_all)
 
     async def has_nothing_after(self, job_id: str, after: str) -> bool:
-        """Whether the job has ended and its log has no event after `after`. Raises JobNotFound, StoreError."""
+        """Whether the job has ended, its log has no event after `after`, and none will come. Raises JobNotFound,
+        StoreError."""
         return await to_thread.run_sync(_has_nothing_after, self.ports, job_id, after, limiter=self.limiter)
 
 
@@ -257,4 +258,4 @@ class Heartbeat:
 
 
 def _has_nothing_after(ports: Ports, job_id: str, after: str) -> bool:
-    return ports.store.get(job_id).status.is_terminal and not ports.events.read(job_id, after, 1)
+    return has_no_more_events(ports.store.get(job_id)) and not ports.events.read(job_id, after, 1)

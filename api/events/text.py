@@ -64,8 +64,10 @@ class Page:
 
 
 def page_of(events: Sequence[JobEvent]) -> Page:
-    """The page of at least one event. A job that went on after its end has events after one that told of it."""
-    is_last = events[-1].type in TERMINAL_EVENTS
+    """The page of at least one event. A job that went on after its end has events after one that told of it. One that
+    is measured has ended before."""
+    newest = next((event.type for event in reversed(events) if event.type != EventType.JOB_MEASURED), None)
+    is_last = newest is None or newest in TERMINAL_EVENTS
     return Page("".join(_text_of(event) for event in events), events[-1].id, is_last)
 
 

@@ -11,6 +11,13 @@ from pydantic import Field
 from core.service.domain.schema import PING, Frozen, JobError, JobStatus, WebhookEvent
 
 
+class WebhookMeasurement(Frozen):
+    """How measuring the video ended. GET /jobs/{id}/metrics has the metrics."""
+
+    status: Literal["measured", "failed"]
+    error: JobError | None = Field(default=None, description="Why it failed.")
+
+
 class WebhookJob(Frozen):
     """The job at the time of the event. Read the full job with GET /jobs/{id}."""
 
@@ -25,6 +32,7 @@ class WebhookJob(Frozen):
     )
     from_frame: int | None = Field(default=None, description="For job.prompt_changed.")
     prompt: str | None = Field(default=None, description="For job.prompt_changed: at most its first 1,000 characters.")
+    measurement: WebhookMeasurement | None = Field(default=None, description="For job.measured.")
     error: JobError | None = Field(default=None, description="For job.failed.")
 
 
@@ -57,6 +65,7 @@ _SUMMARIES: dict[WebhookEvent, str] = {
     "job.canceled": "The job was canceled; finished chunks are kept",
     "chunk.completed": "A chunk can be played; only if webhook_events lists it",
     "job.prompt_changed": "A client changed the prompt; only if webhook_events lists it",
+    "job.measured": "The video is measured, or cannot be; only if webhook_events lists it",
     "chunk.refined": "A refined chunk can be played; only if webhook_events lists it",
 }
 

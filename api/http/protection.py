@@ -15,7 +15,9 @@ _OPEN = re.compile(
     r"/|/web/[^/]+(?:/[^/]+)?|/favicon\.ico|/healthz|/readyz|/docs|/docs/[^/]+|/openapi\.json|/problems/[^/]+"
 )
 _OF_OPERATORS = ("/keys", "/status", METRICS)
-_LINKED = re.compile(r"/jobs/[^/]+/(?:video|video\.mp4|playlist\.m3u8|thumbnail\.jpg|events|chunks|chunks/[^/]+\.mp4)")
+_LINKED = re.compile(
+    r"/jobs/[^/]+/(?:video|video\.mp4|playlist\.m3u8|thumbnail\.jpg|events|metrics|chunks|chunks/[^/]+\.mp4)"
+)
 _READS = frozenset({"GET", "HEAD"})
 
 

@@ -79,7 +79,8 @@ async def events(
     last_event_id: Annotated[str, Header(description="Resume after this event.")] = LOG_START,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
-    """All past events of the job, then each one as it happens. Ends after the job's last event.
+    """All past events of the job, then each one as it happens. Ends after the job's last event; of a job that is then
+    measured, connect again with Last-Event-ID to wait for `job.measured`.
 
     Logged events have ids; `job.progress` (every denoising step) has none. `chunk.completed` and `chunk.refined` have
     the chunk's URL. A comment is sent every 15 seconds of silence, also during an outage of Redis, after which the

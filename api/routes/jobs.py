@@ -166,7 +166,7 @@ def cancel(job_id: JobId, ports: PortsDep, base_url: BaseUrl) -> Response:
 def delete(job_id: JobId, ports: PortsDep) -> Response:
     """The job is not found from now on; its objects are deleted within seconds."""
     record = ports.store.get(job_id)
-    is_held = record.status in HELD_BY_WORKERS or record.lane(Lane.PREPARE).held
+    is_held = record.status in HELD_BY_WORKERS or any(record.lane(lane).held for lane in (Lane.PREPARE, Lane.MEASURE))
     delete_job(ports.store, ports.storage, job_id)
     ports.queue.janitor()
     return Response(status_code=202 if is_held else 204)

@@ -25,6 +25,7 @@ examples:
   longtake submit "a red circle moving left over a striped background" --refine --watch
   longtake submit "a red circle moving left over a plain background" --video out/clip.mp4 --watch
   longtake submit "a red circle moving left over a striped background" --endless
+  longtake submit "a red circle moving left over a striped background" --measure
   longtake submit "a blue circle" --model sprites-zero --control canny=clip.mp4 --watch
   longtake submit "a blue circle" --priority low
   longtake submit "make it blue" --model sprites-edit --video clip.mp4 --watch
@@ -78,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("streaming", "lockstep"),
         help="while the video grows (default), or after its last frame",
     )
+    parser.add_argument("--measure", action="store_true", help="also measure the video: `longtake metrics` shows it")
     parser.add_argument("--webhook-url", help="called with a signed POST when the job ends")
     parser.add_argument("--webhook-event", action="append", dest="webhook_events", help="may be repeated")
     parser.add_argument("--webhook-secret", help="signs them, instead of the key's own: whsec_...")
@@ -141,6 +143,8 @@ def request_body(args: argparse.Namespace) -> dict[str, Any]:
         body["refine"] = options
     elif args.refine:
         body["refine"] = True
+    if args.measure:
+        body["measure"] = True
     if args.metadata:
         body["metadata"] = dict(_key_value(entry, "metadata") for entry in args.metadata)
     if args.parameter:

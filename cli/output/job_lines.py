@@ -6,6 +6,11 @@ from cli.output.job_diff import STATUS_WORDS, progress_line, warning_line
 from core.service.domain.schema import JobSummary
 
 PROMPT_CHARACTERS = 60
+_MEASURED = {
+    "waiting": "not yet",
+    "measured": "yes: see `longtake metrics`",
+    "failed": "failed: see `longtake metrics`",
+}
 
 
 def job_lines(job: JobSummary) -> list[str]:
@@ -23,6 +28,8 @@ def job_lines(job: JobSummary) -> list[str]:
         lines.append(f"expires   {job.expires_at:%Y-%m-%d %H:%M:%S} UTC")
     if job.error is not None:
         lines.append(f"error     {job.error.code}: {job.error.message}")
+    if job.measurement is not None:
+        lines.append(f"measured  {_MEASURED[job.measurement.status]}")
     lines += [f"warning   {warning_line(warning)}" for warning in job.warnings]
     return [*lines, f"playlist  {job.links.playlist}", f"video     {job.links.video}"]
 

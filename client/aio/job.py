@@ -23,7 +23,15 @@ from client.following import MIN_SILENCE_SECONDS, SILENCE_SECONDS, Following
 from client.options import PriorityName
 from client.past_events import PastEvents
 from client.sse import ServerEvent, parse_events_async
-from core.service.domain.schema import ChangedJob, Chunk, ChunkList, Variant, WebhookDelivery, WebhookDeliveryList
+from core.service.domain.schema import (
+    ChangedJob,
+    Chunk,
+    ChunkList,
+    JobMetrics,
+    Variant,
+    WebhookDelivery,
+    WebhookDeliveryList,
+)
 
 
 class AsyncJob(JobAttributes):
@@ -160,6 +168,16 @@ class AsyncJob(JobAttributes):
     async def cancel(self) -> Self:
         """End the job: its finished chunks become the video. Raises Conflict if it has succeeded or failed."""
         return await self._changed(calls.cancel(self.id))
+
+    async def metrics(self) -> JobMetrics:
+        """What was measured of the video. Raises NotFound until it is measured: `code` metrics_not_ready, or
+        metrics_not_asked if nobody asked; Conflict (measuring_failed) with the reason if it cannot be."""
+        return await self._connection.send(calls.metrics(self.id))
+
+    async def measure(self) -> Self:
+        """Have the video measured: at the job's end, or now if it has ended. It does not wait. Raises Conflict for a
+        job that ended without a video."""
+        return await self._changed(calls.measure(self.id))
 
     async def delete(self) -> None:
         """Delete the job and its objects. It is not found from then on."""

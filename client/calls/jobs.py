@@ -13,7 +13,17 @@ from client.calls.call import TIMEOUT_SECONDS, Call, given, nothing, reads
 from client.models import BatchResult, BatchResults
 from client.options import PriorityName
 from client.responses import read_model
-from core.service.domain.schema import ChangedJob, ChunkList, Job, JobList, JobPlan, JobRequest, JobStatus, Variant
+from core.service.domain.schema import (
+    ChangedJob,
+    ChunkList,
+    Job,
+    JobList,
+    JobMetrics,
+    JobPlan,
+    JobRequest,
+    JobStatus,
+    Variant,
+)
 
 EVENT_SILENCE_SECONDS = 20.0
 """An event stream that is silent for longer is broken: the API sends a comment every 15 seconds."""
@@ -154,6 +164,16 @@ def retry(job_id: str) -> Call[Job]:
 def cancel(job_id: str) -> Call[Job]:
     """Canceling a job twice is no error."""
     return Call("POST", f"/jobs/{job_id}/cancel", reads(Job), is_repeatable=True)
+
+
+def metrics(job_id: str) -> Call[JobMetrics]:
+    """GET .../metrics: what was measured of the video."""
+    return Call("GET", f"/jobs/{job_id}/metrics", reads(JobMetrics))
+
+
+def measure(job_id: str) -> Call[Job]:
+    """POST .../metrics: have the video measured. Asking twice is no error."""
+    return Call("POST", f"/jobs/{job_id}/metrics", reads(Job), is_repeatable=True)
 
 
 def delete(job_id: str) -> Call[None]:

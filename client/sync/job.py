@@ -22,7 +22,15 @@ from client.options import PriorityName
 from client.past_events import PastEvents
 from client.sse import ServerEvent, parse_events
 from client.sync.connection import Connection
-from core.service.domain.schema import ChangedJob, Chunk, ChunkList, Variant, WebhookDelivery, WebhookDeliveryList
+from core.service.domain.schema import (
+    ChangedJob,
+    Chunk,
+    ChunkList,
+    JobMetrics,
+    Variant,
+    WebhookDelivery,
+    WebhookDeliveryList,
+)
 
 
 class Job(JobAttributes):
@@ -161,6 +169,16 @@ class Job(JobAttributes):
     def cancel(self) -> Self:
         """End the job: its finished chunks become the video. Raises Conflict if it has succeeded or failed."""
         return self._changed(calls.cancel(self.id))
+
+    def metrics(self) -> JobMetrics:
+        """What was measured of the video. Raises NotFound until it is measured: `code` metrics_not_ready, or
+        metrics_not_asked if nobody asked; Conflict (measuring_failed) with the reason if it cannot be."""
+        return self._connection.send(calls.metrics(self.id))
+
+    def measure(self) -> Self:
+        """Have the video measured: at the job's end, or now if it has ended. It does not wait. Raises Conflict for a
+        job that ended without a video."""
+        return self._changed(calls.measure(self.id))
 
     def delete(self) -> None:
         """Delete the job and its objects. It is not found from then on."""

@@ -14,9 +14,26 @@ from api.events.sse import StreamTiming
 from core.service.admission.catalog import Catalog
 from core.service.domain.chunk_order import next_new_chunk
 from core.service.domain.frame_plan import chunk_span
-from core.service.domain.manifest import chunk_key, refined_key, refined_video_key, thumbnail_key, video_key
+from core.service.domain.manifest import (
+    chunk_key,
+    metrics_key,
+    refined_key,
+    refined_video_key,
+    thumbnail_key,
+    video_key,
+)
 from core.service.domain.ports import PromptEnhancer, Results
-from core.service.domain.schema import ChunkRecord, JobRecord, Lane, PreparedMedia, StepProgress
+from core.service.domain.schema import (
+    ChunkRecord,
+    JobMetrics,
+    JobRecord,
+    Lane,
+    MeasuredVideo,
+    MetricCurve,
+    MetricValue,
+    PreparedMedia,
+    StepProgress,
+)
 from core.service.net.resolver import BoundedResolver
 from core.service.settings import Settings
 from core.service.testing.api_keys import FakeApiKeys
@@ -136,6 +153,27 @@ class World:
         assert lease
         refined = refined_video_key(job_id) if self.store.get(job_id).refined.count else None
         self.store.finish(lease, Results(video_key(job_id), refined, thumbnail_key(job_id)))
+
+    def measure(self, job_id: str) -> JobMetrics:
+        """A CPU worker measures the ended job."""
+        record = self.store.get(job_id)
+        lease = self.store.claim(job_id, Lane.MEASURE, "cpu-1/measure", 30)
+        assert lease
+        scuts = MetricValue(value=0, title="SCuts", meaning="Number of hard cuts.", better="lower", decimals=0)
+        step = MetricCurve(step=1, values=(0.25,) * (record.frames_done - 1))
+        values, curves = {"scuts": scuts}, {"warp_error": step}
+        video = MeasuredVideo(num_frames=record.frames_done, flow="dis", values=values, curves=curves, notes=("so",))
+        metrics = JobMetrics(
+            job_id=job_id,
+            generation=record.generation,
+            measured_at=self.clock.now(),
+            version="0.1.0",
+            videos={"preview": video},
+        )
+        key = metrics_key(job_id, record.generation)
+        self.storage.put(key, metrics.model_dump_json().encode(), "application/json")
+        self.store.commit_measurement(lease)
+        return metrics
 
     def _next_chunk(self, record: JobRecord) -> ChunkRecord:
         span = chunk_span(next_new_chunk(record), record.spec.length)

@@ -56,6 +56,7 @@ from worker.lanes.completion import wake
 from worker.lanes.finalize import Finalizer
 from worker.lanes.generate import ChunkMaker
 from worker.lanes.lane import Outcome
+from worker.lanes.measure import Measurer
 from worker.lanes.prepare import MediaPreparer
 from worker.lanes.refine import ChunkRefiner
 from worker.maintenance.dead_workers import release_lease_of
@@ -362,6 +363,7 @@ class Worker:
             Lane.GENERATE: self._maker.work,
             Lane.REFINE: self._refiner.work,
             Lane.FINALIZE: lambda: Finalizer(self.services).work(),
+            Lane.MEASURE: lambda: Measurer(self.services).work(),  # no job here asks for it
         }
         return self.process.run(works[lane], stop)
 

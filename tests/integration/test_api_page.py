@@ -132,6 +132,11 @@ def test_control_editing_and_sizes_are_asked_for(ran: Ran) -> None:
     assert ran.of("96x64").strip() == "width: 96"
 
 
+def test_a_video_is_measured(ran: Ran) -> None:
+    assert re.search(r"scuts\W+(?:value\W+)?0\b", ran.of("metrics.json"))
+    assert ran.of("metrics.json").split()[-1] == "202"
+
+
 def test_webhooks_are_shown_and_sent_again(ran: Ran) -> None:
     assert "202" in ran.codes_of("/redeliver")
     assert re.search(r"state\W+pending\b", ran.of("/redeliver"))

@@ -32,6 +32,7 @@ from core.service.redis.worker_registry import RedisWorkerRegistry
 from tests.helpers.deadline import eventually
 from tests.helpers.delivery_contract import DeliveryContract
 from tests.helpers.jobs import chunk_of, queued_job
+from tests.helpers.measuring_contract import MeasuringContract
 from tests.helpers.store_contract import (
     ERROR,
     HOOKED,
@@ -93,6 +94,10 @@ def race(*calls: Callable[[], T]) -> list[T | BaseException]:
 
 class TestRedisDeliveries(DeliveryContract):
     """What clients see of webhooks, on Redis."""
+
+
+class TestRedisMeasuring(MeasuringContract):
+    """The same for measuring."""
 
 
 class TestRedisStores(StoreContract):

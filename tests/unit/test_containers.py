@@ -49,9 +49,10 @@ def pins(*names: str) -> dict[str, str]:
 
 
 def declared() -> list[Requirement]:
-    """What pyproject.toml asks for at run time, the model half included."""
+    """What pyproject.toml asks for at run time, the model half included, and what CPU workers measure videos with."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    return [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["model"]]
+    extras = project["optional-dependencies"]
+    return [Requirement(text) for text in project["dependencies"] + extras["model"] + extras["evaluate"]]
 
 
 def test_compose_file_follows_the_schema() -> None:
@@ -232,6 +233,7 @@ def test_pinned_requirements_satisfy_the_project() -> None:
 def test_torch_is_pinned_outside_the_service_image() -> None:
     assert not {"torch", "diffusers", "transformers"} & set(pins("service.txt"))
     assert {"torch", "diffusers", "transformers"} <= set(pins("model.txt"))
+    assert {"opencv-python-headless", "scenedetect-headless"} <= set(pins("service.txt")), "CPU workers measure videos"
     assert not set(pins("service.txt")) & set(pins("cuda.txt", "model.txt"))
 
 

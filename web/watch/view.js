@@ -9,6 +9,7 @@ import { hasEnded, isMade, secondsMade, secondsTotal, statusWord, titleOf } from
 import { FollowedJob } from "../job/follow.js"
 import { Controls } from "./controls.js"
 import { FactsPanel } from "./facts_panel.js"
+import { Metrics } from "./metrics.js"
 import { Pictures } from "./pictures.js"
 import { Player } from "./player.js"
 import { Share } from "./share.js"
@@ -122,10 +123,11 @@ export class WatchView {
     this._share = new Share(jobOf)
     this._pictures = new Pictures(jobOf, (seconds) => this._player.seek(seconds))
     this._timings = new Timings(this._followed)
-    this._timings.element.classList.add("measured")
+    this._metrics = new Metrics(this._followed)
+    for (const { element } of [this._timings, this._metrics]) element.classList.add("measured")
     const side = el("div", { class: "side" }, this._facts.element, this._steer.element, this._share.element, this._facts.metadata)
     this._body.append(el("div", { class: "main" }, player, el("div", { class: "row below" }, this._summary, this._legend), this._prompts.element,
-      this._pictures.element, this._timings.element), side)
+      this._pictures.element, this._timings.element, this._metrics.element), side)
     this._body.hidden = false
   }
 
@@ -156,6 +158,7 @@ export class WatchView {
     this._share.update()
     this._pictures.update()
     this._timings.update()
+    this._metrics.update()
     setText(this._summary, summaryOf(job, this._followed.steps))
     this._showWait()
     if (Math.abs(at - (this._remembered ?? this._begin)) >= REMEMBER_EACH || player.hasEnded) this._remember(at)

@@ -20,7 +20,7 @@ from core.service.video.contact_sheet import thumbnail
 from core.service.video.decode import decode_frames
 from core.service.video.final_video import join_chunks
 from worker import metrics
-from worker.lanes.completion import clean_up, wants_webhook
+from worker.lanes.completion import clean_up, wake, wants_webhook
 from worker.lanes.lane import Damaged, LaneWorker
 from worker.lanes.lease_keeper import LeaseKeeper
 from worker.lanes.server_access import NewObject
@@ -65,6 +65,7 @@ class Finalizer(LaneWorker):
         event = _END_EVENTS.get(record.status)
         if event is not None and wants_webhook(record, event):
             self._services.queue.deliver_webhooks()
+        wake(self._services, record, (Lane.MEASURE,))
 
     def _store_results(self, record: JobRecord, keeper: LeaseKeeper) -> Results:
         """Keys and size of both videos, key of the thumbnail; None for what has no chunks.

@@ -170,7 +170,7 @@ class LaneWorker(ServerAccess, ABC):
         except StaleLease as reason:
             return self._overtaken(lease, reason)
         if record.media_repairs > self._services.settings.max_attempts:
-            fail_job(self._services, record.id, media_lost_error(record.media_repairs), self.lane)
+            self._give_up(record, media_lost_error(record.media_repairs))
             return Outcome.FAILED
         write_manifest(self._services, record)
         wake(self._services, record)
@@ -225,8 +225,12 @@ class LaneWorker(ServerAccess, ABC):
         self._forget(record.id)
         self._services.store.release(lease, count_attempt=True)
         reason = JobError(code=error.code, message=error.public_message, retryable=False, fix=error.public_fix)
-        fail_job(self._services, record.id, reason, self.lane)
+        self._give_up(record, reason)
         return Outcome.FAILED
+
+    def _give_up(self, record: JobRecord, reason: JobError) -> None:
+        """The lane's work cannot be done: the job fails."""
+        fail_job(self._services, record.id, reason, self.lane)
 
     def _count_attempt(self, record: JobRecord, lease: Lease, error: Exception, keeper: LeaseKeeper) -> None:
         """Count an attempt. The lane rests for a time that doubles with each; the last one fails the job."""
@@ -238,8 +242,7 @@ class LaneWorker(ServerAccess, ABC):
         piece = self._next_piece(record)
         logger.error("%s: attempt %d at %s failed: %r", record.id, attempts, piece, error)
         if attempts >= self._services.settings.max_attempts:
-            reason = job_error(error, f"{piece} failed {attempts} times", self.failure_code)
-            fail_job(self._services, record.id, reason, self.lane)
+            self._give_up(record, job_error(error, f"{piece} failed {attempts} times", self.failure_code))
 
     def _rest_seconds(self, attempts: int) -> float:
         return self._services.settings.janitor_interval_seconds * 2**attempts
@@ -247,8 +250,7 @@ class LaneWorker(ServerAccess, ABC):
     def _poisoned(self, record: JobRecord) -> Outcome:
         """Too many workers died while they made this piece."""
         deaths, piece = record.lane(self.lane).deaths, self._next_piece(record)
-        reason = poison_error(f"{deaths} workers in a row died while making {piece}")
-        fail_job(self._services, record.id, reason, self.lane)
+        self._give_up(record, poison_error(f"{deaths} workers in a row died while making {piece}"))
         return Outcome.FAILED
 
 

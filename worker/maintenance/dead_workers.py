@@ -10,7 +10,7 @@ import threading
 
 from core.service.clock import SystemClock
 from core.service.domain.errors import JobNotFound, StoreError
-from core.service.domain.ports import JobStore, TaskQueue, WorkerRegistry, media_thread_names
+from core.service.domain.ports import JobStore, TaskQueue, WorkerRegistry, measuring_name, media_thread_names
 from core.service.redis.client import connect
 from core.service.redis.job_store import RedisJobStore
 from core.service.redis.queue import CeleryTaskQueue, make_celery_app
@@ -25,7 +25,7 @@ class DeadWorkerCleaner:
     """For processes that this supervisor started."""
 
     def __init__(self, settings: Settings, media_threads: int = 0) -> None:
-        """`media_threads`: how many leases one process can hold beside its own (see ports.media_thread_names)."""
+        """`media_threads`: how many leases of input media one process can hold (see ports.media_thread_names)."""
         self._media_threads = media_threads
         records = connect(settings.redis_url)
         self._store = RedisJobStore(records, SystemClock(), retention_seconds=settings.retention_seconds)
@@ -37,7 +37,7 @@ class DeadWorkerCleaner:
         threading.Thread(target=self._release_all, args=(worker,), name="dead-worker", daemon=True).start()
 
     def _release_all(self, worker: str) -> None:
-        for name in (worker, *media_thread_names(worker, self._media_threads)):
+        for name in (worker, measuring_name(worker), *media_thread_names(worker, self._media_threads)):
             release_lease_of(self._store, self._workers, self._queue, name)
 
 

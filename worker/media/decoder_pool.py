@@ -25,6 +25,7 @@ from core.service.domain.schema import JobWarning
 from core.service.media.decoded import Tick
 from worker.media.decode import DecodeRequest
 from worker.media.decode_process import START_SECONDS, STARTED
+from worker.runtime.environment import without_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +33,6 @@ COMMAND = (sys.executable, "-m", "worker.media.decode_process")
 CHECK_SECONDS = 0.2
 LOGGED_BYTES = 500
 """Of the process's stderr."""
-_ALLOWED_NAMES = frozenset({"PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "HOME", "VIRTUAL_ENV"})
-_ALLOWED_PREFIXES = ("PYTHON", "LC_")
-"""Environment variables that the process gets."""
 _MEDIA_ERRORS: Mapping[str, type[MediaError]] = {
     error.code: error
     for error in (
@@ -122,7 +120,7 @@ def _running(command: Sequence[str], request: DecodeRequest) -> Generator[subpro
         (request.file.parent / "answer").open("wb") as answer,
         (request.file.parent / "stderr").open("wb") as stderr,
         subprocess.Popen(  # noqa: S603 - ours
-            command, stdin=subprocess.PIPE, stdout=answer, stderr=stderr, env=_allowed(os.environ)
+            command, stdin=subprocess.PIPE, stdout=answer, stderr=stderr, env=without_secrets(os.environ)
         ) as process,
     ):
         try:
@@ -158,10 +156,3 @@ def _warnings_of(answer: Mapping[str, Any], kind: MediaKind) -> tuple[JobWarning
     if "code" in answer:
         raise _MEDIA_ERRORS.get(answer["code"], MediaUnreadable)(answer["message"], fix=answer["fix"])
     return tuple(JobWarning.model_validate(warning) for warning in answer["warnings"])
-
-
-def _allowed(environment: Mapping[str, str]) -> dict[str, str]:
-    """Only names on the allowlist, so no secrets of the deployment."""
-    return {
-        name: text for name, text in environment.items() if name in _ALLOWED_NAMES or name.startswith(_ALLOWED_PREFIXES)
-    }

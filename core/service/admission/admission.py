@@ -143,6 +143,7 @@ def admit(
         height=height,
         width=width,
         refine=refine,
+        measure=request.measure,
         webhook_url=webhook_url_of(request.webhook_url, settings, resolve),
         webhook_events=webhook_events_of(request.webhook_events, request.webhook_url),
         metadata=request.metadata or {},

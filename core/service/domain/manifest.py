@@ -267,5 +267,15 @@ def _suffix(generation: int) -> str:
     return f"-{generation}" if generation else ""
 
 
+def metrics_prefix(job_id: str) -> str:
+    """Prefix of the metrics of all generations."""
+    return f"{job_prefix(job_id)}metrics"
+
+
+def metrics_key(job_id: str, generation: int = 0) -> str:
+    """What was measured of the final videos of a generation."""
+    return f"{metrics_prefix(job_id)}{_suffix(generation)}.json"
+
+
 def thumbnail_key(job_id: str) -> str:
     return f"{job_prefix(job_id)}thumbnail.jpg"

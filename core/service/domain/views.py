@@ -29,6 +29,7 @@ from core.service.domain.schema import (
     JobWarning,
     Lane,
     Links,
+    MeasurementView,
     Progress,
     StepProgress,
     Variant,
@@ -87,6 +88,7 @@ def _summary_fields(record: JobRecord, progress: Progress, base_url: PublicUrls)
         "progress": progress,
         "links": links_of(record, base_url),
         "error": record.error,
+        "measurement": measurement_of(record),
         "warnings": record.warnings,
         "created_at": record.created_at,
         "started_at": record.started_at,
@@ -94,6 +96,16 @@ def _summary_fields(record: JobRecord, progress: Progress, base_url: PublicUrls)
         "finished_at": record.finished_at,
         "expires_at": record.expires_at,
     }
+
+
+def measurement_of(record: JobRecord) -> MeasurementView | None:
+    """Where measuring the job stands; None if nobody asked for it, or the job has ended without a video."""
+    if not record.spec.measure or (record.status.is_terminal and not transitions.has_final_video(record)):
+        return None
+    newest = record.measurement
+    if newest is None:
+        return MeasurementView(status="waiting", at=None, error=None)
+    return MeasurementView(status="failed" if newest.error else "measured", at=newest.at, error=newest.error)
 
 
 def job_json(summary_json: str, chunks: Sequence[Chunk]) -> str:
@@ -156,6 +168,7 @@ def links_of(record: JobRecord, base_url: PublicUrls) -> Links:
         playlist=with_token(f"{job}/playlist.m3u8", token),
         video=with_token(f"{media}/video.mp4", token),
         thumbnail=with_token(f"{media}/thumbnail.jpg", token),
+        metrics=with_token(f"{job}/metrics", token),
         cancel=f"{job}/cancel",
     )
 

@@ -55,10 +55,21 @@ def payload(event: EventType, record: JobRecord, at: datetime) -> str:
     if event is EventType.JOB_PROMPT_CHANGED:
         change = record.steering[-1]
         data |= {"from_frame": change.from_frame, "prompt": change.prompt[:MAX_TEXT_CHARACTERS]}
+    if event is EventType.JOB_MEASURED:
+        data["measurement"] = measurement_data(record)
     if record.error is not None:
         message = record.error.message[:MAX_TEXT_CHARACTERS]
         data["error"] = record.error.model_dump(exclude_none=True) | {"message": message}
     return json.dumps({"type": event.value, "timestamp": _rfc3339(at), "data": data}, separators=(",", ":"))
+
+
+def measurement_data(record: JobRecord) -> dict[str, Any]:
+    """What an event tells of the newest measurement of a job."""
+    error = record.measurements[-1].error
+    if error is None:
+        return {"status": "measured"}
+    message = error.message[:MAX_TEXT_CHARACTERS]
+    return {"status": "failed", "error": error.model_dump(exclude_none=True) | {"message": message}}
 
 
 def ping_payload(ping_id: str, at: datetime) -> str:

@@ -15,6 +15,7 @@ _KINDS: dict[Lane, Collection[WorkerKind]] = {
     Lane.GENERATE: ("both", "generate"),
     Lane.REFINE: ("both", "refine"),
     Lane.FINALIZE: ("cpu",),
+    Lane.MEASURE: ("cpu",),
 }
 
 

@@ -15,6 +15,8 @@ from core.service.domain.manifest import (
     generation_of,
     inputs_prefix,
     manifest_key,
+    metrics_key,
+    metrics_prefix,
     page_key,
     pages_prefix,
     refine_state_key,
@@ -49,6 +51,8 @@ def needed_keys(record: JobRecord, lists: ChunkLists) -> frozenset[str]:
     for variant in VARIANTS:
         needed |= {chunk.key for chunk in lists.of(variant)}
         needed |= {page_key(job, ChunkPage(variant, n)) for n in range(full_pages(record.totals(variant)))}
+    if record.spec.measure:  # also before the commit that counts them
+        needed.add(metrics_key(job, record.generation))
     if record.status.is_terminal:
         needed |= _keys_to_go_on(record, lists)
     else:
@@ -71,6 +75,7 @@ def unneeded_keys(record: JobRecord, lists: ChunkLists, stored: Iterable[str]) -
         frames_prefix(job),
         manifest_key(job),
         videos_prefix(job),
+        metrics_prefix(job),
         thumbnail_key(job),
     )
     return [

@@ -118,6 +118,18 @@ class TransitionStore(ABC):
         now = self._clock.now()
         return self._change(job_id, lambda record: transitions.extend(record, extension, now), limits)
 
+    def ask_measuring(self, job_id: str) -> JobRecord:
+        now = self._clock.now()
+        return self._change(job_id, lambda record: transitions.ask_measuring(record, now))
+
+    def commit_measurement(self, lease: Lease) -> JobRecord:
+        now = self._clock.now()
+        return self._change(lease.job_id, lambda record: transitions.commit_measurement(record, lease, now))
+
+    def give_up_measuring(self, job_id: str, generation: int, error: JobError) -> JobRecord:
+        now = self._clock.now()
+        return self._change(job_id, lambda record: transitions.give_up_measuring(record, generation, error, now))
+
     def revoke_links(self, job_id: str, secret: str) -> JobRecord:
         return self._change(job_id, lambda record: transitions.revoke_links(record, secret))
 

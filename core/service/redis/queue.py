@@ -27,6 +27,7 @@ TASK_REFINE_STEP = "longtake.refine_step"
 """Sent by an older version only."""
 TASK_FINALIZE_JOB = "longtake.finalize_job"
 TASK_PREPARE_MEDIA = "longtake.prepare_media"
+TASK_MEASURE_VIDEO = "longtake.measure_video"
 TASK_DELIVER_WEBHOOKS = "longtake.deliver_webhooks"
 TASK_JANITOR = "longtake.janitor"
 TASK_OF_LANE = {
@@ -34,13 +35,18 @@ TASK_OF_LANE = {
     Lane.GENERATE: TASK_GENERATE_CHUNK,
     Lane.REFINE: TASK_REFINE_WINDOW,
     Lane.FINALIZE: TASK_FINALIZE_JOB,
+    Lane.MEASURE: TASK_MEASURE_VIDEO,
 }
 CPU_QUEUE = "cpu"
 """Queue of workers that finalize jobs."""
 MEDIA_QUEUE = "media"
 """Queue of workers that prepare input media."""
+MEASURE_QUEUE = "measure"
+"""Queue of workers that measure videos: not the one above, whose readers of an older version know no such task."""
 WEBHOOKS_QUEUE = "webhooks"
 JANITOR_QUEUE = "janitor"
+CPU_QUEUES = (CPU_QUEUE, MEDIA_QUEUE, MEASURE_QUEUE, WEBHOOKS_QUEUE, JANITOR_QUEUE)
+"""All that CPU workers read."""
 
 UNACKED_RESTORE_SECONDS = 5
 """Interval at which a worker redelivers messages whose visibility timeout has passed."""
@@ -54,6 +60,8 @@ def queue_of_lane(lane: Lane, model: str) -> str:
         return CPU_QUEUE
     if lane is Lane.PREPARE:
         return MEDIA_QUEUE
+    if lane is Lane.MEASURE:
+        return MEASURE_QUEUE
     return f"{lane.value}.{model}"
 
 

@@ -32,6 +32,12 @@ class WatchedLog(FakeEventLog):
         self.followed = set[frozenset[str]]()
         self.away = threading.Event()
         self.damaged = ""
+        self.looks = 0
+        """How often jobs that are silent were looked up."""
+
+    def stopped(self, job_ids: Collection[str]) -> Sequence[str]:
+        self.looks += 1
+        return super().stopped(job_ids)
 
     def newest(self, job_ids: Collection[str]) -> Mapping[str, LogPosition]:
         self._fail(job_ids)
@@ -120,6 +126,28 @@ def test_a_listener_that_resumes_gets_what_it_has_not_had(api: TestClient, world
         return await listened(streams_on(world, log), job_id, "2-0", at_first=lambda: world.finish(job_id))
 
     assert ids_in(anyio.run(run)) == ["3-0", "4-0", "5-0", "6-0"]
+
+
+def test_a_listener_that_comes_back_while_a_job_is_measured_waits_for_its_event(api: TestClient, world: World) -> None:
+    job_id = submit(api, num_frames=16, measure=True)
+    world.finish(job_id)
+    log = WatchedLog(world)
+    last = log.read(job_id)[-1].id
+
+    async def run() -> tuple[str, bool]:
+        streams = streams_on(world, log)
+        over = await streams.has_nothing_after(job_id, last)
+        listening = asyncio.create_task(listened(streams, job_id, last))
+        await eventually_on_the_loop(lambda: frozenset({job_id}) in log.followed, "the job to be followed")
+        await eventually_on_the_loop(lambda: log.looks > 2, "the silent job to be looked up")
+        assert not listening.done()
+        world.measure(job_id)
+        return await listening, over
+
+    text, over = anyio.run(run)
+    assert not over
+    assert [line for line in text.splitlines() if line.startswith("event: ")] == ["event: job.measured"]
+    assert anyio.run(streams_on(world, log).has_nothing_after, job_id, ids_in(text)[0])
 
 
 def test_a_slow_listener_delays_no_other_and_misses_no_event(api: TestClient, world: World) -> None:

@@ -123,7 +123,7 @@ def test_a_pool_without_work_is_shown_while_it_has_a_worker(api: TestClient, wor
 def test_idle_pools_of_workers_are_shown(api: TestClient, world: World) -> None:
     report(world)
     report(world, "cpu-0-1@host", kind="cpu", model=None)
-    assert [queue["pool"] for queue in status_of(api)["queues"]] == ["fake", "finalize", "prepare"]
+    assert [queue["pool"] for queue in status_of(api)["queues"]] == ["fake", "finalize", "measure", "prepare"]
     assert queue_of(status_of(api))["waiting_seconds"] is None
 
 

@@ -196,3 +196,26 @@ def test_what_is_deleted_or_revoked_has_no_answer(ask: Ask, make_job: MakeJob) -
         ("DELETE", "/uploads/upl_x"),
         ("DELETE", "/keys/key_x"),
     ]
+
+
+def test_metrics_are_asked_for_and_read(ask: Ask, make_job: MakeJob) -> None:
+    metrics = {
+        "job_id": "job_x",
+        "generation": 0,
+        "measured_at": "2026-01-02T03:04:05Z",
+        "version": "0.1.0",
+        "videos": {
+            "preview": {
+                "num_frames": 48,
+                "flow": "dis",
+                "values": {"scuts": {"value": 0, "title": "SCuts", "meaning": "Number of hard cuts.", "new": 1}},
+                "curves": {"warp_error": {"step": 1, "values": [0.5, None]}},
+            }
+        },
+    }
+    (read,) = ask(Recorder(metrics), lambda job: job.metrics(), job=make_job())[:1]
+    assert read.videos["preview"].values["scuts"].value == 0
+    assert read.videos["preview"].curves["warp_error"].values == (0.5, None)
+    api = answered(make_job)
+    ask(api, lambda job: job.measure(), job=make_job())
+    assert [sent[:2] for sent in api.sent] == [("POST", "/jobs/job_x/metrics")]

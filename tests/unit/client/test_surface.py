@@ -69,6 +69,7 @@ def test_every_call_is_an_endpoint_of_the_api() -> None:
             jobs_calls.extend("x", 1, None),
         ),
         *(jobs_calls.branch("x", 1, {}), jobs_calls.retry("x"), jobs_calls.cancel("x"), jobs_calls.delete("x")),
+        *(jobs_calls.metrics("x"), jobs_calls.measure("x")),
         *(jobs_calls.revoke_links("x"), uploads.create("image/png", 1), uploads.get("x"), uploads.delete("x")),
         *(uploads.models(), keys.create("x", "jobs", None), keys.all_keys(), keys.get("x"), keys.current()),
         *(

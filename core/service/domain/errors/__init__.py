@@ -51,6 +51,10 @@ LongtakeError
 ├── RequestInFlight         the same request is being handled
 ├── PromptEnhancerFailed    the chat endpoint gave no usable prompt; the job runs with the client's
 ├── VideoNotReady           the final video does not exist yet
+├── MetricsNotAsked         nobody asked for metrics of the job
+├── MetricsNotReady         the video is not measured yet
+├── MeasuringFailed         the video could not be measured
+├── VideoUnmeasurable       the final video is missing, unreadable or too long; it is not measured
 ├── PlaylistNotReady        the first chunk does not exist yet
 ├── ThumbnailNotReady       the same, for a picture
 ├── ChunkNotReady           this chunk does not exist yet
@@ -137,7 +141,10 @@ from core.service.domain.errors.jobs import (
     JobExists,
     JobNotFound,
     JobStateConflict,
+    MeasuringFailed,
     MediaBusy,
+    MetricsNotAsked,
+    MetricsNotReady,
     NotFinite,
     PlaylistNotReady,
     PromptEnhancerFailed,
@@ -153,6 +160,7 @@ from core.service.domain.errors.jobs import (
     TooManyUploads,
     UploadUnknown,
     VideoNotReady,
+    VideoUnmeasurable,
 )
 from core.service.domain.errors.media import (
     MediaError,
@@ -238,6 +246,7 @@ __all__ = [
     "LongtakeError",
     "MalformedForm",
     "MalformedJson",
+    "MeasuringFailed",
     "MediaBusy",
     "MediaError",
     "MediaFetchFailed",
@@ -246,6 +255,8 @@ __all__ = [
     "MediaUnavailable",
     "MediaUnreadable",
     "MediaUrlRefused",
+    "MetricsNotAsked",
+    "MetricsNotReady",
     "ModelNotInstalled",
     "NameServiceUnavailable",
     "NotFinite",
@@ -297,6 +308,7 @@ __all__ = [
     "UsageUnknown",
     "VideoNotReady",
     "VideoTooShort",
+    "VideoUnmeasurable",
     "WebhookUrlRefused",
     "WeightsDamaged",
     "WeightsOutOfRange",

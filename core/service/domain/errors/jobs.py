@@ -77,6 +77,30 @@ class VideoNotReady(LongtakeError):
     code = "video_not_ready"
 
 
+class MetricsNotAsked(LongtakeError):
+    """Nobody has asked for metrics of this job."""
+
+    code = "metrics_not_asked"
+
+
+class MetricsNotReady(LongtakeError):
+    """The video is not measured yet."""
+
+    code = "metrics_not_ready"
+
+
+class MeasuringFailed(LongtakeError):
+    """The video could not be measured."""
+
+    code = "measuring_failed"
+
+
+class VideoUnmeasurable(LongtakeError):
+    """The final video is missing, unreadable or too long to be measured."""
+
+    code = "video_unmeasurable"
+
+
 class ThumbnailNotReady(LongtakeError):
     """There is no picture before the first chunk."""
 

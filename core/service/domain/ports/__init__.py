@@ -34,6 +34,7 @@ from core.service.domain.ports.workers import (
     WorkerRegistry,
     WorkerState,
     WorkerStatus,
+    measuring_name,
     media_thread_names,
     names_of,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "WorkerRegistry",
     "WorkerState",
     "WorkerStatus",
+    "measuring_name",
     "media_thread_names",
     "names_of",
     "widest",

@@ -218,6 +218,18 @@ class JobStore(JobReads, WorkReads, Protocol):
         LimitReached; see transitions.extend, and `create` for `limits`."""
         ...
 
+    def ask_measuring(self, job_id: str) -> JobRecord:
+        """Have the video measured once the job has ended. Raises JobStateConflict; see transitions.ask_measuring."""
+        ...
+
+    def commit_measurement(self, lease: Lease) -> JobRecord:
+        """The metrics of the video are stored. Logs job.measured. Releases the lease."""
+        ...
+
+    def give_up_measuring(self, job_id: str, generation: int, error: JobError) -> JobRecord:
+        """The video of this generation cannot be measured. Logs job.measured with the error. The job stays as it is."""
+        ...
+
     def cancel_requested(self, job_id: str) -> bool:
         """Whether workers must stop working on the job; True also if it ended, was deleted or is missing. One round
         trip."""

@@ -61,6 +61,11 @@ def media_thread_names(process: str, count: int) -> list[str]:
     return [f"{process}/{number}" for number in range(count)]
 
 
+def measuring_name(process: str) -> str:
+    """Name of the thread of a CPU worker that measures videos, with a lease of its own."""
+    return f"{process}/measure"
+
+
 def names_of(process: str) -> tuple[str, ...]:
     """The names by which a worker process is paused: without its process id, and its own."""
     return tuple(dict.fromkeys((_PROCESS_ID.sub("", process), process)))

@@ -14,6 +14,7 @@ from core.service.domain.schema.answers import (
     JobPlan,
     JobSummary,
     Links,
+    MeasurementView,
     Progress,
 )
 from core.service.domain.schema.base import Frozen, Shown, Stored
@@ -27,13 +28,13 @@ from core.service.domain.schema.deliveries import (
     WebhookPing,
     WebhookPingRequest,
 )
+from core.service.domain.schema.metrics import JobMetrics, MeasuredVideo, MetricCurve, MetricValue
 from core.service.domain.schema.older import read_older_record, read_record
+from core.service.domain.schema.outcomes import EndedGeneration, JobError, Measurement
 from core.service.domain.schema.record import (
     BranchSource,
     DayFrames,
-    EndedGeneration,
     FingerprintChange,
-    JobError,
     JobRecord,
     JobWarning,
     LaneState,
@@ -127,6 +128,7 @@ __all__ = [
     "JobEvent",
     "JobExtension",
     "JobList",
+    "JobMetrics",
     "JobPlan",
     "JobRecord",
     "JobRequest",
@@ -138,8 +140,13 @@ __all__ = [
     "LaneState",
     "LengthChange",
     "Links",
+    "MeasuredVideo",
+    "Measurement",
+    "MeasurementView",
     "MetadataKey",
     "MetadataValue",
+    "MetricCurve",
+    "MetricValue",
     "PreparedMedia",
     "Profile",
     "Progress",

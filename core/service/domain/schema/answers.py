@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from core.service.domain.schema.base import Shown
-from core.service.domain.schema.record import BranchSource, JobError, JobWarning
+from core.service.domain.schema.outcomes import JobError
+from core.service.domain.schema.record import BranchSource, JobWarning
 from core.service.domain.schema.spec import JobSpec
 from core.service.domain.schema.status import EventType, JobStatus
 
@@ -83,7 +84,18 @@ class Links(Shown):
     playlist: str
     video: str
     thumbnail: str = Field(description="A JPEG, from the first chunk on.")
+    metrics: str = Field(default="", description="What was measured of the video, if `measure` was asked for.")
     cancel: str
+
+
+class MeasurementView(Shown):
+    """Where measuring a job's video stands."""
+
+    status: Literal["waiting", "measured", "failed"] = Field(
+        description="waiting: for the job's end, for a worker, or it is being measured."
+    )
+    at: datetime | None = Field(description="When it was measured, or given up.")
+    error: JobError | None = Field(description="Why it failed.")
 
 
 class JobSummary(Shown):
@@ -103,6 +115,9 @@ class JobSummary(Shown):
     progress: Progress
     links: Links
     error: JobError | None
+    measurement: MeasurementView | None = Field(
+        default=None, description="Of its video; null if nobody asked for it, or the job ended without a video."
+    )
     warnings: tuple[JobWarning, ...] = Field(
         default=(), description="Unusual things about the job that do not keep it from running."
     )

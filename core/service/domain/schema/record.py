@@ -8,19 +8,11 @@ from enum import StrEnum
 from pydantic import Field
 
 from core.service.domain.schema.base import Stored
-from core.service.domain.schema.chunks import ChunkRecord, ChunkTotals
+from core.service.domain.schema.chunks import ChunkTotals
+from core.service.domain.schema.outcomes import EndedGeneration, JobError, Measurement
 from core.service.domain.schema.request import Variant
 from core.service.domain.schema.spec import JobSpec
 from core.service.domain.schema.status import JobStatus, Lane
-
-
-class JobError(Stored):
-    """Why a job failed."""
-
-    code: str
-    message: str
-    retryable: bool
-    fix: str | None = Field(default=None, description="What would fix it, if known.")
 
 
 class WarningCode(StrEnum):
@@ -117,21 +109,6 @@ class BranchSource(Stored):
     from_chunk: int
 
 
-class EndedGeneration(Stored):
-    """How a job had ended before it went on: what its event log said then."""
-
-    status: JobStatus
-    started_at: datetime | None
-    ended_at: datetime
-    next_at: datetime = Field(description="When the job was queued again.")
-    version: int
-    error: JobError | None = None
-    replaced: ChunkRecord | None = Field(
-        default=None, description="Its last chunk, if that was short: the next generation has replaced it."
-    )
-    replaced_refined: ChunkRecord | None = None
-
-
 class LengthChange(Stored):
     """A length that the job had before a client changed it, or before its input was read."""
 
@@ -183,6 +160,10 @@ class JobRecord(Stored):
     )
     media_repairs: int = Field(default=0, description="How often input media had to be prepared again.")
     steering: tuple[Steering, ...] = Field(default=(), description="Changes of the prompt on the way, oldest first.")
+    measurements: tuple[Measurement, ...] = Field(default=(), description="Oldest first.")
+    measure_asked_at: datetime | None = Field(
+        default=None, description="When a client asked last that the ended job be measured."
+    )
     branched_from: BranchSource | None = None
     earlier: tuple[EndedGeneration, ...] = Field(
         default=(), description="How the job ended each time before it was extended or retried, oldest first."
@@ -243,6 +224,15 @@ class JobRecord(Stored):
     def begun_at(self) -> datetime | None:
         """When this generation started."""
         return self.resumed_at if self.earlier else self.started_at
+
+    @property
+    def measurement(self) -> Measurement | None:
+        """The newest one of the video as it is; None while there is none, or after another was asked for."""
+        newest = self.measurements[-1] if self.measurements else None
+        if newest is None or newest.generation != self.generation:
+            return None
+        is_old = self.measure_asked_at is not None and newest.at < self.measure_asked_at
+        return None if is_old else newest
 
     @property
     def input_sha256(self) -> str | None:

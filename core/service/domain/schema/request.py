@@ -224,13 +224,17 @@ class JobRequest(Frozen):
     refine: RefineAsked | None = Field(
         default=None, description="Also refine the video to a higher resolution; true for the model's defaults."
     )
+    measure: bool = Field(
+        default=False,
+        description="Also measure the video once the job has ended: GET /jobs/{id}/metrics. `succeeded` does not wait.",
+    )
     webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
         default=None, description="Receives a signed POST for each of webhook_events."
     )
     webhook_events: WebhookEvents | None = Field(
         default=None,
         description="Default: job.succeeded, job.failed, job.canceled. Also possible: chunk.completed, chunk.refined,"
-        " job.prompt_changed.",
+        " job.prompt_changed, job.measured.",
     )
     webhook_secret: WebhookSecret | None = Field(
         default=None,

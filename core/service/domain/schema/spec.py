@@ -72,7 +72,7 @@ class SeedChange(Stored):
 
 class JobSpec(Stored):
     """A JobRequest with every default filled in: the engine's input, which decides the video's bytes. What webhooks,
-    `metadata` and `priority` say does not change them."""
+    `metadata`, `priority` and `measure` say does not change them."""
 
     prompt: str = Field(description="The prompt at frame 0.")
     prompt_changes: tuple[PromptChange, ...] = Field(
@@ -108,6 +108,7 @@ class JobSpec(Stored):
     video: str | None = None
     control: ControlSpec | None = None
     refine: RefineSpec | None = None
+    measure: bool = Field(default=False, description="Whether the video is measured once the job has ended.")
     webhook_url: str | None = None
     webhook_events: tuple[WebhookEvent | str, ...] = Field(
         default=DEFAULT_WEBHOOK_EVENTS, description="Events that are sent; names from a newer version are kept."

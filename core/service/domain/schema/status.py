@@ -37,10 +37,17 @@ class EventType(StrEnum):
     JOB_SUCCEEDED = "job.succeeded"
     JOB_FAILED = "job.failed"
     JOB_CANCELED = "job.canceled"
+    JOB_MEASURED = "job.measured"
 
 
 WebhookEvent = Literal[
-    "job.succeeded", "job.failed", "job.canceled", "chunk.completed", "chunk.refined", "job.prompt_changed"
+    "job.succeeded",
+    "job.failed",
+    "job.canceled",
+    "chunk.completed",
+    "chunk.refined",
+    "job.prompt_changed",
+    "job.measured",
 ]
 
 
@@ -54,11 +61,13 @@ class Lane(StrEnum):
     GENERATE = "generate"
     REFINE = "refine"
     FINALIZE = "finalize"
+    MEASURE = "measure"
+    """Of a job that has ended: its status says nothing of it."""
 
 
 LANES_WITH_STEPS = (Lane.GENERATE, Lane.REFINE)
 """Lanes that report denoising steps."""
 
 
-LANES_OF_ANY_MODEL = (Lane.PREPARE, Lane.FINALIZE)
+LANES_OF_ANY_MODEL = (Lane.PREPARE, Lane.FINALIZE, Lane.MEASURE)
 """Lanes that need no engine: CPU workers serve one queue for the jobs of all models."""

@@ -30,6 +30,7 @@ from core.service.domain.transitions.lifecycle import (
     revoke_links,
 )
 from core.service.domain.transitions.made import made_in
+from core.service.domain.transitions.measuring import ask_measuring, commit_measurement, give_up_measuring
 from core.service.domain.transitions.restore import TOKENS_SKIPPED_BY_RESTORE, restore
 from core.service.domain.transitions.rules import (
     ACTIVE_STATUSES,
@@ -38,7 +39,9 @@ from core.service.domain.transitions.rules import (
     POISON_DEATHS,
     TAKES_CHUNKS,
     awaits_copies,
+    awaits_measuring,
     awaits_media,
+    has_final_video,
     is_kept,
     is_poison,
     is_prepared_ahead,
@@ -67,13 +70,16 @@ __all__ = [
     "Transition",
     "abandon",
     "after_next_chunk",
+    "ask_measuring",
     "awaits_copies",
+    "awaits_measuring",
     "awaits_media",
     "begin_finalizing",
     "claim",
     "commit_and_claim",
     "commit_chunk",
     "commit_copies",
+    "commit_measurement",
     "commit_prepare",
     "commit_refined",
     "commit_repair",
@@ -84,6 +90,8 @@ __all__ = [
     "fail",
     "finish",
     "first_open_frame",
+    "give_up_measuring",
+    "has_final_video",
     "is_kept",
     "is_poison",
     "is_prepared_ahead",

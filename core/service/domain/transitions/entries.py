@@ -20,6 +20,8 @@ def entry_of(record: JobRecord, lane: Lane) -> Entry | None:
     made, endless = record.totals("refined" if lane is Lane.REFINE else "preview"), record.spec.is_endless
     begun_at, newest = record.begun_at or record.created_at, made.last.created_at if made.last else None
     ready = max(begun_at, newest, record.prepared.at if record.prepared else begun_at) if newest else begun_at
+    if lane is Lane.MEASURE:
+        ready = max(record.measure_asked_at or ready, record.finished_at or ready)
     return Entry(
         job_id=record.id,
         lane=lane,

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.service.domain.ports import Delivery
 from core.service.domain.schema import EventType, JobRecord
-from core.service.domain.webhooks import chunk_of_event, payload
+from core.service.domain.webhooks import chunk_of_event, measurement_data, payload
 
 KEPT_EVENTS = 2000
 """Newest entries of a job's log that are kept, or a few more: the log of a job without an end stays small."""
@@ -43,6 +43,8 @@ def _event_data(record: JobRecord, event_type: EventType) -> dict[str, Any]:
         data["generation"] = record.generation
     if event_type is EventType.JOB_PROMPT_CHANGED:
         data |= {"from_frame": record.steering[-1].from_frame, "prompt": record.steering[-1].prompt}
+    if event_type is EventType.JOB_MEASURED:
+        data["measurement"] = measurement_data(record)
     if record.error is not None:
         data["error"] = record.error.model_dump(exclude_none=True)
     return data
@@ -77,6 +79,8 @@ def _delivery_id(record: JobRecord, event_type: EventType) -> str:
     name = event_type.value.replace(".", "_")
     if event_type is EventType.JOB_PROMPT_CHANGED:
         name = f"edit_{_letters(len(record.steering))}"
+    if event_type is EventType.JOB_MEASURED:
+        name = f"measured_{_letters(len(record.measurements))}"
     if record.generation:
         name = f"run_{_letters(record.generation)}_{name}"
     return f"msg_{record.id.removeprefix('job_')}_{record.version}_{name}"
@@ -84,6 +88,6 @@ def _delivery_id(record: JobRecord, event_type: EventType) -> str:
 
 def _letters(number: int) -> str:
     """A number below 17,576 as three letters that sort as it does. Ids of one version are sent in alphabetical order:
-    chunk_..., edit_aab, edit_aac, job_..., then those of later generations: run_aab_...; an id has no digits after the
-    version."""
+    chunk_..., edit_aab, edit_aac, job_..., measured_aab, then those of later generations: run_aab_...; an id has no
+    digits after the version."""
     return "".join(chr(ord("a") + number // 26**place % 26) for place in (2, 1, 0))

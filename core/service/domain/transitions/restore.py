@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from operator import itemgetter
 
 from core.service.domain.ports import Delivery
 from core.service.domain.schema import (
@@ -40,7 +41,7 @@ def restore(record: JobRecord, lists: ChunkLists) -> Transition:
         lane: LaneState(token=record.lane(lane).token + TOKENS_SKIPPED_BY_RESTORE, attempts=record.lane(lane).attempts)
         for lane in Lane
     }
-    whole = _with_steering(_history(record, lists), record)
+    whole = _with_beside(_history(record, lists), record)
     past = [
         (at_entry(state, event, number, record.length_changes), event, at)
         for number, (state, event, at) in enumerate(whole, 1)
@@ -123,13 +124,22 @@ def _is_of(run: _Run, commit: _Commit) -> bool:
     return run.ended_at is not None and chunk.created_at <= run.ended_at
 
 
-def _with_steering(past: Iterable[_HistoryEntry], record: JobRecord) -> list[_HistoryEntry]:
-    """The history with the changes of the prompt, each at the number that its entry had."""
+def _with_beside(past: Iterable[_HistoryEntry], record: JobRecord) -> list[_HistoryEntry]:
+    """The history with the changes of the prompt and the measurements, each at the number that its entry had."""
     whole = list(past)
-    for index, change in enumerate(record.steering, 1):
-        place = min(change.entry - 1, len(whole))
-        before = updated(whole[place - 1][0], steering=record.steering[:index])
-        whole.insert(place, (before, EventType.JOB_PROMPT_CHANGED, change.at))
+    beside: list[tuple[int, EventType, datetime, dict[str, object]]] = [
+        *(
+            (change.entry, EventType.JOB_PROMPT_CHANGED, change.at, {"steering": record.steering[:index]})
+            for index, change in enumerate(record.steering, 1)
+        ),
+        *(
+            (one.entry, EventType.JOB_MEASURED, one.at, {"measurements": record.measurements[:index]})
+            for index, one in enumerate(record.measurements, 1)
+        ),
+    ]
+    for entry, event, at, changes in sorted(beside, key=itemgetter(0)):
+        place = min(entry - 1, len(whole))
+        whole.insert(place, (updated(whole[place - 1][0], **changes), event, at))
     return whole
 
 

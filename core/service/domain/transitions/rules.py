@@ -59,6 +59,8 @@ def wants(record: JobRecord, lane: Lane) -> bool:
         return record.status in {JobStatus.QUEUED, JobStatus.RUNNING} and awaits
     if lane is Lane.FINALIZE:
         return record.status is JobStatus.FINALIZING
+    if lane is Lane.MEASURE:
+        return awaits_measuring(record)
     if lane is Lane.REFINE:
         return record.status is JobStatus.RUNNING and not record.repairs and is_ready(record)
     if awaits_media(record) or awaits_copies(record):
@@ -66,6 +68,16 @@ def wants(record: JobRecord, lane: Lane) -> bool:
     if record.repairs:
         return record.status is JobStatus.RUNNING
     return record.status in {JobStatus.QUEUED, JobStatus.RUNNING} and not record.is_complete
+
+
+def has_final_video(record: JobRecord) -> bool:
+    """Whether the job has ended with a video. A failed one may still have that of an earlier generation."""
+    return record.status in {JobStatus.SUCCEEDED, JobStatus.CANCELED} and record.video_key is not None
+
+
+def awaits_measuring(record: JobRecord) -> bool:
+    """Whether an ended job is to be measured, or is being measured."""
+    return record.spec.measure and has_final_video(record) and record.measurement is None
 
 
 def should_start_at_once(record: JobRecord) -> bool:

@@ -22,15 +22,16 @@ from tests.helpers.api_world import World, submit
 from tests.helpers.callers import Callers, path_of, told
 from tests.helpers.customers import with_keys
 
-BY_LINKS = ("chunks", "events", "playlist", "video", "thumbnail")
+BY_LINKS = ("chunks", "events", "playlist", "video", "thumbnail", "metrics")
 DAY = 86_400
 
 
 @pytest.fixture
 def job_id(callers: Callers, world: World) -> str:
     """A finished job of two chunks of `callers.one`, whose objects exist."""
-    made = submit(callers.one, num_frames=32)
+    made = submit(callers.one, num_frames=32, measure=True)
     world.finish(made)
+    world.measure(made)
     record = world.store.get(made)
     keys = [chunk_key(made, index) for index in range(2)] + [str(record.video_key), str(record.thumbnail_key)]
     for key in keys:

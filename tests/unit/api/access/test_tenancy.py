@@ -43,8 +43,9 @@ class Operation:
 @pytest.fixture
 def owned(callers: Callers, world: World) -> dict[str, str]:
     """Ids of an ended job, an upload and a ping of `callers.one`."""
-    job_id = submit(callers.one, num_frames=16, webhook_url="https://example.com/hook")
+    job_id = submit(callers.one, num_frames=16, webhook_url="https://example.com/hook", measure=True)
     world.finish(job_id)
+    world.measure(job_id)
     upload = callers.one.post("/uploads", json={"content_type": "image/png", "size_bytes": 3})
     ping = callers.one.post("/webhooks/ping", json={"webhook_url": "https://example.com/hook"})
     return {"job_id": job_id, "upload_id": upload.json()["id"], "ping_id": ping.json()["id"]}
@@ -152,8 +153,6 @@ def test_a_token_reads_what_players_need_and_nothing_else(
         for operation in owned_operations(callers)
         if sent(callers.nobody, operation, owned, f"?token={token}")[0] not in {401, 403}
     }
-    assert opened == {
-        f"/jobs/{{job_id}}/{name}"
-        for name in ("chunks", "chunks/{index}.mp4", "events", "playlist.m3u8", "thumbnail.jpg", "video", "video.mp4")
-    }
+    media = ("chunks", "chunks/{index}.mp4", "playlist.m3u8", "thumbnail.jpg", "video", "video.mp4")
+    assert opened == {f"/jobs/{{job_id}}/{name}" for name in (*media, "events", "metrics")}
     assert record_of(world, owned) == before

@@ -58,6 +58,8 @@ def test_every_endpoint_is_there(document: dict[str, Any]) -> None:
     operations = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
     assert operations == {
         "POST /jobs",
+        "GET /jobs/{job_id}/metrics",
+        "POST /jobs/{job_id}/metrics",
         "POST /jobs/batch",
         "GET /jobs/{job_id}/webhook-deliveries",
         "POST /jobs/{job_id}/webhook-deliveries/{delivery_id}/redeliver",

@@ -41,6 +41,11 @@ def test_the_first_chunk_has_steps_and_guidance_of_its_own() -> None:
     assert body == {"prompt": "x", "profile": "reference", "first_chunk": {"num_inference_steps": 30}}
 
 
+def test_measuring_is_asked_for_by_a_flag() -> None:
+    assert request_body(parse_args(["submit", "x", "--measure"])) == {"prompt": "x", "measure": True}
+    assert "measure" not in request_body(parse_args(["submit", "x"]))
+
+
 def test_refinement_is_asked_for_by_a_flag_or_by_any_of_its_options() -> None:
     assert request_body(parse_args(["submit", "x", "--refine"])) == {"prompt": "x", "refine": True}
     words = "submit x --refine --refine-strength 0.4 --refine-size 128x128 --refine-schedule lockstep"
@@ -75,7 +80,7 @@ def test_metadata_without_a_value_is_refused() -> None:
 
 
 def test_every_field_of_a_request_but_a_schedule_of_prompts_can_be_given() -> None:
-    others = {"metadata", "parameters", "first_chunk", "refine", "prompts", "image", "video", "control"}
+    others = {"metadata", "parameters", "first_chunk", "refine", "measure", "prompts", "image", "video", "control"}
     assert set(JobRequest.model_fields) <= {*REQUEST_FIELDS, *others}
 
 

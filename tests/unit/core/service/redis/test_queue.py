@@ -46,7 +46,8 @@ def test_the_broker_is_the_setting_and_unnamed_tasks_go_to_the_cpu() -> None:
 
 
 def test_every_model_has_its_queue() -> None:
-    assert [queue_of_lane(lane, "sprites") for lane in Lane] == ["media", "generate.sprites", "refine.sprites", "cpu"]
+    queues = ["media", "generate.sprites", "refine.sprites", "cpu", "measure"]
+    assert [queue_of_lane(lane, "sprites") for lane in Lane] == queues
 
 
 def test_making_a_queue_connects_to_nothing() -> None:

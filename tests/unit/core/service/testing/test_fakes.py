@@ -22,6 +22,7 @@ from core.service.testing.registries import FakeUploadStore, FakeWorkerRegistry
 from core.service.testing.storage import FakeStorage
 from tests.helpers.delivery_contract import DeliveryContract
 from tests.helpers.jobs import job_spec
+from tests.helpers.measuring_contract import MeasuringContract
 from tests.helpers.schedule_contract import Queue, ScheduleContract
 from tests.helpers.store_contract import SHORT, StoreContract, StorePorts, worker
 from tests.helpers.work_contract import WorkContract
@@ -61,6 +62,10 @@ class TestFakeStores(StoreContract):
         ports.workers.report(worker("a"), SHORT)
         ports.wait_until_free("", Lane.GENERATE)
         assert ports.workers.all() == []
+
+
+class TestFakeMeasuring(MeasuringContract):
+    """The same for measuring."""
 
 
 class TestFakeDeliveries(DeliveryContract):

@@ -1,0 +1,78 @@
+"""The page shows what was measured of a video, and asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from core.service.domain.schema import JobMetrics
+from tests.helpers.deadline import eventually
+from tests.helpers.service import Service
+from tests.helpers.web_page import Opened, live_service
+
+pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser first
+MEASURED_MS = 120_000
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with live_service(tmp_path_factory.mktemp("service"), steps=2, step_seconds=0.02) as service:
+        yield service
+
+
+def unfold(web: Opened) -> Locator:
+    found = web.page.locator("details.act").filter(has_text="What was measured")
+    found.locator("summary").click()
+    return found
+
+
+def metrics_of(service: Service, job_id: str) -> JobMetrics:
+    def read() -> JobMetrics | None:
+        answer = service.http.get(f"/jobs/{job_id}/metrics")
+        return JobMetrics.model_validate_json(answer.content) if answer.is_success else None
+
+    return eventually(read, f"{job_id} to be measured", seconds=MEASURED_MS / 1000)
+
+
+def test_what_was_measured_is_shown_with_its_meaning(service: Service, web: Opened) -> None:
+    job = service.submit(model="live", num_frames=32, measure=True)
+    service.wait_for_success(job.id)
+    video = metrics_of(service, job.id).videos["preview"]
+    web.watch(job.id)
+    panel = unfold(web)
+    expect(panel).to_contain_text(f"32 frames, flow {video.flow}.")
+    table = panel.get_by_role("table", name="The video")
+    expect(table.get_by_role("row")).to_have_count(1 + len(video.values))
+    for value in video.values.values():
+        header = web.page.get_by_role("rowheader", name=value.title, exact=True)
+        row = table.get_by_role("row").filter(has=header)
+        expect(row).to_contain_text(value.meaning)
+        if isinstance(value.value, float) and not value.value.is_integer():
+            expect(row.get_by_role("cell").first).to_have_text(f"{value.value:.{value.decimals}f}")
+    cuts = table.get_by_role("row").filter(has_text="SCuts")
+    expect(cuts.get_by_role("cell").first).to_have_text("0")
+    expect(cuts).to_contain_text("Lower is better.")
+
+
+def test_a_video_that_nobody_measured_is_measured_on_request(service: Service, web: Opened) -> None:
+    job = service.submit(model="live", num_frames=16)
+    service.wait_for_success(job.id)
+    web.watch(job.id)
+    panel = unfold(web)
+    expect(panel).to_contain_text("Nobody has asked for it.")
+    panel.get_by_role("button", name="Measure the video").click()
+    expect(panel).to_contain_text("16 frames", timeout=MEASURED_MS)
+    expect(panel.get_by_role("button")).to_have_count(0)
+
+
+def test_a_running_job_says_when_it_is_measured(service: Service, web: Opened) -> None:
+    job = service.submit(model="live", num_frames=None, measure=True)
+    service.wait_for_chunks(job.id, 1)
+    web.watch(job.id)
+    panel = unfold(web)
+    expect(panel).to_contain_text("It is measured once the video is finished.")
+    service.http.post(f"/jobs/{job.id}/cancel")
+    expect(panel).to_contain_text("frames", timeout=MEASURED_MS)
+    expect(panel.get_by_role("table", name="The video")).to_be_visible()

@@ -1,0 +1,64 @@
+"""The program that measures: real metrics of a real file, and what cannot be a number in JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.metrics.video.facts import FACTS
+from core.metrics.video.metric import Curve, VideoMetrics
+from core.service.domain.errors import VideoUnmeasurable
+from tests.helpers.clips import clip
+from worker.measuring.child import measure_in_process
+from worker.measuring.process import as_stored
+from worker.measuring.request import MeasureRequest
+
+
+def nothing() -> None: ...
+
+
+def test_a_video_is_measured_with_what_readers_must_know_of_each_value(tmp_path: Path) -> None:
+    file = clip(tmp_path / "preview.mp4", 20)
+    request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0)
+    (video,) = measure_in_process(request, nothing).values()
+    assert video.num_frames == 20
+    assert video.values.keys() <= FACTS.keys()
+    assert {"scuts", "mawe_code", "seam_score", "duplicate_ratio"} <= video.values.keys()
+    for name, value in video.values.items():
+        assert (value.title, value.meaning, value.better) == (
+            FACTS[name].title,
+            FACTS[name].meaning,
+            FACTS[name].better,
+        )
+        assert value.value is not None or video.notes, "a note says why"
+    assert request.progress.read_text() == "20"
+
+
+def test_a_file_that_is_no_video_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "preview.mp4"
+    file.write_bytes(b"no video")
+    request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0)
+    with pytest.raises(VideoUnmeasurable, match="cannot be read"):
+        measure_in_process(request, nothing)
+
+
+def test_what_is_not_finite_is_null() -> None:
+    curve = Curve(2, [0.5, math.nan])
+    metrics = VideoMetrics(3, {"ofs": math.inf, "scuts": 0, "warp_error": None}, {"warp_error": curve}, ["why"], "dis")
+    stored = json.loads(as_stored(metrics).model_dump_json())
+    assert {name: value["value"] for name, value in stored["values"].items()} == {
+        "ofs": None,
+        "scuts": 0,
+        "warp_error": None,
+    }
+    assert stored["curves"] == {"warp_error": {"step": 2, "values": [0.5, None]}}
+    assert (stored["num_frames"], stored["notes"], stored["flow"]) == (3, ["why"], "dis")
+
+
+def test_numbers_of_numpy_are_stored_as_plain_ones() -> None:
+    metrics = VideoMetrics(3, {"ofs": float(np.float32(0.5))}, {"ofs": Curve(1, [np.float64(0.25)])})
+    assert json.loads(as_stored(metrics).model_dump_json())["curves"]["ofs"]["values"] == [0.25]

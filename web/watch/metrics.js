@@ -1,0 +1,85 @@
+// What is measured of the finished video, each value with its meaning; and the button that asks for it.
+import { post, read, textOf } from "../core/api.js"
+import { button, el, setText } from "../core/dom.js"
+import { plural } from "../core/format.js"
+import { hasEnded } from "../job/facts.js"
+
+const LOOK_AGAIN = 2000 // milliseconds, while the video is measured: an ended job has no stream of events
+const NAMES = { preview: "The video", refined: "The refined video" }
+
+export class Metrics {
+  // `followed`: a FollowedJob.
+  constructor(followed) {
+    this._followed = followed
+    this._told = el("p", { class: "hint", attributes: { role: "status" } })
+    this._ask = button("Measure the video", () => this._try(() => post(`${followed.path}/metrics`).then((job) => followed.take(job))))
+    this._tables = el("div")
+    this.element = el("details", { class: "act", hidden: true, on: { toggle: () => this.update() } },
+      el("summary", { textContent: "What was measured" }), this._told, this._ask, this._tables)
+  }
+
+  // Looks again and again while the video is measured, and reads the metrics, where somebody looks.
+  update() {
+    const { job } = this._followed
+    const isOver = hasEnded(job)
+    this.element.hidden = job.progress.chunks_done === 0 || job.status === "failed"
+    if (!this.element.open) return
+    const status = job.measurement?.status
+    this._ask.hidden = !isOver || status === "waiting" || status === "measured"
+    if (status !== "measured" || this._generation !== job.generation) this._tables.replaceChildren()
+    if (status === "measured") {
+      if (this._tables.children.length === 0 && !this._isBusy) this._try(() => this._read(job.generation))
+      return
+    }
+    if (this._failure) setText(this._told, this._failure)
+    else if (!isOver) setText(this._told, status ? "It is measured once the video is finished." : "It can be measured once the video is finished.")
+    else if (status === "failed") setText(this._told, `It could not be measured: ${job.measurement.error.message}.`)
+    else setText(this._told, status ? "The video is being measured …" : "Nobody has asked for it.")
+    if (isOver && status === "waiting" && performance.now() - this._followed.readAt > LOOK_AGAIN) {
+      this._try(() => read(this._followed.path, { cache: "no-cache" }).then((read) => this._followed.take(read)))
+    }
+  }
+
+  // One request at a time; of a failure is told until another one succeeds.
+  async _try(request) {
+    if (this._isBusy) return
+    this._isBusy = this._ask.disabled = true
+    try {
+      await request()
+      this._failure = ""
+    } catch (error) {
+      this._failure = textOf(error)
+      setText(this._told, this._failure)
+    } finally {
+      this._isBusy = this._ask.disabled = false
+    }
+    if (!this._failure) this.update() // else the next look, in a second
+  }
+
+  async _read(generation) {
+    const { videos } = await read(`${this._followed.path}/metrics`)
+    const [first] = Object.values(videos)
+    this._generation = generation
+    setText(this._told, `${plural(first.num_frames, "frame")}${first.flow ? `, flow ${first.flow}` : ""}.`)
+    this._tables.replaceChildren(...Object.entries(videos).flatMap(([variant, video]) => [tableOf(variant, video), notesOf(video)]))
+  }
+}
+
+function tableOf(variant, { values }) {
+  const rows = Object.values(values).map(({ value, title, meaning, better, decimals }) => el("tr", {},
+    el("th", { scope: "row", textContent: title }), el("td", { textContent: numberOf(value, decimals) }),
+    el("td", { class: "hint", textContent: better ? `${meaning} ${better === "lower" ? "Lower" : "Higher"} is better.` : meaning })))
+  return el("table", {}, el("caption", { textContent: NAMES[variant] ?? variant }),
+    el("thead", {}, el("tr", {}, ...["Value", "Number", "What it says"].map((name) => el("th", { scope: "col", textContent: name })))),
+    el("tbody", {}, ...rows))
+}
+
+function notesOf({ notes }) {
+  return el("ul", { class: "hint", hidden: notes.length === 0 }, ...notes.map((textContent) => el("li", { textContent })))
+}
+
+// Whole numbers are counts.
+export function numberOf(value, decimals) {
+  if (value === null) return "–"
+  return Number.isInteger(value) ? String(value) : value.toFixed(decimals)
+}

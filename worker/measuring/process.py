@@ -1,0 +1,108 @@
+"""The program that measures the videos of one job. Knows no job, no store and no network.
+
+Run as `python -m worker.measuring.process`. Input: a MeasureRequest as JSON on stdin. It writes how many frames are
+done to the file `progress`, and its outcome to the file `result`. It runs at low priority: nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from core.metrics.video.all_metrics import cheap_metrics
+from core.metrics.video.facts import FACTS
+from core.metrics.video.flow import DIS, dis_flow
+from core.metrics.video.frames import VideoFile
+from core.metrics.video.metric import Curve, VideoMetrics, measure
+from core.metrics.video.seams import Borders
+from core.processes import end_with_parent
+from core.service.domain.engine import FrameHWC
+from core.service.domain.errors import LongtakeError
+from core.service.domain.frame_plan import CHUNK_FRAMES
+from core.service.domain.schema import MeasuredVideo, MetricCurve, MetricValue
+from worker.measuring.request import MeasureRequest
+
+NICENESS = 15
+
+
+def main() -> int:
+    if sys.platform == "linux":
+        end_with_parent(by=signal.SIGKILL)
+    request = MeasureRequest.model_validate_json(sys.stdin.buffer.read())
+    with suppress(OSError):
+        os.nice(NICENESS)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    request.result.write_text(json.dumps(_outcome(request)))
+    return 0
+
+
+def _outcome(request: MeasureRequest) -> dict[str, Any]:
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        request.progress.write_text(str(done))
+
+    try:
+        measured = {variant: _measured(file, request.fps, count) for variant, file in request.videos.items()}
+    except LongtakeError as error:
+        return {"unreadable": error.message}
+    return {"videos": {variant: video.model_dump(mode="json") for variant, video in measured.items()}}
+
+
+def _measured(file: Path, fps: float, count: Callable[[], None]) -> MeasuredVideo:
+    """Raises LongtakeError if the file is no video."""
+    flow = DIS if dis_flow() is not None else None
+    with VideoFile(file) as video:
+        borders = Borders(CHUNK_FRAMES, CHUNK_FRAMES)
+        return as_stored(measure(_counted(video, count), cheap_metrics(fps, borders=borders), flow))
+
+
+def _counted(frames: Iterable[FrameHWC], count: Callable[[], None]) -> Iterator[FrameHWC]:
+    for frame in frames:
+        yield frame
+        count()
+
+
+def as_stored(metrics: VideoMetrics) -> MeasuredVideo:
+    """The metrics with the facts of each value. What is not finite is None: JSON has no such numbers."""
+    return MeasuredVideo(
+        num_frames=metrics.num_frames,
+        flow=metrics.flow,
+        values={name: _value(name, value) for name, value in metrics.values.items()},
+        curves={name: _curve(curve) for name, curve in metrics.curves.items()},
+        notes=tuple(metrics.notes),
+    )
+
+
+def _value(name: str, value: float | None) -> MetricValue:
+    fact = FACTS[name]
+    return MetricValue(
+        value=_finite(value),
+        title=fact.title,
+        meaning=fact.meaning,
+        better="lower" if fact.better == "lower" else "higher" if fact.better == "higher" else None,
+        source=fact.source,
+        decimals=fact.decimals,
+    )
+
+
+def _curve(curve: Curve) -> MetricCurve:
+    return MetricCurve(step=curve.step, values=tuple(_finite(value) for value in curve.values))
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
