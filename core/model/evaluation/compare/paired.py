@@ -13,7 +13,7 @@ from core.metrics.bootstrap import Interval, interval
 
 Verdict = Literal["confirmed", "reverse", "not clear", "too few prompts", "not measured"]
 FEWEST_PROMPTS = 6
-"""Of fewer prompts all may agree by chance more often than 1 time in 20 (5 prompts: 2 / 2**5), so they decide nothing."""
+"""Fewer decide nothing: all may agree by chance more often than 1 time in 20 (5 prompts: 2 / 2**5)."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Gain:
     """By how much one method is better than another."""
 
     interval: Interval | None
-    """Mean over prompts with its 95 % interval, in the metric's unit, above 0 if the first is better. None: unmeasured."""
+    """Mean over prompts with its 95 % interval, in the metric's unit, above 0 if the first is better; None: not measured."""
     prompts: int
     """Prompts of which both have a value."""
 

@@ -1,4 +1,4 @@
-"""What is compared: methods, prompts, frames, seeds. Stored in the output folder, so that a report needs nothing else."""
+"""What is compared: methods, prompts, frames, seeds. Stored in the output folder: a report needs nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from core.model.evaluation.compare.ports import FirstChunk
+from core.model.evaluation.methods.method import MethodFacts
 from core.service.domain.errors import LongtakeError
 
 VERSION = 1
@@ -22,17 +22,6 @@ class ComparisonError(LongtakeError):
     """A comparison cannot be made as asked."""
 
     code = "comparison_impossible"
-
-
-@dataclass(frozen=True)
-class MethodFacts:
-    """What readers of a report must know of a method."""
-
-    title: str
-    """As in a table: "Additive conditioning"."""
-    first_chunk: FirstChunk
-    note: str = ""
-    """How it makes its video, and where it stands in the paper; one sentence."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +36,10 @@ class Plan:
     """Where they are from: a file's name, or what else they are."""
     frames: int
     seed: int
-    fps: float
     left_out: Mapping[str, str]
     """Methods that are not compared, with the reason."""
+    notes: Sequence[str] = ()
+    """What is not measured, and why."""
 
     def video(self, method: str, prompt: int) -> Video:
         """The video of a method and the prompt with this index."""

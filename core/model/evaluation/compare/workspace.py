@@ -12,26 +12,26 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from core.metrics.video.metric import VideoMetrics
 from core.model.evaluation.compare.exact_frames import read_exact, write_exact, write_playable
 from core.model.evaluation.compare.pictures import Pictures
 from core.model.evaluation.compare.plan import VERSION, Video, digest, read_json, write_json
+from core.model.evaluation.compare.prefixes import Measured
 from core.service.domain.engine import FrameHWC, FramesTHWC
 
-_METRICS = TypeAdapter(VideoMetrics)
+_MEASURED = TypeAdapter(Measured)
 
 
 @dataclass(frozen=True)
 class Finished:
     """A video that is made and measured."""
 
-    metrics: VideoMetrics
+    measured: Measured
     fingerprint: str
-    first_chunk: str | None
-    """Names the bytes of the first chunk that it was given; None if it makes its own."""
+    """Of its method."""
     seconds: float
-    """How long it took to make."""
-    measured_by: Mapping[str, Any]
+    """How long its method needed for it, without storing it, and without a first chunk that it was given."""
+    by: Mapping[str, str]
+    """Of the measurement."""
 
 
 @dataclass(frozen=True)
@@ -44,21 +44,35 @@ class Workspace:
         """The path of a video's files without suffix: .mp4 (for people), .mkv (exact), .json and so on."""
         return self.folder / "videos" / video.method / f"{video.index:03d}"
 
-    def first_chunk(self, video: Video, facts: Mapping[str, Any]) -> FramesTHWC | None:
-        """The stored first chunk of a prompt; None if it was made by other facts, or not at all."""
-        stem = self._first_chunk_stem(video)
-        if read_json(stem.with_suffix(".json")) != {"version": VERSION, **facts}:
+    def has_first_chunk(self, video: Video, facts: Mapping[str, Any]) -> bool:
+        """Whether the first chunk of the prompt is stored and was made by these facts."""
+        stored = read_json(self._first_chunk_stem(video).with_suffix(".json"))
+        return stored is not None and stored.get("facts") == {"version": VERSION, **facts}
+
+    def first_chunk(self, video: Video) -> FramesTHWC | None:
+        """The stored first chunk of a prompt; None if there is none."""
+        if self.first_chunk_digest(video) is None:
             return None
-        frames: FramesTHWC = np.load(stem.with_suffix(".npz"))["frames"]
+        frames: FramesTHWC = np.load(self._first_chunk_stem(video).with_suffix(".npz"))["frames"]
         return frames
+
+    def first_chunk_digest(self, video: Video) -> str | None:
+        """Names the bytes of the stored first chunk of a prompt; None if there is none."""
+        stored = read_json(self._first_chunk_stem(video).with_suffix(".json"))
+        return None if stored is None else stored.get("digest")
 
     def store_first_chunk(self, video: Video, facts: Mapping[str, Any], frames: FramesTHWC) -> None:
         """Keep the first chunk of a prompt for all methods."""
         stem = self._first_chunk_stem(video)
         stem.parent.mkdir(parents=True, exist_ok=True)
-        stem.with_suffix(".json").unlink(missing_ok=True)
+        self.remove_first_chunk(video)
         np.savez_compressed(stem.with_suffix(".npz"), frames=frames)
-        write_json(stem.with_suffix(".json"), {"version": VERSION, **facts})
+        content = {"facts": {"version": VERSION, **facts}, "digest": frames_digest(frames)}
+        write_json(stem.with_suffix(".json"), content)
+
+    def remove_first_chunk(self, video: Video) -> None:
+        """The prompt has no first chunk any more."""
+        self._first_chunk_stem(video).with_suffix(".json").unlink(missing_ok=True)
 
     def _first_chunk_stem(self, video: Video) -> Path:
         return self.folder / "first-chunks" / f"{video.index:03d}"
@@ -68,17 +82,16 @@ class Workspace:
         stored = read_json(self._made_file(video))
         return stored is not None and stored.get("facts") == {"version": VERSION, **facts}
 
-    def make(self, video: Video, parts: Iterable[FramesTHWC], fps: float) -> int:
+    def make(self, video: Video, parts: Iterable[FramesTHWC], fps: int | Fraction) -> int:
         """Store a video while it is made; returns its number of frames. `store_made` says that it is complete."""
         stem = self.stem(video)
         stem.parent.mkdir(parents=True, exist_ok=True)
         for file in (self._made_file(video), self._measured_file(video)):
             file.unlink(missing_ok=True)
-        rate = Fraction(fps).limit_denominator(1001)
         unfinished = [stem.with_suffix(f".{os.getpid()}{suffix}") for suffix in (".mkv", ".mp4")]
         pictures = Pictures(video.frames)
         try:
-            done = write_playable(pictures.watch(write_exact(parts, rate, unfinished[0])), rate, unfinished[1])
+            done = write_playable(pictures.watch(write_exact(parts, fps, unfinished[0])), fps, unfinished[1])
             for file in unfinished:
                 file.replace(stem.with_suffix(file.suffix))
         finally:
@@ -95,26 +108,45 @@ class Workspace:
         """The exact frames of a stored video. Raises VideoUnreadable."""
         return read_exact(self.stem(video).with_suffix(".mkv"))
 
-    def store_measured(self, video: Video, by: Mapping[str, Any], metrics: VideoMetrics) -> None:
-        """Keep a video's figures. Its failures before this are past."""
-        made = self._made_file(video).read_bytes()
-        content = {"version": VERSION, "by": dict(by), "of": digest(made), "metrics": asdict(metrics)}
+    def is_measured(self, video: Video, by: Mapping[str, str]) -> bool:
+        """Whether the stored video has figures by this measurement."""
+        measured = self._measured(video)
+        return measured is not None and measured["by"] == dict(by)
+
+    def store_measured(self, video: Video, by: Mapping[str, str], measured: Measured) -> None:
+        """Keep a video's figures; earlier failures are past. `by`: what they depend on beside video and prompt."""
+        content = {"version": VERSION, "of": self._made_digest(video), "by": dict(by), "measured": asdict(measured)}
         write_json(self._measured_file(video), content)
         self._failure_file(video).unlink(missing_ok=True)
 
     def finished(self, video: Video) -> Finished | None:
-        """A video of this request with its figures; None if it is not made and measured."""
-        made, measured = read_json(self._made_file(video)), read_json(self._measured_file(video))
-        if made is None or measured is None or measured.get("version") != VERSION:
+        """A video of this request with its figures; None if it is not made and measured, or has another first chunk
+        than the others."""
+        made, measured = read_json(self._made_file(video)), self._measured(video)
+        if made is None or measured is None:
             return None
         facts = made["facts"]
-        if measured["of"] != digest(self._made_file(video).read_bytes()) or not _is_of(facts, video):
+        if any(facts.get(name) != value for name, value in asdict(video).items()):
+            return None
+        if facts["first_chunk"] not in (None, self.first_chunk_digest(video)):
             return None
         try:
-            metrics = _METRICS.validate_python(measured["metrics"])
+            figures = _MEASURED.validate_python(measured["measured"])
         except ValidationError:
             return None  # measured by another version
-        return Finished(metrics, facts["fingerprint"], facts["first_chunk"], made["seconds"], measured["by"])
+        return Finished(figures, facts["fingerprint"], made["seconds"], measured["by"])
+
+    def _measured(self, video: Video) -> dict[str, Any] | None:
+        """The stored figures, if they are of the stored video."""
+        measured = read_json(self._measured_file(video))
+        if measured is None or measured.get("version") != VERSION or measured.get("of") != self._made_digest(video):
+            return None
+        return measured
+
+    def _made_digest(self, video: Video) -> str | None:
+        """Names the stored video; None if it is not complete."""
+        file = self._made_file(video)
+        return digest(file.read_bytes()) if file.is_file() else None
 
     def store_failure(self, video: Video, error: str) -> None:
         """Why a video could not be made or measured."""
@@ -137,9 +169,10 @@ class Workspace:
 
 def facts_of(video: Video, fingerprint: str, first_chunk: FramesTHWC | None) -> dict[str, Any]:
     """What a video depends on. `first_chunk`: what the method is given; None if it makes its own."""
-    given = None if first_chunk is None else digest(np.ascontiguousarray(first_chunk).tobytes())
+    given = None if first_chunk is None else frames_digest(first_chunk)
     return {**asdict(video), "fingerprint": fingerprint, "first_chunk": given}
 
 
-def _is_of(facts: Mapping[str, Any], video: Video) -> bool:
-    return all(facts.get(name) == value for name, value in asdict(video).items())
+def frames_digest(frames: FramesTHWC) -> str:
+    """Names the pixels of frames."""
+    return digest(np.ascontiguousarray(frames).tobytes())
