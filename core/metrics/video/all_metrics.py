@@ -1,24 +1,20 @@
-"""All metrics of this package for one video.
-
-Signatures (work in progress, this list is replaced by the code):
-frames.py      VideoFile(path | bytes): context manager; .fps, .num_frames (as it goes), .varies, .rotation; iterate for
-               frames uint8 HWC. Raises VideoUnreadable. resize_as_published(frame, size=720) -> frame
-flow.py        DisFlow(): Flow, name "dis"; dis_flow() -> DisFlow | None (None without OpenCV)
-warp.py        forward_warp(frame, flow) -> Warped(frame, holes); pair_error(second, warped) -> float; MAWE_CONSTANT = 9.5
-warp_error.py  WarpError(flow: Flow | None, size: int | None = 720, borders: Borders | None = None, workers: int = 1)
-cuts.py        HardCuts(fps)
-seams.py       Borders(first: int, step: int)   frames where a chunk begins: first, first + step, ...
-drift.py       Drift()
-trend.py       Trend: quarters and slopes in constant memory
-values() may be asked at any time and is of the frames so far, so values of prefixes need no second pass.
-"""
+"""The metrics that need no network."""
 
 from __future__ import annotations
 
+from core.metrics.video.cuts import HardCuts
+from core.metrics.video.drift import Drift
+from core.metrics.video.flow import dis_flow
+from core.metrics.video.frames import PUBLISHED_SIZE
 from core.metrics.video.metric import Metric
+from core.metrics.video.seams import Borders
+from core.metrics.video.warp_error import WarpError
 
 
-def cheap_metrics(fps: float, size: int = 720) -> list[Metric]:
-    """Cuts, warp error, seams and drift, with the flow `dis`. Keywords later: borders: Borders | None, workers: int."""
-    del fps, size
-    return []
+def cheap_metrics(fps: float, size: int | None = PUBLISHED_SIZE, borders: Borders | None = None) -> list[Metric]:
+    """For one video: hard cuts, MAWE and motion by the flow `dis` (flow.DIS), drift and repeated frames.
+
+    `size`: of frames whose flow is measured, None as they are. `borders`: where chunks begin, for the seam score.
+    Without OpenCV or PySceneDetect their values are None, and a note says what to install.
+    """
+    return [HardCuts(fps), WarpError(dis_flow(), size, borders), Drift()]
