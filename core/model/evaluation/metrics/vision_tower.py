@@ -65,9 +65,19 @@ class VisionTower:
         return TowerFigures(
             anchor_likeness=float(functional.cosine_similarity(embedded_ti, anchor_1i).mean()),
             anchor_distance=float(((layers_tlqd - anchor_1lqd) ** 2).sum(-1).mean()),
-            text_likeness_at_start=self._text_likeness(frames_thwc[:CHUNK], prompt),
-            text_likeness_at_end=self._text_likeness(last_thwc, prompt),
+            text_likeness_at_start=self.text_likeness(frames_thwc[:CHUNK], prompt),
+            text_likeness_at_end=self.text_likeness(last_thwc, prompt),
         )
+
+    @property
+    def compares_texts(self) -> bool:
+        """Whether it has the contrastive stage's heads."""
+        return self._contrastive is not None
+
+    @torch.inference_mode()
+    def embed(self, frames_thwc: FramesTHWC) -> Tensor:
+        """Embeddings [T, I] of frames, of unit length."""
+        return functional.normalize(self._encode(frames_thwc)[0], dim=-1)
 
     def _encode(self, frames_thwc: FramesTHWC) -> tuple[Tensor, Tensor]:
         """Embeddings [T, I], and the normalised tokens of all layers [T, L, Q, D]."""
@@ -76,8 +86,9 @@ class VisionTower:
         layers_tlqd = torch.stack(output.hidden_states, dim=1)[:, :, 1:].float()
         return output.image_embeds.float(), functional.normalize(layers_tlqd, dim=-1)
 
-    def _text_likeness(self, frames_thwc: FramesTHWC, prompt: str) -> float | None:
-        """Cosine similarity of the prompt and a chunk, as in the contrastive stage; None without heads."""
+    @torch.inference_mode()
+    def text_likeness(self, frames_thwc: FramesTHWC, prompt: str) -> float | None:
+        """Cosine similarity of the prompt and a chunk of 16 frames, as in the contrastive stage; None without heads."""
         if self._contrastive is None:
             return None
         moments_mi = self._contrastive.embed(frames_to_tensor(frames_thwc[list(MOMENTS)]))
