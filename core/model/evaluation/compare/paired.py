@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -21,7 +22,8 @@ class Gain:
     """By how much one method is better than another."""
 
     interval: Interval | None
-    """Mean over prompts with its 95 % interval, in the metric's unit, above 0 if the first is better; None: not measured."""
+    """Mean over prompts with its 95 % interval, in the metric's unit, above 0 if the first is better; None if not
+    measured."""
     prompts: int
     """Prompts of which both have a value."""
 
@@ -41,6 +43,12 @@ def mean(values: Sequence[float]) -> Interval | None:
     """The mean with its 95 % interval (bootstrap over prompts). No bounds for one value; None for none."""
     if len(values) < 2:
         return Interval(values[0], math.nan, math.nan) if values else None
+    return _resampled(tuple(values))
+
+
+@lru_cache(maxsize=4096)
+def _resampled(values: tuple[float, ...]) -> Interval:
+    """Kept, as several parts of a report ask for the same."""
     return interval(np.asarray(values, np.float64), lambda means: means)
 
 

@@ -57,6 +57,7 @@ METRICS: Mapping[str, PublishedMetric] = {
     "mawe": PublishedMetric("MAWE", "lower", ("mawe_v2",)),
     "scuts": PublishedMetric("SCuts", "lower", ("scuts",)),
     "clip": PublishedMetric("CLIP", "higher", ("clip_score", "tower_score")),
+    "motion": PublishedMetric("motion", "higher", ("ofs",)),
     "re_identification": PublishedMetric("re-identification", "higher", ()),
     "lpips": PublishedMetric("LPIPS distance", "lower", ()),
     "flow_std": PublishedMetric("deviation of the flow", "lower", ()),
@@ -68,8 +69,14 @@ COUNTERPARTS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "additive": {"table_1": ("SparseCtrl",), "short_term": ("Add-Cond",)},
     "last_frame": {"table_1": ("I2VGen-XL", "DynamiCrafter-XL", "SEINE", "SVD")},
     "free_noise": {"table_1": ("FreeNoise",)},
+    "sparsectrl": {"table_1": ("SparseCtrl",)},
+    "i2vgen-xl": {"table_1": ("I2VGen-XL",)},
+    "svd": {"table_1": ("SVD",)},
+    "svd-xt": {"table_1": ("SVD",)},
 }
 """By method, rows of the published tables that it stands for: the same method, or the same kind of conditioning."""
+OF_A_KIND = frozenset({"concat", "additive", "last_frame"})
+"""Methods that share the kind of conditioning with their rows, and are not the methods of these rows."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +88,13 @@ class Ordering:
     metric: str
     """Key of METRICS."""
     published: str
-    """The figures behind it: "52.3 against 1298.4 (Table 1 of the paper)"."""
+    """What is published: "StreamingT2V 52.3 against FreeNoise 1298.4 (Table 1 of the paper)"."""
 
 
 @cache
 def tables() -> Mapping[str, PublishedTable]:
     """All tables of the paper by key."""
-    return {key: PublishedTable(**part) for key, part in _content().items() if "rows" in part}
+    return {key: PublishedTable(**part) for key, part in _content()["tables"].items()}
 
 
 @cache
@@ -104,8 +111,8 @@ def published_of(method: str, table: str, metric: str) -> dict[str, float]:
 
 
 def orderings(methods: Sequence[str]) -> list[Ordering]:
-    """What the paper's tables say of these methods: A before B where all rows that A stands for are better than all
-    rows that B stands for."""
+    """What the paper says of these methods. By its tables, A before B where all rows that A stands for are better than
+    all rows that B stands for."""
     said: dict[tuple[str, str, str], list[str]] = {}
     for key, table in tables().items():
         for metric, better, worse in itertools.product(table.metrics, methods, methods):
@@ -113,6 +120,9 @@ def orderings(methods: Sequence[str]) -> list[Ordering]:
             if first and second and _all_better(list(first.values()), list(second.values()), METRICS[metric].better):
                 line = f"{_listed(first)} against {_listed(second)} ({table.title})"
                 said.setdefault((better, worse, metric), []).append(line)
+    for claim in _content()["text"]:
+        if claim["better"] in methods and claim["worse"] in methods:
+            said.setdefault((claim["better"], claim["worse"], claim["metric"]), []).append(claim["said"])
     return [Ordering(*claim, "; ".join(lines)) for claim, lines in said.items()]
 
 
@@ -124,5 +134,6 @@ def _listed(figures: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in figures.items())
 
 
+@cache
 def _content() -> dict[str, Any]:
     return tomllib.loads(_FILE.read_text(encoding="utf-8"))

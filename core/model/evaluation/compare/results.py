@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -112,7 +112,8 @@ class Results:
     def ranks(self, name: str) -> dict[str, int]:
         """The rank of each method by its mean, 1 for the best; {} for values that are neither good nor bad."""
         better = fact_of(name).better
-        means = {key: found.value for key, method in self.methods.items() if (found := method.mean(name)) is not None}
+        values = {key: list(method.values(name).values()) for key, method in self.methods.items()}
+        means = {key: sum(found) / len(found) for key, found in values.items() if found}
         return {} if better is None else ranks(means, higher_is_better=better == "higher")
 
     def gain(self, better: str, worse: str, name: str, *, higher_is_better: bool) -> Gain:
@@ -157,8 +158,3 @@ def _commonest(found: Iterable[Mapping[str, str]]) -> Mapping[str, str]:
     """The measurement that occurs most often; {} if there is none."""
     counted = Counter(tuple(sorted(by.items())) for by in found)
     return dict(counted.most_common(1)[0][0]) if counted else {}
-
-
-def described(names: Sequence[str]) -> list[tuple[str, Fact]]:
-    """The values with what readers must know of them."""
-    return [(name, fact_of(name)) for name in names]
