@@ -55,14 +55,16 @@ def thumbnail(frames_THWC: FramesTHWC) -> bytes:
     return _jpeg(_fitted(frames_THWC[len(frames_THWC) // 2], THUMBNAIL_SIDE_PIXELS))
 
 
-def spritesheet(frames_HWC: Sequence[FrameHWC]) -> bytes:
-    """JPEG of frames of one size, in order, SPRITE_COLUMNS in a row without gaps, the longer side of each at most
-    SPRITE_SIDE_PIXELS; small frames are enlarged by an integer factor."""
-    cells = [_fitted(frame_HWC, SPRITE_SIDE_PIXELS) for frame_HWC in frames_HWC]
+def spritesheet(
+    frames_HWC: Sequence[FrameHWC], *, columns: int = SPRITE_COLUMNS, side: int = SPRITE_SIDE_PIXELS
+) -> bytes:
+    """JPEG of frames of one size, in order, `columns` in a row without gaps, the longer side of each at most `side`
+    pixels; small frames are enlarged by an integer factor."""
+    cells = [_fitted(frame_HWC, side) for frame_HWC in frames_HWC]
     width, height = cells[0].size
-    sheet = Image.new("RGB", (min(len(cells), SPRITE_COLUMNS) * width, -(-len(cells) // SPRITE_COLUMNS) * height))
+    sheet = Image.new("RGB", (min(len(cells), columns) * width, -(-len(cells) // columns) * height))
     for number, cell in enumerate(cells):
-        sheet.paste(cell, (number % SPRITE_COLUMNS * width, number // SPRITE_COLUMNS * height))
+        sheet.paste(cell, (number % columns * width, number // columns * height))
     return _jpeg(sheet)
 
 

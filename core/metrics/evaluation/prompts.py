@@ -1,0 +1,146 @@
+"""Reads a file of prompts and gives each video its own.
+
+Text: one prompt a line, in the order of the videos; an empty line gives its video none. JSON: a list of prompts in that order, or an object of prompts by
+file name. JSON lines and CSV: `file` and `prompt`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from core.metrics.evaluation.inputs import Source, readable
+from core.metrics.evaluation.results import Problem
+from core.service.domain.errors import LongtakeError, shortened
+
+MAX_BYTES = 64 * 2**20
+
+
+class PromptsUnreadable(LongtakeError):
+    """The file of prompts cannot be read."""
+
+    code = "prompts_unreadable"
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts in the order of the videos, or by the name of a video. One of both is empty."""
+
+    in_order: Sequence[str | None] = ()
+    by_name: Mapping[str, str] | None = None
+
+
+def read_prompts(path: Path) -> Prompts:
+    """Read a file of prompts; what it is, its suffix says: .json, .jsonl, .csv, or else lines of text.
+
+    Raises PromptsUnreadable, which names the file and, where there is one, the line.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise PromptsUnreadable(f"{readable(path)} is larger than {MAX_BYTES >> 20} MB")
+        text = path.read_text(encoding="utf-8-sig")
+        prompts = _READERS.get(path.suffix.lower(), _lines)(text)
+    except OSError as error:
+        raise PromptsUnreadable(f"{readable(path)} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, ValueError, csv.Error) as error:
+        raise PromptsUnreadable(f"{readable(path)} holds no prompts that can be read: {error}") from error
+    if not prompts.in_order and not prompts.by_name:
+        raise PromptsUnreadable(f"{readable(path)} holds no prompt")
+    return prompts
+
+
+def give_prompts(sources: Sequence[Source], prompts: Prompts) -> tuple[list[Source], list[Problem]]:
+    """The videos with their prompts. A job's own prompt stays; prompts in order are for the videos that are files.
+
+    Problems: prompts without a video, and names that fit several videos.
+    """
+    files = [source for source in sources if source.job_id is None]
+    if prompts.by_name is None:
+        given = dict(zip((source.path for source in files), prompts.in_order, strict=False))
+        surplus = [prompt for prompt in prompts.in_order[len(files) :] if prompt is not None]
+        problems = [_unused(prompt, f"there are only {len(files)} files") for prompt in surplus]
+    else:
+        given, problems = _by_name(files, prompts.by_name)
+    with_prompts = [replace(source, prompt=source.prompt or given.get(source.path)) for source in sources]
+    return with_prompts, problems
+
+
+def _by_name(files: Sequence[Source], prompts: Mapping[str, str]) -> tuple[dict[Path, str], list[Problem]]:
+    given: dict[Path, str] = {}
+    problems: list[Problem] = []
+    for name, prompt in prompts.items():
+        fitting = [source for source in files if _fits(name, source)]
+        if len(fitting) > 1:
+            fit = ", ".join(readable(source.path) for source in fitting)
+            problems.append(_problem(shortened(name), "ambiguous_prompt", f"this name of a prompt fits several: {fit}"))
+        elif not fitting:
+            problems.append(_unused(name, "no video has this name"))
+        else:
+            given[fitting[0].path] = prompt
+    return given, problems
+
+
+def _fits(name: str, source: Source) -> bool:
+    """A path, its last parts, or the name without suffix."""
+    wanted = Path(name).parts
+    return wanted == source.path.parts[-len(wanted) :] if wanted and "." in name else source.path.stem == name
+
+
+def _unused(prompt: str, why: str) -> Problem:
+    return _problem(shortened(prompt, 60), "unused_prompt", f"a prompt without a video: {why}")
+
+
+def _problem(name: str, kind: Literal["unused_prompt", "ambiguous_prompt"], text: str) -> Problem:
+    return Problem(input=name, kind=kind, text=text, is_skipped=False)
+
+
+def _lines(text: str) -> Prompts:
+    return Prompts([line.strip() or None for line in text.rstrip().split("\n")] if text.strip() else [])
+
+
+def _json(text: str) -> Prompts:
+    content: Any = json.loads(text)
+    if isinstance(content, list):
+        if all(isinstance(entry, str) for entry in content):
+            return Prompts([_prompt(entry) for entry in content])
+        return _rows(list(enumerate(content, start=1)), "entry")
+    if not isinstance(content, dict):
+        raise ValueError("neither a list nor an object")
+    return Prompts(by_name={str(name): _prompt(prompt) for name, prompt in content.items()})
+
+
+def _json_lines(text: str) -> Prompts:
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    return _rows([(number, json.loads(line)) for number, line in lines], "line")
+
+
+def _csv(text: str) -> Prompts:
+    reader = csv.DictReader(io.StringIO(text))
+    return _rows([(reader.line_num, row) for row in reader], "line")
+
+
+def _rows(rows: Sequence[tuple[int, Any]], what: str) -> Prompts:
+    by_name: dict[str, str] = {}
+    for number, row in rows:
+        if not isinstance(row, dict) or not isinstance(row.get("file"), str) or not row["file"]:
+            raise ValueError(f"{what} {number} has no `file`")
+        if not isinstance(row.get("prompt"), str):
+            raise ValueError(f"{what} {number} has no `prompt`")
+        if row["file"] in by_name:
+            raise ValueError(f"{what} {number} names {shortened(row['file'])} again")
+        by_name[row["file"]] = _prompt(row["prompt"])
+    return Prompts(by_name=by_name)
+
+
+def _prompt(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{shortened(str(value))!r} is no prompt")
+    return value.strip()
+
+
+_READERS = {".json": _json, ".jsonl": _json_lines, ".ndjson": _json_lines, ".csv": _csv}

@@ -1,0 +1,1 @@
+"""Reports of an evaluation: JSON, Markdown, and one HTML file that needs nothing beside itself. Knows no metric."""

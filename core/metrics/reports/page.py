@@ -1,0 +1,182 @@
+"""report.html: one file that asks for nothing beside itself and, of large videos, the copies beside it.
+
+Its script only sorts tables and opens what is folded; without it everything can still be read and played.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from xml.etree.ElementTree import Element
+
+from core.metrics.evaluation.pictures import Pictures
+from core.metrics.evaluation.results import Results, Value, VideoResult
+from core.metrics.reports.curves import mean_curves, video_curves
+from core.metrics.reports.markup import document, element
+from core.metrics.reports.media import Media
+from core.metrics.reports.plots import picture_plot
+from core.metrics.reports.titles import Facts, better_of, fact_of, interval_of, made_of, text_of, title_of
+
+_OPEN_VIDEOS = 3
+"""Of a report with more videos, all are folded."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is shown of a video beside its numbers."""
+
+    media: Media
+    pictures: Pictures
+
+
+def page(results: Results, facts: Facts, shown: Sequence[Shown]) -> str:
+    """The whole file. `shown` is in the order of `results.videos`."""
+    header = element("header", element("h1", "Evaluation"), element("p", made_of(results), class_="quiet"))
+    tables = (_problems(results), _means(results, facts), _videos_table(results, facts))
+    main = element("main", *tables, mean_curves(results, facts), _videos(results, facts, shown))
+    body = element("body", header, main, element("script", _text("report.js")))
+    return document(element("html", _head(), body, lang="en"))
+
+
+def _head() -> Element:
+    title = element("title", "Longtake: evaluation")
+    viewport = element("meta", name="viewport", content="width=device-width, initial-scale=1")
+    style = element("style", _text("report.css"))
+    return element("head", element("meta", charset="utf-8"), _policy(), viewport, title, style)
+
+
+def _policy() -> Element:
+    """What a browser may do for this page: load what is in it and beside it, and run no script but ours."""
+    digest = base64.b64encode(hashlib.sha256(_text("report.js").encode()).digest()).decode()
+    rules = (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data: 'self' file:; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    policy = element("meta", content=rules)
+    policy.set("http-equiv", "Content-Security-Policy")
+    return policy
+
+
+def _text(name: str) -> str:
+    return resources.files("core.metrics.reports").joinpath(name).read_text(encoding="utf-8")
+
+
+def _problems(results: Results) -> Element | None:
+    if not results.problems:
+        return None
+    items = [
+        element(
+            "li",
+            element("strong", "Skipped: " if problem.is_skipped else "Note: "),
+            f"{problem.input}: {problem.text}",
+        )
+        for problem in results.problems
+    ]
+    return element("section", element("h2", "What was wrong with the inputs"), element("ul", *items, class_="problems"))
+
+
+def _means(results: Results, facts: Facts) -> Element:
+    rows: list[Element] = []
+    for mean in results.means:
+        name = mean.column.name
+        fact = fact_of(name, facts)
+        meaning = element("td", fact.meaning, element("small", f" {fact.source}", class_="quiet"))
+        value = None if mean.value is None else float(mean.value)
+        cells = (
+            element("td", text_of(value, name, facts), class_="number"),
+            element("td", interval_of(mean, facts), class_="number"),
+            element("td", str(mean.num_videos), class_="number"),
+            element("td", better_of(name, facts)),
+        )
+        rows.append(element("tr", element("th", title_of(mean.column, facts), scope="row"), *cells, meaning))
+    heads = ("metric", "mean", "95 % interval", "videos", "better", "what it is")
+    caption = "Means over the videos that answered, with bootstrap intervals over videos."
+    return element("section", element("h2", "Means"), _table(heads, rows, "Means", caption))
+
+
+def _videos_table(results: Results, facts: Facts) -> Element:
+    heads: list[Element] = [_column_head("video"), _column_head("frames", is_number=True)]
+    for column in results.columns:
+        heads.append(_column_head(fact_of(column.name, facts).title, column.made_by, is_number=True))
+    rows: list[Element] = []
+    for number, video in enumerate(results.videos, start=1):
+        link = element("a", video.name, href=f"#video-{number}")
+        prompt = element("span", video.prompt, class_="prompt") if video.prompt else None
+        row = element("tr", element("th", link, prompt, scope="row", data_value=video.name))
+        row.append(_number(video.file.num_frames, str(video.file.num_frames)))
+        values = video.measured.by_column()
+        for column in results.columns:
+            value = values.get(column)
+            row.append(_number(value, text_of(value, column.name, facts)))
+        rows.append(row)
+    caption = "A click on a column's head sorts. A dash: the metric says nothing of this video."
+    table = _table(heads, rows, "Videos", caption, "videos sortable")
+    return element("section", element("h2", "Videos"), table)
+
+
+def _column_head(title: str, made_by: str = "", *, is_number: bool = False) -> Element:
+    small = element("small", made_by) if made_by else None
+    return element("th", title, small, scope="col", class_="number" if is_number else None)
+
+
+def _number(value: Value, text: str) -> Element:
+    return element("td", text, class_="number", data_value="" if value is None else repr(value))
+
+
+def _table(
+    heads: Sequence[str | Element], rows: Sequence[Element], label: str, caption: str, class_: str | None = None
+) -> Element:
+    cells = [head if isinstance(head, Element) else element("th", head, scope="col") for head in heads]
+    table = element(
+        "table",
+        element("caption", caption),
+        element("thead", element("tr", *cells)),
+        element("tbody", *rows),
+        class_=class_,
+    )
+    # Wide tables scroll; with the keyboard, too.
+    return element("div", table, class_="scroll", tabindex=0, role="region", aria_label=label)
+
+
+def _videos(results: Results, facts: Facts, shown: Sequence[Shown]) -> Element:
+    section = element("section", element("h2", "Each video"))
+    for number, (video, of_video) in enumerate(zip(results.videos, shown, strict=True), start=1):
+        inside = element("div", _told(video), class_="inside")
+        for note in video.measured.notes:
+            inside.append(element("p", note, class_="quiet"))
+        inside.append(_media(video, of_video))
+        inside.append(video_curves(video, facts, picture=_slice(video, of_video.pictures.slice)))
+        is_open = len(results.videos) <= _OPEN_VIDEOS
+        summary = element("summary", element("h3", video.name))
+        section.append(element("details", summary, inside, id=f"video-{number}", open=is_open))
+    return section
+
+
+def _told(video: VideoResult) -> Element:
+    file = video.file
+    rate = "unknown rate" if file.fps is None else f"{file.fps:.5g} frames per second"
+    varies = ", varying" if file.varies else ""
+    told = f"{file.num_frames} frames of {file.width}x{file.height} pixels, {rate}{varies}. SHA-256 {file.sha256}."
+    prompt = element("strong", f"{video.prompt} ") if video.prompt else None
+    return element("p", prompt, element("span", told, class_="quiet"))
+
+
+def _media(video: VideoResult, shown: Shown) -> Element:
+    player = element("video", controls=True, preload="metadata", muted=True, aria_label=f"The video {video.name}")
+    player.append(element("source", src=shown.media.url, type=shown.media.content_type))
+    sheet = f"data:image/jpeg;base64,{base64.b64encode(shown.pictures.sheet).decode()}"
+    alt = f"Contact sheet of {video.name}: frames evenly spaced from the first to the last"
+    caption = "Contact sheet: frames evenly spaced from the first to the last, row by row."
+    pictures = element("figure", element("img", src=sheet, alt=alt), element("figcaption", caption))
+    return element("div", element("figure", player), pictures, class_="media")
+
+
+def _slice(video: VideoResult, jpeg: bytes) -> Element:
+    described = f"x-t slice of {video.name}: the middle row of pixels of each frame side by side, time to the right"
+    plot = picture_plot(jpeg, video.file.num_frames, described=described, y_label="x")
+    caption = "The middle row of pixels of each frame side by side: motion draws lines, a cut breaks all of them."
+    title = element("p", "x-t slice", class_="title")
+    return element("figure", title, plot, element("figcaption", caption))
