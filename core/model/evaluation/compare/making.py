@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from core.metrics.evaluation.processes import Tell, work_all
 from core.model.evaluation.compare.plan import ComparisonError, Plan, Video
-from core.model.evaluation.compare.ports import LoadMeasurement, LoadMethod
+from core.model.evaluation.compare.ports import LoadMeasurement, LoadMethod, Measurement
 from core.model.evaluation.compare.prefixes import measure_prefixes
 from core.model.evaluation.compare.workspace import Workspace, facts_of
-from core.model.evaluation.generation.pool import run_all
 from core.model.evaluation.generation.progress import AddBar
 from core.model.evaluation.methods.method import Method, MethodRequest
 from core.service.domain.engine import FramesTHWC
@@ -33,17 +33,27 @@ class Tools:
 
 
 def make_all(plan: Plan, tools: Tools, processes: int, add_bar: AddBar) -> None:
-    """Make and measure every video of the plan that is not finished; failures are stored."""
+    """Make and measure every video of the plan that is not finished; failures are stored.
+
+    Raises SetupError where a process was killed from outside, and what loading the measurement raises.
+    """
     given = [name for name, facts in plan.methods.items() if facts.takes_first_chunk != "no"]
     if given:
         firsts = [plan.video(given[0], index) for index in range(len(plan.prompts))]
         counted = _Counter(add_bar, {"": ("first chunks", len(firsts))})
-        run_all(partial(FirstChunkMaker, tools), firsts, lambda _video, _error: counted.add(""), processes)
+        for _ in work_all(FirstChunkMaker(tools), firsts, processes, _untold):
+            counted.add("")
     # Method after method, so that a process seldom loads another one's networks.
     videos = [plan.video(name, index) for name in plan.methods for index in range(len(plan.prompts))]
     bars = {name: (facts.title, len(plan.prompts)) for name, facts in plan.methods.items()}
     counted = _Counter(add_bar, bars)
-    run_all(partial(VideoMaker, tools), videos, lambda video, _error: counted.add(video.method), processes)
+    for index, _ in work_all(VideoMaker(tools), videos, processes, _untold):
+        counted.add(videos[index].method)
+
+
+def _untold(frames: int) -> None:
+    """The bars count videos."""
+    del frames
 
 
 class _Counter:
@@ -87,9 +97,13 @@ class FirstChunkMaker:
         self._workspace = tools.workspace
         self._source = _LoadedMethod(tools.load_method)
 
-    def __call__(self, video: Video) -> str | None:
+    def prepare(self) -> None:
+        """Nothing: the source is loaded when a first chunk needs it."""
+
+    def __call__(self, task: Video, tell: Tell) -> str | None:
         """Store the first chunk of a prompt; returns what went wrong, if it did."""
-        return _error_of(partial(self._make, video), lambda _text: self._workspace.remove_first_chunk(video))
+        del tell
+        return _error_of(partial(self._make, task), lambda _text: self._workspace.remove_first_chunk(task))
 
     def _make(self, video: Video) -> None:
         source = self._source.get(SOURCE)
@@ -106,11 +120,22 @@ class VideoMaker:
     def __init__(self, tools: Tools) -> None:
         self._workspace = tools.workspace
         self._method = _LoadedMethod(tools.load_method)
-        self._measurement = tools.load_measurement()
+        self._load_measurement = tools.load_measurement
+        self._loaded: Measurement | None = None
 
-    def __call__(self, video: Video) -> str | None:
+    def prepare(self) -> None:
+        """Load the measurement, once in a process."""
+        self._loaded = self._load_measurement()
+
+    def __call__(self, task: Video, tell: Tell) -> str | None:
         """Store a video and its figures; returns what went wrong, if it did."""
-        return _error_of(partial(self._finish, video), partial(self._workspace.store_failure, video))
+        del tell
+        return _error_of(partial(self._finish, task), partial(self._workspace.store_failure, task))
+
+    @property
+    def _measurement(self) -> Measurement:
+        assert self._loaded is not None, "prepare() comes first"
+        return self._loaded
 
     def _finish(self, video: Video) -> None:
         method = self._method.get(video.method)

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from core.metrics.evaluation.pictures import Pictures, PictureTaker
 from core.model.evaluation.compare.exact_frames import read_exact, write_exact, write_playable
-from core.model.evaluation.compare.pictures import Pictures
 from core.model.evaluation.compare.plan import VERSION, Video, digest, read_json, write_json
 from core.model.evaluation.compare.prefixes import Measured
 from core.service.domain.engine import FrameHWC, FramesTHWC
 
+_SHEET, _SLICE = ".sheet.jpg", ".slice.jpg"
 _MEASURED = TypeAdapter(Measured)
 
 
@@ -89,15 +90,17 @@ class Workspace:
         for file in (self._made_file(video), self._measured_file(video)):
             file.unlink(missing_ok=True)
         unfinished = [stem.with_suffix(f".{os.getpid()}{suffix}") for suffix in (".mkv", ".mp4")]
-        pictures = Pictures(video.frames)
+        taker = PictureTaker(video.frames)
         try:
-            done = write_playable(pictures.watch(write_exact(parts, fps, unfinished[0])), fps, unfinished[1])
+            done = write_playable(_watched(write_exact(parts, fps, unfinished[0]), taker), fps, unfinished[1])
             for file in unfinished:
                 file.replace(stem.with_suffix(file.suffix))
         finally:
             for file in unfinished:
                 file.unlink(missing_ok=True)
-        pictures.write(stem)
+        pictures = taker.pictures()
+        stem.with_suffix(_SHEET).write_bytes(pictures.sheet)
+        stem.with_suffix(_SLICE).write_bytes(pictures.slice)
         return done
 
     def store_made(self, video: Video, facts: Mapping[str, Any], seconds: float) -> None:
@@ -112,6 +115,11 @@ class Workspace:
         """Whether the stored video has figures by this measurement."""
         measured = self._measured(video)
         return measured is not None and measured["by"] == dict(by)
+
+    def pictures(self, video: Video) -> Pictures:
+        """The contact sheet and the x-t slice of a stored video."""
+        stem = self.stem(video)
+        return Pictures(stem.with_suffix(_SHEET).read_bytes(), stem.with_suffix(_SLICE).read_bytes())
 
     def store_measured(self, video: Video, by: Mapping[str, str], measured: Measured) -> None:
         """Keep a video's figures; earlier failures are past. `by`: what they depend on beside video and prompt."""
@@ -176,3 +184,11 @@ def facts_of(video: Video, fingerprint: str, first_chunk: FramesTHWC | None) -> 
 def frames_digest(frames: FramesTHWC) -> str:
     """Names the pixels of frames."""
     return digest(np.ascontiguousarray(frames).tobytes())
+
+
+def _watched(parts: Iterable[FramesTHWC], taker: PictureTaker) -> Iterator[FramesTHWC]:
+    """Pass parts of a video through, and let its pictures be taken."""
+    for part_THWC in parts:
+        for frame_HWC in part_THWC:
+            taker.add(frame_HWC)
+        yield part_THWC

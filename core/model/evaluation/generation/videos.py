@@ -8,19 +8,22 @@ Shapes: T frames, H, W pixel rows and columns, C channels.
 
 from __future__ import annotations
 
-import itertools
 import json
+import multiprocessing
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core.model.evaluation.generation.pool import run_all
 from core.model.evaluation.metrics.measurements import Measured, Measurer
 from core.model.training.sprites import world
+from core.processes import end_with_parent
 from core.service.domain.engine import NO_INPUT_MEDIA, Engine, FramesTHWC, ignore_step
 from core.service.domain.schema import JobSpec
 
@@ -58,8 +61,42 @@ def evaluate_all(
     """Make and measure every video; results are in the order of `requests`."""
     for folder in {request.stem.parent for request in requests}:
         folder.mkdir(parents=True, exist_ok=True)
-    done = itertools.count(1)
-    return run_all(load_evaluator, requests, lambda _request, _measured: on_progress(next(done)), processes)
+    if processes == 1:
+        return list(_one_by_one(load_evaluator(), requests, on_progress))
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start, (load_evaluator,)) as pool:
+        futures = [pool.submit(_evaluate, request) for request in requests]
+        try:
+            for done, future in enumerate(as_completed(futures), start=1):
+                future.result()
+                on_progress(done)
+        except BaseException:
+            # Otherwise leaving the block would first make all remaining videos.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        return [future.result() for future in futures]
+
+
+def _one_by_one(evaluator: Evaluator, requests: Sequence[VideoRequest], on_progress: OnProgress) -> Iterator[Measured]:
+    for done, request in enumerate(requests, start=1):
+        yield evaluator(request)
+        on_progress(done)
+
+
+_evaluator: list[Evaluator] = []
+"""The evaluator of a pool process."""
+
+
+def _start(load_evaluator: LoadEvaluator) -> None:
+    if sys.platform == "linux":
+        # Otherwise the children of a killed run would continue beside the next run.
+        end_with_parent()
+    # Ctrl-C reaches every process of a terminal: these end silently, the first one prints the message.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _evaluator.append(load_evaluator())
+
+
+def _evaluate(request: VideoRequest) -> Measured:
+    return _evaluator[0](request)
 
 
 @dataclass(frozen=True)
