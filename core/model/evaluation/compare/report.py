@@ -14,7 +14,7 @@ from core.model.evaluation.compare.paired import FEWEST_PROMPTS, Gain
 from core.model.evaluation.compare.plan import VERSION, write_json
 from core.model.evaluation.compare.published import MARK, METRICS, prefixes, tables
 from core.model.evaluation.compare.results import MethodResults, Results, fact_of
-from core.model.evaluation.compare.table_one import Table, heading, mean_text, prefix_table, table_one
+from core.model.evaluation.compare.table_one import Table, all_values, heading, prefix_table, table_one
 
 
 def title_of(results: Results) -> str:
@@ -23,7 +23,7 @@ def title_of(results: Results) -> str:
     return f"{len(plan.methods)} methods, {len(plan.prompts)} prompts, {plan.frames} frames, preset {plan.preset}"
 
 
-def write_report(results: Results, folder: Path) -> None:
+def write_text_reports(results: Results, folder: Path) -> None:
     """Write compare.json and compare.md."""
     write_json(folder / "compare.json", content(results))
     (folder / "compare.md").write_text(f"# {title_of(results)}\n\n{markdown(results)}\n", encoding="utf-8")
@@ -108,11 +108,11 @@ def markdown(results: Results) -> str:
     """The report without its title."""
     parts = [
         _unfinished(results),
-        protocol(results),
+        "\n".join(f"- {one_line(line)}" for line in protocol_lines(results)),
         f"## Table 1\n\n{_table(table_one(results))}\n\n{TABLE_NOTE}",
         f"## Orders that the paper publishes\n\n{VERDICT_NOTE}\n\n{_orders(results)}",
         _against_first(results),
-        f"## All values\n\n{_all_values(results)}",
+        f"## All values\n\n{_table(all_values(results))}\n\n{_meanings(results)}",
         f"## Over length\n\n{_table(prefix_table(results))}",
         f"## Methods\n\n{_methods(results)}",
     ]
@@ -131,19 +131,18 @@ VERDICT_NOTE = (
 )
 
 
-def protocol(results: Results) -> str:
+def protocol_lines(results: Results) -> list[str]:
     """What was done, in sentences."""
     plan = results.plan
-    by = ", ".join(f"{what} {value}" for what, value in results.by.items()) or "nothing measured yet"
-    lines = [
+    by = ", ".join(f"{what} {value}" for what, value in results.by.items()) or "nothing yet"
+    return [
         f"Prompts: {plan.prompts_from}. Seeds: {plan.seed} for the first prompt, one more for each next one.",
         "First 16 frames: made once per prompt by the preset's first-chunk source, and the same for all methods that"
         " can begin with given frames.",
         f"Measured by: {by}.",
         *plan.notes,
-        *(f"Not compared: `{name}`: {reason}." for name, reason in plan.left_out.items()),
+        *(f"Not compared: {name}: {reason}" for name, reason in plan.left_out.items()),
     ]
-    return "\n".join(f"- {one_line(line)}" for line in lines)
 
 
 def _unfinished(results: Results) -> str:
@@ -206,15 +205,8 @@ def _against_first(results: Results) -> str:
     return "\n".join(lines)
 
 
-def _all_values(results: Results) -> str:
-    """A line per value, a column per method."""
-    heads = ["", *(method.facts.title for method in results.methods.values())]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for name in results.names:
-        cells = [mean_text(method, name) for method in results.methods.values()]
-        lines.append(f"| {heading(name)} | {' | '.join(cells)} |")
-    meanings = [f"- {fact_of(name).title}: {fact_of(name).meaning}" for name in results.names]
-    return "\n".join([*lines, "", *meanings])
+def _meanings(results: Results) -> str:
+    return "\n".join(f"- {fact_of(name).title}: {fact_of(name).meaning}" for name in results.names)
 
 
 def _methods(results: Results) -> str:

@@ -19,6 +19,8 @@ class Table:
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
+    is_of_numbers: bool = True
+    """Whether all columns but the first hold numbers."""
 
 
 def heading(name: str) -> str:
@@ -99,3 +101,11 @@ def prefix_table(results: Results) -> Table:
 def _prefix(method: MethodResults, name: str, length: int) -> str:
     found = method.mean(name, length)
     return "" if found is None else f"{found.value:.3g}"
+
+
+def all_values(results: Results) -> Table:
+    """A row per value, a column per method."""
+    rows = [
+        [heading(name), *(mean_text(method, name) for method in results.methods.values())] for name in results.names
+    ]
+    return Table(["value", *(method.facts.title for method in results.methods.values())], rows)

@@ -107,6 +107,10 @@ class Workspace:
         """The video is complete: what it was made by, and how long that took."""
         write_json(self._made_file(video), {"facts": {"version": VERSION, **facts}, "seconds": seconds})
 
+    def playable(self, video: Video) -> Path:
+        """The stored video as an MP4 for people."""
+        return self.stem(video).with_suffix(".mp4")
+
     def frames(self, video: Video) -> Iterator[FrameHWC]:
         """The exact frames of a stored video. Raises VideoUnreadable."""
         return read_exact(self.stem(video).with_suffix(".mkv"))
