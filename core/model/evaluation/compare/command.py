@@ -202,7 +202,7 @@ def _prompts(file: Path | None, preset: PresetFolder) -> Prompts:
     """Raises PromptsUnreadable."""
     if file is None:
         return default_prompts(preset.preset)
-    prompts = read_prompts(file).in_order
+    prompts = [prompt for prompt in read_prompts(file).in_order if prompt]
     if not prompts:
         raise ComparisonError(
             f"the prompts of {file} are for videos by name", fix="give a text file with one prompt per line"
