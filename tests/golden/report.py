@@ -17,6 +17,8 @@ class Finding:
     tolerance: float
     serving_error: float | None = None
     """The same for the serving network, if it computes this tensor; for information."""
+    relative: bool = False
+    """Errors and tolerance are relative to the stored numbers."""
 
     @property
     def ok(self) -> bool:
@@ -30,22 +32,23 @@ class StemReport:
 
     stem: str
     findings: tuple[Finding, ...] = ()
-    not_built: bool = False
     failure: str = ""
     num_threads: int = 0
     """Used in the computation."""
 
     @property
     def ok(self) -> bool:
-        """No failure, every finding within tolerance; a stem that is not built yet fails nothing."""
+        """No failure, every finding within tolerance."""
         return not self.failure and all(finding.ok for finding in self.findings)
 
 
-def largest_error(actual: Tensor, stored: Tensor) -> float:
-    """Largest absolute difference, in float64."""
+def largest_error(actual: Tensor, stored: Tensor, *, relative: bool = False) -> float:
+    """Largest absolute difference, in float64; `relative`: to the stored numbers, none of which may be 0."""
     if actual.shape != stored.shape:
         return math.inf
     difference = (actual.double() - stored.double()).abs()
+    if relative:
+        difference = difference / stored.double().abs()
     return float(difference.max()) if difference.numel() else 0.0
 
 
@@ -54,8 +57,8 @@ def table(reports: Sequence[StemReport]) -> str:
     rows: list[tuple[str, ...]] = [("stem", "tensor", "largest error", "tolerance", "", "serving network", "threads")]
     for report in reports:
         rows += [_row(report, finding) for finding in report.findings]
-        if report.not_built or report.failure:
-            rows.append((report.stem, report.failure or "not built", "", "", "FAIL" if report.failure else "", "", ""))
+        if report.failure:
+            rows.append((report.stem, report.failure, "", "", "FAIL", "", ""))
     # A failure's message does not widen the column.
     widths = [max(len(row[column]) for row in rows if row[2] or column != 1) for column in range(len(rows[0]))]
     return "\n".join(
@@ -65,5 +68,5 @@ def table(reports: Sequence[StemReport]) -> str:
 
 def _row(report: StemReport, finding: Finding) -> tuple[str, ...]:
     serving = "" if finding.serving_error is None else f"{finding.serving_error:.1e}"
-    numbers = (f"{finding.error:.1e}", f"{finding.tolerance:.0e}")
+    numbers = (f"{finding.error:.1e}", f"{finding.tolerance:.0e}{' rel' if finding.relative else ''}")
     return report.stem, finding.tensor, *numbers, "ok" if finding.ok else "FAIL", serving, str(report.num_threads)

@@ -46,9 +46,13 @@ class Stem:
     ) -> Finding:
         """Compare with the stored tensor of this name; shapes may differ by how axes are grouped."""
         stored = self.given(tensor)
-        serving_error = None if serving is None else largest_error(_grouped_as(stored, serving), stored)
         tolerance = tolerance_of(self.sidecar, tensor, subjects)
-        return Finding(tensor, largest_error(_grouped_as(stored, actual), stored), tolerance, serving_error)
+
+        def error(ours: Tensor) -> float:
+            return largest_error(_grouped_as(stored, ours), stored, relative=tolerance.relative)
+
+        serving_error = None if serving is None else error(serving)
+        return Finding(tensor, error(actual), tolerance.bound, serving_error, tolerance.relative)
 
 
 Runner = Callable[[Stem], Iterator[Finding]]

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.metrics.video.cuts import can_count_cuts
 from core.model.evaluation.metrics.block_flow import flow_figures
-from core.model.evaluation.metrics.hard_cuts import can_count_cuts, count_cuts
+from core.model.evaluation.metrics.hard_cuts import count_cuts
 from core.service.settings import SHIPPED_PRESETS_DIR
 from tests.conftest import REPOSITORY
 from tests.helpers.clips import clip, numbers_of, picture

@@ -1,4 +1,4 @@
-"""Drift of colour, contrast and sharpness from a video's beginning to its end, and repeated frames. Needs numpy only."""
+"""Drift of colour, contrast and sharpness from a video's first quarter to its last; repeated frames. numpy only."""
 
 from __future__ import annotations
 
@@ -88,8 +88,7 @@ class Drift:
 def luma_of(frame: FrameHWC) -> LumaHW:
     """Brightness as Rec. 601 weighs the channels."""
     red, green, blue = (frame[..., channel].astype(np.float32) for channel in range(3))
-    luma: LumaHW = np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
-    return luma
+    return np.asarray(0.299 * red + 0.587 * green + 0.114 * blue, dtype=np.float32)
 
 
 def saturation(frame: FrameHWC) -> float:

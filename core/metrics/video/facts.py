@@ -18,7 +18,8 @@ FACTS: Mapping[str, Fact] = {
     ),
     "mawe_v1": Fact(
         "MAWE (v1)",
-        "Warp error over 9.5 times the mean length of the flow, both means over the video; grey levels squared per pixel.",
+        "Warp error over 9.5 times the mean length of the flow, both means over the video; grey levels squared "
+        "per pixel.",
         "lower",
         f"{_PAPER}v1, section 5.1",
         decimals=2,

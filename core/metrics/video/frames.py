@@ -27,7 +27,7 @@ _VARIES_BY = 0.1
 
 
 def resize_as_published(frame: FrameHWC, size: int = PUBLISHED_SIZE) -> FrameHWC:
-    """The frame as `size` x `size`, whatever its shape: bilinear, without antialiasing, rounded to uint8 (half to even).
+    """The frame as `size` x `size`, whatever its shape: bilinear, not antialiased, rounded to uint8 (half to even).
 
     As torchvision's resize does with antialias=False in mawe.py: pixel centres at halves, edges continued. A frame of
     that size is returned as it is. Raises ImportError without OpenCV.
@@ -70,7 +70,7 @@ class VideoFile:
         self.num_frames = 0
         """Frames that have been read so far."""
         self.rotation = 0
-        """Quarter turns that the file asks for, in degrees clockwise: 0, 90, 180 or 270; known after the first frame."""
+        """By how much frames are turned, as the file asks: degrees clockwise, 0, 90, 180 or 270; 0 until the first."""
         try:
             self._stream = self._video_stream()
             self.fps = self._rate()

@@ -33,9 +33,10 @@ class Seams:
     m_t: the mean length of the flow from frame t - 1 to frame t, in pixels. B: the frames that begin a chunk; I: all
     other frames but the first.
 
-    - `score`: sqrt(mean over B of (m_t - mean_I)^2) / sqrt(mean over I of (m_t - mean_I)^2), where mean_I is the mean of
-      m_t over I. From 0; 1 where borders move like any other pair of frames; no unit. Deviations are from the inside's
-      mean, not from the borders' own, so that a jump or a halt that is the same at every border counts in full.
+    - `score`: sqrt(mean over B of (m_t - mean_I)^2) / sqrt(mean over I of (m_t - mean_I)^2), where mean_I is the mean
+      of m_t over I. From 0; 1 where borders move like any other pair of frames; no unit. Deviations are from the
+      inside's mean, not from the borders' own, so that a jump or a halt that is the same at every border counts in
+      full.
     - `flow_std`: standard deviation of m_t over all frames but the first, pixels; from 0. The refinement table of
       arXiv 2403.14773v2 (section 9): 8.72 for independent chunks, 6.01 with shared noise, 3.32 with randomized
       blending, of the authors' flow.

@@ -12,7 +12,7 @@ from core.metrics.video.metric import Curve
 class Trend:
     """Values one by one, kept as a curve of bounded size.
 
-    The last quarter is known at the end only, and a whole video does not fit into memory. So what is kept are means over
+    The last quarter is known at the end only, and streams do not tell their length. So what is kept are means over
     equal steps: up to 513 values all of them, and the results are exact. Beyond that a step is at most 1/256 of the
     values, and where a quarter's end cuts a step, that step's mean counts in proportion.
     """

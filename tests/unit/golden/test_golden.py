@@ -108,11 +108,29 @@ def test_an_unknown_stem_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "unknown stem" in capsys.readouterr().out
 
 
-def test_a_stem_whose_code_is_not_built_fails_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "mawe_warp.json").write_text("{}")
+def mawe_folder(folder: Path, tensor: str, factor: float) -> Path:
+    """The stem of MAWE, one stored tensor multiplied."""
+    shutil.copy(REFERENCES / "mawe_warp.json", folder)
+    tensors = load_file(REFERENCES / "mawe_warp.safetensors")
+    save_file({**tensors, tensor: tensors[tensor] * factor}, folder / "mawe_warp.safetensors")
+    return folder
 
-    assert run_preprocessing(tmp_path) == 0
-    assert "mawe_warp" in capsys.readouterr().out
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1 + 5e-6, "ok"), (1 + 2e-5, "FAIL")])
+def test_a_relative_tolerance_is_relative_to_the_stored_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], factor: float, verdict: str
+) -> None:
+    assert main([str(mawe_folder(tmp_path, "out.pair_warp_error", factor))]) == (verdict == "FAIL")
+    line = next(line for line in capsys.readouterr().out.splitlines() if "out.pair_warp_error" in line)
+    assert f"1e-05 rel  {verdict}" in line
+
+
+def test_another_motion_fails_what_is_exact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(mawe_folder(tmp_path, "in.flows", 1.1))]) == 1
+    failed = {
+        line.split()[1] for line in capsys.readouterr().out.splitlines() if line.endswith("FAIL") or "FAIL " in line
+    }
+    assert {"out.warped", "out.hole_mask", "out.mawe", "paper_style_value"} <= failed
 
 
 def test_an_output_that_nothing_computes_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ Shapes: T frames, D width of the embeddings, S side of the network's pictures.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -22,10 +23,8 @@ DEFAULT_CLIP = "openai/clip-vit-large-patch14@32bd64288804d66eefd0ccbe215aa642df
 """The paper does not state its model; this is the one that CLIP scores of libraries read by default."""
 
 _FILES = ("config.json", "preprocessor_config.json", "tokenizer*", "vocab.json", "merges.txt", "model*.safetensors*")
-_FIX = (
-    "give a folder that holds config.json, model.safetensors and the tokenizer's files, or a Hub name"
-    " (ORG/NAME@REVISION); with HF_HUB_OFFLINE=1 it must be in the Hub's cache: hf download ORG/NAME"
-)
+_FOLDER_FIX = "a folder holds config.json, model.safetensors and the tokenizer's files; or give a Hub name, ORG/NAME"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class ClipModel:
@@ -77,14 +76,16 @@ class ClipModel:
 def load_clip(model: str = DEFAULT_CLIP, device: str | None = None) -> ClipModel:
     """A CLIP model from a folder, or from the Hub by "ORG/NAME" or "ORG/NAME@REVISION".
 
-    Downloaded if it is not in the Hub's cache; HF_HUB_OFFLINE, HF_TOKEN and HF_ENDPOINT work as usual. Only safetensors
-    are read. `device`: None is CUDA if there is one, else the CPU. Raises PresetError.
+    Downloaded if it is not in the Hub's cache; HF_HUB_OFFLINE, HF_TOKEN and HF_ENDPOINT work as usual. A revision that
+    is a commit and in the cache is taken from there, without asking the Hub. Only safetensors are read.
+    `device`: None is CUDA if there is one, else the CPU. Raises PresetError.
     """
     clip: Any = import_package("transformers.models.clip.modeling_clip")
     tokenization: Any = import_package("transformers.models.clip.tokenization_clip")
     pictures: Any = import_package("transformers.models.clip.image_processing_pil_clip")
     loading: Any = import_package("core.model.networks.pretrained").loading
-    with loading(f"the CLIP model {model}", _FIX):
+    fix = _fix(model)
+    with loading(f"the CLIP model {model}", fix):
         folder = _folder(model)
         network, found = clip.CLIPModel.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
@@ -93,21 +94,48 @@ def load_clip(model: str = DEFAULT_CLIP, device: str | None = None) -> ClipModel
         processor = _processor(pictures.CLIPImageProcessorPil, folder, network.config.vision_config.image_size)
     if found["missing_keys"]:
         missing = sorted(found["missing_keys"])
-        raise PresetError(f"the CLIP model {model} lacks {len(missing)} tensors, such as {missing[0]}", fix=_FIX)
+        raise PresetError(f"the CLIP model {model} lacks {len(missing)} tensors, such as {missing[0]}", fix=fix)
     place = select_device(device)
     return ClipModel(_name(folder), network.eval().requires_grad_(False).to(place), tokenizer, processor, place)
 
 
+def _is_path(model: str) -> bool:
+    return model.startswith((".", "/", "~")) or Path(model).is_dir()
+
+
+def _fix(model: str) -> str:
+    if _is_path(model):
+        return _FOLDER_FIX
+    repository, _, revision = model.partition("@")
+    at = f" --revision {revision}" if revision else ""
+    return (
+        f"where there is a network: hf download {repository}{at}; elsewhere give a folder: docs/evaluation.md says how"
+    )
+
+
 def _folder(model: str) -> Path:
     """The model's folder, its own or the Hub cache's."""
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return folder.resolve()
-    if model.startswith((".", "/", "~")):
-        raise PresetError(f"there is no folder {model}", fix=_FIX)
+    if _is_path(model):
+        folder = Path(model).expanduser().resolve()
+        if not folder.is_dir():
+            raise PresetError(f"there is no folder {model}", fix=_FOLDER_FIX)
+        return folder
     repository, _, revision = model.partition("@")
     hub: Any = import_package("huggingface_hub")
-    return Path(cast(str, hub.snapshot_download(repository, revision=revision or None, allow_patterns=list(_FILES))))
+    wanted = {"revision": revision or None, "allow_patterns": list(_FILES)}
+    cached = _cached(hub, repository, wanted) if _COMMIT.fullmatch(revision) else None
+    return cached or Path(cast(str, hub.snapshot_download(repository, **wanted)))
+
+
+def _cached(hub: Any, repository: str, wanted: dict[str, Any]) -> Path | None:
+    """The Hub cache's folder of a commit if it is complete: then nobody need wait for a Hub that does not answer."""
+    try:
+        folder = Path(cast(str, hub.snapshot_download(repository, local_files_only=True, **wanted)))
+    except OSError:
+        return None
+    has_tokenizer = (folder / "tokenizer.json").is_file() or (folder / "merges.txt").is_file()
+    is_complete = has_tokenizer and (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
+    return folder if is_complete else None
 
 
 def _processor(kind: Any, folder: Path, side: int) -> Any:

@@ -9,10 +9,15 @@ from fractions import Fraction
 from typing import Literal
 
 from core.service.domain.engine import FramesTHWC
+from core.service.domain.errors import PresetError
 from core.service.domain.frame_plan import CHUNK_FRAMES
 
 TakesFirstChunk = Literal["all 16 frames", "its last frame", "no"]
 """What a method reads of a given first chunk."""
+
+
+class MethodError(PresetError):
+    """The compared method is unknown or cannot be loaded."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class MethodFacts:
     """As in a table: "FreeNoise"."""
     takes_first_chunk: TakesFirstChunk
     source: str
-    """Paper, program, or the preset's card."""
+    """Paper, training, or the preset's source."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +52,35 @@ class Method(ABC):
         self.fingerprint = fingerprint
         """What the frames depend on beside request and first chunk: method, weights, libraries, threads."""
 
-    @abstractmethod
     def chunks(self, request: MethodRequest, first_chunk: FramesTHWC | None = None) -> Iterator[FramesTHWC]:
-        """The video's frames, in order, in pieces of any length that add up to exactly `num_frames`.
+        """The video's frames, in order, in pieces of up to 16 that add up to exactly `num_frames`.
 
         A `first_chunk` [16, H, W, 3] is the beginning of the video, unchanged, unless the method takes none: then it is
         ignored. Without one the method makes its own. Later frames have its size. Raises PromptTooLong, and ValueError
-        for a first chunk of another length or of a size that the method cannot have.
+        for a request of fewer than 16 frames and a first chunk of another length or a size that the method cannot have.
         """
+        if request.num_frames < CHUNK_FRAMES:
+            raise ValueError(f"a compared video has {CHUNK_FRAMES} frames or more, not {request.num_frames}")
+        if first_chunk is None or self.facts.takes_first_chunk == "no":
+            return self._made(request)
+        if first_chunk.ndim != 4 or len(first_chunk) != CHUNK_FRAMES or first_chunk.shape[-1] != 3:
+            raise ValueError(f"a first chunk is {CHUNK_FRAMES} RGB frames, not {first_chunk.shape}")
+        return self._continued(request, first_chunk)
+
+    @abstractmethod
+    def _made(self, request: MethodRequest) -> Iterator[FramesTHWC]:
+        """All frames, from the prompt alone."""
+
+    @abstractmethod
+    def _continued(self, request: MethodRequest, first_chunk: FramesTHWC) -> Iterator[FramesTHWC]:
+        """`first_chunk`, then the other frames. Never called of a method that takes none."""
 
 
-def check_first_chunk(frames: FramesTHWC) -> None:
-    """Raises ValueError unless these are 16 RGB frames."""
-    if frames.ndim != 4 or len(frames) != CHUNK_FRAMES or frames.shape[-1] != 3:
-        raise ValueError(f"a first chunk is {CHUNK_FRAMES} RGB frames, not {frames.shape}")
+def in_chunks(pieces: Iterator[FramesTHWC], num_frames: int) -> Iterator[FramesTHWC]:
+    """The first `num_frames` frames of the pieces, none longer than 16. Reads no piece that it does not need."""
+    left = num_frames
+    while left > 0:
+        piece = next(pieces)[:left]
+        left -= len(piece)
+        for first in range(0, len(piece), CHUNK_FRAMES):
+            yield piece[first : first + CHUNK_FRAMES]

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
+from core.metrics.video.cuts import NOT_MEASURED, can_count_cuts
 from core.model.checksums import file_sha256
 from core.model.evaluation.generation.progress import progress_bars
 from core.model.evaluation.generation.upper_bound import AutoencoderEvaluator
 from core.model.evaluation.generation.videos import EngineEvaluator, Evaluator, evaluate_all
-from core.model.evaluation.metrics.hard_cuts import NOT_MEASURED, can_count_cuts
 from core.model.evaluation.metrics.measurements import Measured, Measurer
 from core.model.evaluation.metrics.vision_tower import VisionTower
 from core.model.evaluation.reports.ablation_report import Comparison, VariantResults

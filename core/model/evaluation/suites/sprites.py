@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from core.metrics.video.cuts import NOT_MEASURED, can_count_cuts
 from core.model.cores import usable_cores
 from core.model.engines.streaming_t2v.loading import load_engine
 from core.model.engines.streaming_t2v.preset import read_preset
@@ -18,7 +19,6 @@ from core.model.evaluation.generation.speed import frames_per_second
 from core.model.evaluation.generation.sprites_requests import suite_requests
 from core.model.evaluation.generation.upper_bound import AutoencoderEvaluator, load_autoencoder
 from core.model.evaluation.generation.videos import EngineEvaluator, Evaluator, evaluate_all
-from core.model.evaluation.metrics.hard_cuts import NOT_MEASURED, can_count_cuts
 from core.model.evaluation.metrics.measurements import Measured, Measurer
 from core.model.evaluation.metrics.video_figures import CHUNK
 from core.model.evaluation.metrics.vision_tower import load_tower

@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from core.model.evaluation.metrics.hard_cuts import NOT_MEASURED, can_count_cuts, count_cuts
+from core.metrics.video.cuts import NOT_MEASURED, can_count_cuts
+from core.model.evaluation.metrics.hard_cuts import count_cuts
 from core.model.training.sprites import world
 from core.model.training.sprites.rendering import render
 from core.model.training.sprites.scene_sampling import sample_scene
