@@ -31,8 +31,7 @@ class FakeMethod(Method):
     """Its frames are of one colour: the prompt's brightness, and a channel of the method's own."""
 
     def __init__(self, name: str, calls: Path, version: str) -> None:
-        facts = MethodFacts(name, name.replace("_", " "), TAKES[name], "a test")
-        super().__init__(facts, 8, f"{name} {version}")
+        super().__init__(facts(name), 8, f"{name} {version}")
         self._calls = calls
 
     def _made(self, request: MethodRequest) -> Iterator[FramesTHWC]:
@@ -98,16 +97,8 @@ def load_fake(name: str, calls: Path, version: str) -> Method:
     return FakeMethod(name, calls, version)
 
 
-def facts(name: str, **changes: str) -> MethodFacts:
-    return MethodFacts(
-        **{
-            "name": name,
-            "title": name.replace("_", " "),
-            "takes_first_chunk": TAKES[name],
-            "source": "a test",
-            **changes,
-        }
-    )  # pyright: ignore[reportArgumentType]
+def facts(name: str) -> MethodFacts:
+    return MethodFacts(name, name.replace("_", " "), TAKES[name], "a test")
 
 
 def fake_plan(methods: Sequence[str], prompts: Sequence[str], frames: int = 40) -> Plan:

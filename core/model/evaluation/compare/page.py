@@ -38,6 +38,7 @@ _POLICY = (
 _STYLE = """
 .side-by-side { display: grid; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); gap: 1rem 1.6rem; }
 .side-by-side video, .side-by-side img { width: 100%; height: auto; background: #000; image-rendering: pixelated; }
+tbody th { min-width: 12rem; }
 .chart { max-width: 100%; height: auto; }
 """
 _OPEN_PROMPTS = 1
@@ -51,12 +52,12 @@ def page(results: Results, workspace: Workspace) -> str:
         "main",
         _unfinished(results),
         _section("What was done", *(element("p", line) for line in protocol_lines(results))),
-        _section("Table 1", _table(table_one(results)), element("p", TABLE_NOTE, class_="quiet")),
-        _section("Orders that the paper publishes", element("p", VERDICT_NOTE, class_="quiet"), _orders(results)),
+        _section("Table 1", _table(table_one(results)), _note(TABLE_NOTE)),
+        _section("Orders that the paper publishes", _note(VERDICT_NOTE), _orders(results)),
         _section("Plots", *_charts(results)),
         _section("Over length", _table(prefix_table(results)), _prefix_plots(results)),
         _section("All values", _table(all_values(results)), _meanings(results)),
-        _section("Methods", _methods(results), element("p", SECONDS_NOTE, class_="quiet")),
+        _section("Methods", _methods(results), _note(SECONDS_NOTE)),
         _section("Each prompt", *_prompts(results, workspace)),
     )
     return document(element("html", _head(), element("body", header, main), lang="en"))
@@ -73,6 +74,10 @@ def _head() -> Element:
 
 def _section(title: str, *content: Element | None) -> Element:
     return element("section", element("h2", title), *content)
+
+
+def _note(markdown: str) -> Element:
+    return element("p", markdown.replace("`", ""), class_="quiet")
 
 
 def _table(table: Table) -> Element:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.model.evaluation.compare.published import COUNTERPARTS, METRICS, OF_A_KIND, prefixes, tables
+from core.model.evaluation.compare.published import COUNTERPARTS, MARK, METRICS, OF_A_KIND, prefixes, tables
 from core.model.evaluation.compare.results import MethodResults, Results, fact_of
 
 ARROWS = {"lower": "\u2193", "higher": "\u2191", None: ""}
@@ -33,7 +33,7 @@ def table_one(results: Results) -> Table:
     """Methods of this comparison with what is measured here, and beside them what is published; then the published
     methods that are not compared."""
     heads = ["method", *map(heading, results.headline)]
-    heads += [f"published {METRICS[key].title} {ARROWS[METRICS[key].better]}" for key in _PUBLISHED]
+    heads += [f"{METRICS[key].title} {ARROWS[METRICS[key].better]}, {MARK}" for key in _PUBLISHED]
     same = {name: row for name in results.methods if (row := _row_of(name)) is not None}
     rows = [
         [method.facts.title, *(_cell(results, name, value) for value in results.headline), *_figures(same.get(name))]
@@ -58,7 +58,7 @@ def _kind(results: Results, row: str) -> str:
         for name, method in results.methods.items()
         if name in OF_A_KIND and row in COUNTERPARTS[name].get("table_1", ())
     ]
-    return f", published only; of the kind of {alike[0]}" if alike else ", published only"
+    return f" (published; of the kind of {alike[0]})" if alike else " (published)"
 
 
 def _figures(row: str | None) -> list[str]:

@@ -1,6 +1,7 @@
 """The protocol: one first chunk for all, every video stored at once, failures named, nothing made twice."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_a_failure_is_forgotten_when_the_video_succeeds(tmp_path: Path) -> None:
 
 def test_a_method_that_cannot_be_loaded_loses_no_other(tmp_path: Path) -> None:
     known = fake_plan(METHODS, PROMPTS)
-    plan = Plan(**{**vars(known), "methods": {"gone": known.methods["concat"], **known.methods}})
+    plan = replace(known, methods={"gone": known.methods["concat"], **known.methods})
     results = read_results(plan, make(plan, tmp_path))
     assert results.methods["gone"].failures == dict.fromkeys(range(2), "there is no method gone")
     assert results.num_finished == len(METHODS) * 2

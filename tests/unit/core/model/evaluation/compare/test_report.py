@@ -13,6 +13,7 @@ from core.metrics.video.metric import VideoMetrics
 from core.model.evaluation.compare.page import page
 from core.model.evaluation.compare.plan import Plan
 from core.model.evaluation.compare.prefixes import Measured, prefix_lengths
+from core.model.evaluation.compare.published import MARK
 from core.model.evaluation.compare.report import content, markdown, one_line
 from core.model.evaluation.compare.results import Results, read_results
 from core.model.evaluation.compare.table_one import table_one
@@ -84,7 +85,7 @@ def test_published_numbers_stand_beside_ours_and_are_marked(compared: tuple[Resu
     table = table_one(compared[0])
     rows = {row[0]: row[1:] for row in table.rows}
     assert list(table.heads) == [
-        "method", "MAWE (v2) ↓", "SCuts ↓", "own tower ↑", "published MAWE ↓", "published SCuts ↓", "published CLIP ↑",
+        "method", "MAWE (v2) ↓", "SCuts ↓", "own tower ↑", *(f"{title}, {MARK}" for title in ("MAWE ↓", "SCuts ↓", "CLIP ↑")),
     ]  # fmt: skip
     assert list(rows["streaming t2v"][3:]) == ["52.3", "0.04", "31.73"]
     assert rows["streaming t2v"][0].startswith("53.5 (")
@@ -92,10 +93,10 @@ def test_published_numbers_stand_beside_ours_and_are_marked(compared: tuple[Resu
     assert "7 videos" in rows["free noise"][0]
     assert list(rows["free noise"][3:]) == ["1298.4", "0", "31.55"]
     assert list(rows["last frame"]) == [""] * 6
-    assert list(rows["SVD, published only; of the kind of last frame"]) == ["", "", "", "857.2", "1.1", "23.95"]
-    assert "OpenSora v1.2, published only" in rows
+    assert list(rows["SVD (published; of the kind of last frame)"]) == ["", "", "", "857.2", "1.1", "23.95"]
+    assert "OpenSora v1.2 (published)" in rows
     assert len(rows) == 3 + 9 - 2
-    assert "another dataset, model, flow and CLIP" in markdown(compared[0])
+    assert "published (another dataset, model, flow and CLIP)" in markdown(compared[0])
 
 
 def test_the_program_readable_report_is_strict_json_with_every_figure(compared: tuple[Results, Workspace]) -> None:
