@@ -85,7 +85,8 @@ def test_published_numbers_stand_beside_ours_and_are_marked(compared: tuple[Resu
     table = table_one(compared[0])
     rows = {row[0]: row[1:] for row in table.rows}
     assert list(table.heads) == [
-        "method", "MAWE (v2) ↓", "SCuts ↓", "own tower ↑", *(f"{title}, {MARK}" for title in ("MAWE ↓", "SCuts ↓", "CLIP ↑")),
+        "method", "MAWE (v2) ↓", "SCuts ↓", "own tower ↑",
+        *(f"{title}, {MARK}" for title in ("MAWE ↓", "SCuts ↓", "CLIP ↑")),
     ]  # fmt: skip
     assert list(rows["streaming t2v"][3:]) == ["52.3", "0.04", "31.73"]
     assert rows["streaming t2v"][0].startswith("53.5 (")
