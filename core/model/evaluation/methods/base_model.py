@@ -5,12 +5,14 @@ Shapes: C latent channels, F frames, H, W latent rows and columns, P, R picture 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from core.model.cores import usable_cores
+from core.model.engines.streaming_t2v.base_first_chunk import BaseFirstChunk
+from core.model.engines.streaming_t2v.first_chunk.source import FirstChunkRequest
 from core.model.engines.streaming_t2v.loading import profile_configs
 from core.model.engines.streaming_t2v.models import LoadedModels
 from core.model.engines.streaming_t2v.networks import WeightsFolder, check_sizes
@@ -24,13 +26,18 @@ from core.model.networks.base_network import BaseNetwork
 from core.model.presets.fingerprint import fingerprint
 from core.model.sampling.device import select_device
 from core.model.sampling.guidance import num_halves
+from core.model.sampling.noise import seeded_for
 from core.model.sampling.samplers import Denoiser
 from core.model.sampling.vae import decode_frames, downsampling, to_uint8
 from core.service.admission.catalog import PresetFolder
-from core.service.domain.engine import FramesTHWC
+from core.service.domain.engine import FramesTHWC, ignore_step
 from core.service.domain.errors import PresetError
 from core.service.domain.first_chunk_sources import BASE, SourceChoice
+from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.schema import Profile
+
+_FIRST_CHUNK_STAGE = "first_chunk"
+"""As StreamingT2VEngine seeds the noise of first chunks."""
 
 
 @dataclass(frozen=True)
@@ -60,27 +67,37 @@ class BaseModel:
         context = first_chunk_context(network, self.models.encode_texts(texts))
         return base_denoiser(network, context, self.sampling)
 
+    @torch.inference_mode()
+    def first_chunk(self, prompt: str, seed: int) -> FramesTHWC:
+        """The first chunk that StreamingT2V makes of this prompt and seed. Raises PromptTooLong, NotFinite."""
+        shape, sampling = self.latent_shape(CHUNK_FRAMES), self.sampling
+        source = BaseFirstChunk(self.models.base, self.models.encode_texts, self.models.vae, sampling, shape)
+        request = FirstChunkRequest(
+            prompt,
+            self.preset.negative_prompt,
+            sampling.plan.num_steps,
+            sampling.guidance_scale,
+            seeded_for(seed, _FIRST_CHUNK_STAGE),
+        )
+        return to_uint8(source(request, ignore_step))
+
     def frames_of(self, latents_CFHW: Tensor) -> FramesTHWC:
         """Decoded frames. Raises NotFinite."""
         return to_uint8(decode_frames(self.models.vae, latents_CFHW))
 
 
-def load_base(folder: PresetFolder, profile: Profile, num_steps: int | None = None) -> BaseModel:
-    """The base of a preset. `num_steps`: denoising steps in place of the profile's.
-
-    Raises PresetError, ModelNotInstalled.
-    """
+def load_base(folder: PresetFolder, profile: Profile) -> BaseModel:
+    """The base of a preset. Raises PresetError, ModelNotInstalled."""
     folder.require_installed()
     preset = folder.preset
     if not isinstance(preset, StreamingPreset):
         raise PresetError(f"{preset.name} has no base of StreamingT2V", fix="name a preset of engine streaming_t2v")
     context, device = folder.engine_context(), select_device(None)
     torch.set_num_threads(context.torch_threads or usable_cores())
+    if profile not in preset.profiles:
+        raise PresetError(f"{preset.name} has no profile {profile!r}", fix=f"use one of: {', '.join(preset.profiles)}")
     config = profile_configs(preset, device)[profile]
     models = WeightsFolder(context.weights, device, long_work=context.long_work).at(config.dtype, config.distilled)
     check_sizes(context.weights, preset, models)
-    sampling = config.first_chunk
-    if num_steps is not None:
-        sampling = replace(sampling, plan=replace(sampling.plan, num_steps=num_steps))
     line = fingerprint(context.folder, context.weights, device, SourceChoice.parse(BASE), compiled=False)
-    return BaseModel(preset, models, sampling, f"{line}; profile {profile}")
+    return BaseModel(preset, models, config.first_chunk, f"{line}; profile {profile}")

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from core.model.evaluation.methods.method import Method, MethodFacts
+from core.model.evaluation.methods.base_model import load_base
+from core.model.evaluation.methods.free_noise import FREE_NOISE, FreeNoise
+from core.model.evaluation.methods.last_frame import LAST_FRAME, LastFrame
+from core.model.evaluation.methods.method import Method, MethodError, MethodFacts
+from core.model.evaluation.methods.presets import facts_of_preset, load_preset, makes_videos
+from core.model.evaluation.methods.trials import TrialFiles, load_trial_method, trial_facts
+from core.service.admission.catalog import Catalog, PresetFolder
+from core.service.domain.errors import PresetError
+from core.service.domain.schema import DEFAULT_PROFILE, Profile
 from core.service.settings import Settings
+
+_FULL_SIZE_ZERO = "text2video-zero"
 
 
 @dataclass(frozen=True)
@@ -25,19 +37,106 @@ class MethodOptions:
     """Of the trial's training; None: the recipe's, which is the first that a run trains."""
     recipe: str = "sprites"
     """The recipe trained in `work`."""
+    profile: Profile = DEFAULT_PROFILE
+    """Of presets that have profiles: `reference` samples as published."""
+    smoke: bool = False
+    """Whether `work` and `trials` were made with --smoke."""
+
+    @property
+    def trial_files(self) -> TrialFiles:
+        return TrialFiles(self.work, self.trials, self.recipe, self.trial_seed, self.smoke)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A named method that is not just a preset."""
+
+    facts: MethodFacts
+    load: Callable[[MethodFacts, MethodOptions], Method]
 
 
 def method_names(options: MethodOptions) -> list[str]:
     """Strategies and trials, then installed presets that make a video from a prompt or an image."""
-    raise NotImplementedError
+    catalog = Catalog(options.settings)
+    return [*_ENTRIES, *(name for name in catalog.names() if _is_usable(catalog.get(name)))]
 
 
 def method_facts(name: str, options: MethodOptions) -> MethodFacts:
-    """What is known without loading. Raises UnknownMethod with the names that exist, and PresetError."""
-    raise NotImplementedError
+    """What is known without loading. Raises MethodError with the names that exist, and PresetError."""
+    if name in _ENTRIES:
+        return _ENTRIES[name].facts
+    return facts_of_preset(_preset_folder(name, options).preset)
 
 
 def load_method(name: str, options: MethodOptions) -> Method:
-    """The method with its networks. Raises as `method_facts` does, ModelNotInstalled, and TrialNotTrained, which says
-    what to run."""
-    raise NotImplementedError
+    """The method with its networks.
+
+    Raises MethodError for an unknown name, and for a trial that is not trained, with what to run; PresetError and
+    ModelNotInstalled.
+    """
+    if name in _ENTRIES:
+        entry = _ENTRIES[name]
+        return entry.load(entry.facts, options)
+    folder = _preset_folder(name, options)
+    return load_preset(folder, facts_of_preset(folder.preset), options.profile)
+
+
+def _preset_folder(name: str, options: MethodOptions) -> PresetFolder:
+    catalog = Catalog(options.settings)
+    if name not in catalog.names():
+        raise MethodError(f"there is no method {name!r}", fix=f"use one of: {', '.join(method_names(options))}")
+    return catalog.get(name)
+
+
+def _is_usable(folder: PresetFolder) -> bool:
+    try:
+        return folder.installed and makes_videos(folder.preset)
+    except PresetError:
+        return False
+
+
+def _load_streaming(facts: MethodFacts, options: MethodOptions) -> Method:
+    return load_preset(Catalog(options.settings).get(options.preset), facts, options.profile)
+
+
+def _load_zero(facts: MethodFacts, options: MethodOptions) -> Method:
+    """The preset of Text2Video-Zero in the strategies' world, else the full-size one."""
+    catalog = Catalog(options.settings)
+    presets = {name: catalog.get(name) for name in catalog.names()}
+    alike = [name for name, folder in presets.items() if _is_usable(folder) and _is_zero_of(folder, options.preset)]
+    return load_preset(catalog.get(alike[0] if alike else _FULL_SIZE_ZERO), facts, options.profile)
+
+
+def _is_zero_of(folder: PresetFolder, preset: str) -> bool:
+    return folder.preset.engine == "text2video_zero" and folder.preset.shares == preset
+
+
+def _load_last_frame(_: MethodFacts, options: MethodOptions) -> Method:
+    return LastFrame(load_base(Catalog(options.settings).get(options.preset), options.profile))
+
+
+def _load_free_noise(_: MethodFacts, options: MethodOptions) -> Method:
+    return FreeNoise(load_base(Catalog(options.settings).get(options.preset), options.profile))
+
+
+def _load_trial(variant: str, facts: MethodFacts, options: MethodOptions) -> Method:
+    return load_trial_method(facts, variant, options.trial_files, options.profile)
+
+
+def _trial(name: str, variant: str, title: str) -> _Entry:
+    return _Entry(trial_facts(name, variant, title), partial(_load_trial, variant))
+
+
+_OWN = (
+    _Entry(
+        MethodFacts("streaming_t2v", "StreamingT2V", "all 16 frames", "arXiv 2403.14773, the preset's CAM and APM"),
+        _load_streaming,
+    ),
+    _trial("streaming_t2v_trial", "cam-apm", "StreamingT2V, a trial's training"),
+    _trial("concat", "concat", "channel concatenation"),
+    _trial("additive", "add", "additive zero-conv"),
+    _Entry(LAST_FRAME, _load_last_frame),
+    _Entry(FREE_NOISE, _load_free_noise),
+    _Entry(MethodFacts("text2video_zero", "Text2Video-Zero", "no", "arXiv 2303.13439"), _load_zero),
+)
+_ENTRIES: Mapping[str, _Entry] = {entry.facts.name: entry for entry in _OWN}

@@ -11,17 +11,16 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from core.metrics.video.cuts import NOT_MEASURED, can_count_cuts
-from core.model.checksums import file_sha256
 from core.model.evaluation.generation.progress import progress_bars
 from core.model.evaluation.generation.upper_bound import AutoencoderEvaluator
 from core.model.evaluation.generation.videos import EngineEvaluator, Evaluator, evaluate_all
+from core.model.evaluation.methods.trials import trial_engine
 from core.model.evaluation.metrics.measurements import Measured, Measurer
 from core.model.evaluation.metrics.vision_tower import VisionTower
 from core.model.evaluation.reports.ablation_report import Comparison, VariantResults
@@ -42,7 +41,6 @@ from core.model.training.ablation import (
 )
 from core.model.training.loop.checkpoints import CheckpointError
 from core.model.training.recipe import RecipeError, load_recipe
-from core.model.training.samples import engine_for
 
 _FOLDER = "ablations"
 """Output subfolder of both suites, as they share variants."""
@@ -235,11 +233,7 @@ def load_trial(workspace: AblationWorkspace, trial: Trial, threads: int) -> Eval
     """An evaluator with an engine that uses the trial's conditioning."""
     torch.set_num_threads(threads)
     ablation = workspace.ablation
-    models, memory = ablation.models, ablation.trained(trial)
-    weights = [models.folder / "video" / "last.pt", ablation.checkpoint(trial)]
-    fingerprint = " ".join([trial.name, *(file_sha256(file)[:12] for file in weights if file is not None)])
-    parts = replace(models.sampling_parts, preset=workspace.preset)
-    return EngineEvaluator(engine_for(parts, models.unet, memory, fingerprint), _measurer(ablation))
+    return EngineEvaluator(trial_engine(ablation, trial, workspace.preset), _measurer(ablation))
 
 
 def load_true_clips(workspace: AblationWorkspace, threads: int) -> Evaluator:

@@ -1,0 +1,88 @@
+"""Ablation trials as compared methods: other ways to condition a window on its history, trained with one budget."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core.model.checksums import file_sha256
+from core.model.engines.streaming_t2v.engine import StreamingT2VEngine
+from core.model.engines.streaming_t2v.preset import StreamingPreset
+from core.model.evaluation.methods.method import MethodError, MethodFacts
+from core.model.evaluation.methods.presets import PresetMethod
+from core.model.training.ablation import CONDITIONINGS, Ablation, Budget, Trial
+from core.model.training.loop.checkpoints import CheckpointError
+from core.model.training.recipe import RecipeError, load_recipe
+from core.model.training.samples import engine_for
+from core.model.training.sprites_preset import preset_config
+from core.service.domain.schema import Profile
+
+_VARIANTS = {variant.name: variant for variant in CONDITIONINGS}
+_BUDGET = re.compile(r"(\d+)-steps-(\d+)-processes")
+
+
+@dataclass(frozen=True)
+class TrialFiles:
+    """Where a trial is, and on what it was trained."""
+
+    work: Path | None
+    """Working folder of `longtake train` with the base."""
+    folder: Path | None
+    """Folder of all trials of one budget: out/evaluation/ablations/300-steps-2-processes."""
+    recipe: str
+    seed: int | None
+    """Of the trial's training; None: the recipe's."""
+    smoke: bool = False
+    """Whether the folders were made with --smoke."""
+
+
+def trial_facts(name: str, variant: str, title: str) -> MethodFacts:
+    """Facts of a method that is an ablation trial."""
+    source = f"ablation trial `{variant}`, arXiv 2403.14773 section 4.3, trained by `longtake evaluate`"
+    return MethodFacts(name, title, "all 16 frames", source)
+
+
+def load_trial_method(facts: MethodFacts, variant: str, files: TrialFiles, profile: Profile) -> PresetMethod:
+    """The trial's engine. Raises MethodError, which says what to run, if it is not there or not fully trained."""
+    if files.work is None or files.folder is None:
+        raise MethodError(
+            f"{facts.name} is an ablation trial: it needs the folder of its base and that of the trials",
+            fix=f"train them with `{_command(variant, files)}` and name both folders",
+        )
+    try:
+        recipe = load_recipe(files.recipe)
+        budget = _budget_of(files.folder)
+        ablation = Ablation(recipe.smoke() if files.smoke else recipe, files.work, files.folder, budget)
+        trial = Trial(_VARIANTS[variant], recipe.seed if files.seed is None else files.seed)
+        if not ablation.is_done(trial):
+            done = f"has {ablation.steps_done(trial)} of {budget.steps} training steps"
+            raise MethodError(f"{files.folder / trial.name} {done}", fix=f"run `{_command(variant, files)}`")
+        ablation.check_base(trial)
+        preset = StreamingPreset.model_validate(preset_config())
+        return PresetMethod(facts, trial_engine(ablation, trial, preset), preset, profile)
+    except (CheckpointError, RecipeError) as error:
+        raise MethodError(f"{facts.name}: {error}", fix=f"run `{_command(variant, files)}`") from error
+
+
+def trial_engine(ablation: Ablation, trial: Trial, preset: StreamingPreset) -> StreamingT2VEngine:
+    """An engine that uses the trial's conditioning, sampled as `preset` says. Raises CheckpointError."""
+    models, memory = ablation.models, ablation.trained(trial)
+    weights = [models.folder / "video" / "last.pt", ablation.checkpoint(trial)]
+    fingerprint = " ".join([trial.name, *(file_sha256(file)[:12] for file in weights if file is not None)])
+    return engine_for(replace(models.sampling_parts, preset=preset), models.unet, memory, fingerprint)
+
+
+def _budget_of(folder: Path) -> Budget:
+    """The budget in the folder's name. Raises MethodError."""
+    found = _BUDGET.fullmatch(folder.name)
+    if found is None:
+        fix = "name one such as out/evaluation/ablations/300-steps-2-processes"
+        raise MethodError(f"{folder} is no folder of trials of one budget", fix=fix)
+    return Budget(int(found[1]), int(found[2]))
+
+
+def _command(variant: str, files: TrialFiles) -> str:
+    """What trains the trial, beside the variants that it is compared with."""
+    work = files.work or Path("runs/sprites")
+    return f"longtake evaluate --suite ablations --work {work} --variants {variant} --processes 2"
