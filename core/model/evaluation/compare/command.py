@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from core.metrics.evaluation.prompts import read_prompts
 from core.metrics.video.frames import PUBLISHED_SIZE
@@ -17,6 +18,7 @@ from core.model.evaluation.compare.measurement import MeasurementOptions, load_m
 from core.model.evaluation.compare.plan import ComparisonError, Plan
 from core.model.evaluation.compare.ports import LoadMethod
 from core.model.evaluation.compare.prompts import SEED, Prompts, default_prompts, shows_sprites
+from core.model.evaluation.compare.published import published_of
 from core.model.evaluation.compare.report import markdown
 from core.model.evaluation.compare.results import Results, read_results
 from core.model.evaluation.compare.workspace import Workspace
@@ -28,17 +30,22 @@ from core.model.evaluation.methods.registry import MethodOptions, load_method, m
 from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.domain.errors import LongtakeError
 from core.service.domain.frame_plan import CHUNK_FRAMES
+from core.service.domain.schema import DEFAULT_PROFILE, Profile
 from core.service.settings import Settings
 
-PAPERS_METHODS = ("streaming_t2v", "concat", "additive", "last_frame", "free_noise", "text2video_zero")
-"""In the order of the report; other methods follow."""
-_EPILOG = f"""\
+PAPERS_METHODS = (
+    *("streaming_t2v", "streaming_t2v_trial", "concat", "additive", "last_frame", "free_noise", "text2video_zero"),
+)
+"""Of the paper, in the order of the report. The trial has the training budget of `concat` and `additive`."""
+_TRIALS = Path("out/evaluation/ablations")
+"""Where `longtake evaluate --suite ablations` puts the trials of each budget by default."""
+_EPILOG = """\
 examples:
-  longtake compare                                          all methods that are installed, 50 prompts, 240 frames
+  longtake compare                                          the paper's methods, 50 prompts, 240 frames
   longtake compare --work runs/sprites --processes 2        with concatenation and additive conditioning, whose weights
                                                             `longtake evaluate --suite ablations` trains
   longtake compare --methods streaming_t2v free_noise --prompts prompts.txt --frames 48
-  longtake compare --preset modelscope --flow raft --clip {DEFAULT_CLIP.partition("@")[0]}
+  longtake compare --preset modelscope --profile reference --flow raft
                                                             the paper's Table 1, with its weights and on a GPU
   longtake compare --report                                 what is finished, and what is not
 
@@ -59,7 +66,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--methods", nargs="+", metavar="NAME", help="only these (default: all that are installed)")
+    parser.add_argument(
+        "--methods", nargs="+", metavar="NAME", help="only these (default: all of the paper's that are installed)"
+    )
     parser.add_argument("--preset", default="sprites", help="on whose networks the methods work (default: %(default)s)")
     parser.add_argument(
         "--work",
@@ -72,6 +81,12 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         help="trials of one budget that `longtake evaluate --suite ablations` trained",
+    )
+    parser.add_argument(
+        "--profile",
+        choices=get_args(Profile),
+        default=DEFAULT_PROFILE,
+        help="how presets sample: `reference` as published (default: %(default)s)",
     )
     parser.add_argument(
         "--prompts", type=Path, metavar="FILE", help="one per line (default: 50 that the preset can show)"
@@ -140,9 +155,11 @@ def _run(arguments: argparse.Namespace) -> int:
         settings = Settings(torch_threads=arguments.threads)
         preset = Catalog(settings).get(arguments.preset)
         prompts = _prompts(arguments.prompts, preset)
-        options = MethodOptions(settings, arguments.preset, arguments.work, arguments.trials)
+        options = MethodOptions(
+            settings, arguments.preset, arguments.work, _trials(arguments), profile=arguments.profile
+        )
         load = partial(load_method, options=options)
-        compared, left_out = choose(arguments.methods, method_names(options), load)
+        compared, left_out = choose(arguments.methods, _default_methods(options, preset), load)
         measurement = partial(load_measurement, _measurement_options(arguments, preset))
         plan = Plan(
             arguments.preset,
@@ -166,16 +183,17 @@ def compare(plan: Plan, tools: Tools, processes: int) -> None:
 
 
 def choose(
-    names: Sequence[str] | None, known: Sequence[str], load: LoadMethod
+    names: Sequence[str] | None, default: Sequence[str], load: LoadMethod
 ) -> tuple[Mapping[str, MethodFacts], Mapping[str, str]]:
     """The methods to compare, and those that are left out, with the reason. Each is loaded once: what stands in the way
     is said now, and not after hours.
 
-    Named methods are all compared, or what stands in the way of one is raised; without names all that can be loaded.
+    Named methods are all compared, or what stands in the way of one is raised; of those by default all that can be
+    loaded.
     """
     compared: dict[str, MethodFacts] = {}
     left_out: dict[str, str] = {}
-    for name in dict.fromkeys(names or (*PAPERS_METHODS, *known)):
+    for name in dict.fromkeys(names or default):
         try:
             compared[name] = load(name).facts
         except LongtakeError as error:
@@ -196,6 +214,25 @@ def _report(results: Results, workspace: Workspace) -> int:
     write_report(results, workspace)
     sys.stdout.write(f"{markdown(results)}\n\n{workspace.folder}/{', '.join(FILES)}\n")
     return 1 if any(method.failures for method in results.methods.values()) else 0
+
+
+def _default_methods(options: MethodOptions, preset: PresetFolder) -> list[str]:
+    """The paper's methods on the preset's networks, and the installed presets of its Table 1, which show what any
+    prompt says: they are left out in the sprites world."""
+    if shows_sprites(preset.preset):
+        return list(PAPERS_METHODS)
+    return [*PAPERS_METHODS, *(name for name in method_names(options) if published_of(name, "table_1", "mawe"))]
+
+
+def _trials(arguments: argparse.Namespace) -> Path | None:
+    """The folder of trials: the one that is named, or the only one in the default place."""
+    if arguments.trials is not None or arguments.work is None:
+        return arguments.trials
+    found = sorted(_TRIALS.glob("*-steps-*-processes"))
+    if len(found) > 1:
+        names = ", ".join(str(folder) for folder in found)
+        raise ComparisonError("there are trials of several budgets", fix=f"name one with --trials: {names}")
+    return found[0] if found else None
 
 
 def _prompts(file: Path | None, preset: PresetFolder) -> Prompts:

@@ -121,8 +121,8 @@ def markdown(results: Results) -> str:
 
 TABLE_NOTE = (
     "Means over videos with 95 % intervals (bootstrap over prompts) and, after them, the rank. Only the order of"
-    " methods compares with the published one, never the numbers. The published MAWE is of the definition of the paper's second"
-    " version, so it stands beside MAWE (v2)."
+    " methods compares with the published one, never the numbers. The published MAWE is of the definition of the"
+    " paper's second version, so it stands beside MAWE (v2)."
 )
 VERDICT_NOTE = (
     "Differences are paired by prompt; above 0 the order is as published. `confirmed`: the 95 % interval (bootstrap"

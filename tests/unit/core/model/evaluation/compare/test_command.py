@@ -23,18 +23,25 @@ DOCS = Path(__file__).resolve().parents[6] / "docs"
 
 
 @pytest.fixture
-def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def loaded() -> list[tuple[str, MethodOptions]]:
+    """Methods that were loaded, with their options."""
+    return []
+
+
+@pytest.fixture
+def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded: list[tuple[str, MethodOptions]]) -> Path:
     folder = tmp_path / "out"
 
     def load(name: str, options: MethodOptions) -> Method:
         assert options.preset == "sprites"
+        loaded.append((name, options))
         if name in ("concat", "additive"):
             raise PresetError(f"{name} is not trained", fix="longtake evaluate --suite ablations")
         return load_fake(name, tmp_path / "calls.txt", "1")
 
     def known(options: MethodOptions) -> list[str]:
         del options
-        return ["streaming_t2v", "last_frame", "my-preset"]
+        return ["streaming_t2v", "last_frame", "my-preset", "svd"]
 
     def measurement(options: MeasurementOptions) -> FakeMeasurement:
         return FakeMeasurement(options.flow)
@@ -76,7 +83,7 @@ def test_without_names_all_that_can_be_loaded_are_compared_and_the_others_named_
     content = json.loads((out / "compare.json").read_text())
     assert list(content["methods"]) == ["streaming_t2v", "last_frame", "free_noise"]
     assert content["plan"]["left_out"]["concat"] == "concat is not trained (longtake evaluate --suite ablations)"
-    assert set(content["plan"]["left_out"]) == {"concat", "additive", "text2video_zero", "my-preset"}
+    assert set(content["plan"]["left_out"]) == {"streaming_t2v_trial", "concat", "additive", "text2video_zero"}
     assert "Not compared: additive: additive is not trained" in capsys.readouterr().out.replace("\\", "")
 
 
@@ -98,6 +105,49 @@ def test_an_unknown_preset_is_refused(out: Path, prompts: Path, capsys: pytest.C
     err = capsys.readouterr().err
     assert "no-such-preset" in err
     assert "sprites" in err
+
+
+def test_presets_of_table_1_are_compared_by_default_outside_the_sprites_world(
+    out: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def load(name: str, options: MethodOptions) -> Method:
+        assert options.preset == "modelscope"
+        tried.append(name)
+        raise PresetError(f"{name} is not installed")
+
+    monkeypatch.setattr(command, "load_method", load)
+    assert run(out, prompts, "--preset", "modelscope") == 2
+    assert tried == [*command.PAPERS_METHODS, "svd"]
+
+
+def test_the_only_trials_in_the_default_place_are_taken(
+    out: Path, prompts: Path, loaded: list[tuple[str, MethodOptions]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(out.parent)
+    trials = Path("out/evaluation/ablations/300-steps-2-processes")
+    trials.mkdir(parents=True)
+    assert run(out, prompts, "--methods", "last_frame", "--work", "runs/sprites") == 0
+    assert {(options.work, options.trials) for _, options in loaded} == {(Path("runs/sprites"), trials)}
+
+
+def test_of_trials_of_several_budgets_one_must_be_named(
+    out: Path,
+    prompts: Path,
+    loaded: list[tuple[str, MethodOptions]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(out.parent)
+    budgets = [Path(f"out/evaluation/ablations/{steps}-steps-2-processes") for steps in (300, 600)]
+    for folder in budgets:
+        folder.mkdir(parents=True)
+    assert run(out, prompts, "--methods", "last_frame", "--work", "runs/sprites") == 2
+    err = capsys.readouterr().err
+    assert all(str(folder) in err for folder in budgets)
+    assert run(out, prompts, "--methods", "last_frame", "--work", "runs/sprites", "--trials", str(budgets[1])) == 0
+    assert {options.trials for _, options in loaded} == {budgets[1]}
 
 
 @pytest.mark.parametrize(
