@@ -15,6 +15,7 @@ def cheap_metrics(fps: float, size: int | None = PUBLISHED_SIZE, borders: Border
     """For one video: hard cuts, MAWE and motion by the flow `dis` (flow.DIS), drift and repeated frames.
 
     `size`: of frames whose flow is measured, None as they are. `borders`: where chunks begin, for the seam score.
-    Without OpenCV or PySceneDetect their values are None, and a note says what to install.
+    Without OpenCV or PySceneDetect their values are None, and a note says what to install. Values may be asked at any
+    time, and are of the frames so far: prefixes of a video need no second pass.
     """
     return [HardCuts(fps), WarpError(dis_flow(), size, borders), Drift()]

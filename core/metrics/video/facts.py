@@ -21,7 +21,7 @@ FACTS: Mapping[str, Fact] = {
         "Warp error over 9.5 times the mean length of the flow, both means over the video; grey levels squared "
         "per pixel.",
         "lower",
-        f"{_PAPER}v1, section 5.1",
+        f"{_PAPER}v1, section 5.2",
         decimals=2,
     ),
     "mawe_v2": Fact(
@@ -40,7 +40,7 @@ FACTS: Mapping[str, Fact] = {
         "mawe.py of Picsart-AI-Research/StreamingT2V",
         decimals=2,
     ),
-    "ofs": Fact("OFS", "Mean length of the flow, in pixels of the measured size.", None, f"{_PAPER}v1, section 5.1"),
+    "ofs": Fact("OFS", "Mean length of the flow, in pixels of the measured size.", None, f"{_PAPER}v1, section 5.2"),
     "ofs_squared": Fact(
         "OFS squared",
         "Mean squared length of the flow, in pixels squared of the measured size.",

@@ -29,8 +29,9 @@ _VARIES_BY = 0.1
 def resize_as_published(frame: FrameHWC, size: int = PUBLISHED_SIZE) -> FrameHWC:
     """The frame as `size` x `size`, whatever its shape: bilinear, not antialiased, rounded to uint8 (half to even).
 
-    As torchvision's resize does with antialias=False in mawe.py: pixel centres at halves, edges continued. A frame of
-    that size is returned as it is. Raises ImportError without OpenCV.
+    As torchvision's resize does with antialias=False in mawe.py, but for values that float32 puts to the other side of
+    a half: pixel centres at halves, edges continued. A frame of that size is returned as it is. Raises ImportError
+    without OpenCV.
     """
     if frame.shape[:2] == (size, size):
         return frame
@@ -78,6 +79,8 @@ class VideoFile:
         except VideoUnreadable:
             self._container.close()
             raise
+        # Asked after the file is closed, when the stream is gone.
+        self._declared = self._stream.frames
         self._times = _Times()
 
     def __enter__(self) -> VideoFile:
@@ -92,6 +95,14 @@ class VideoFile:
     def varies(self) -> bool:
         """Whether the time between the frames read so far varies by more than a tenth, and than rounding explains."""
         return self._times.vary
+
+    @property
+    def missing_frames(self) -> int:
+        """After the last frame: how many more the file says that it has, as one does that was cut off on its way.
+
+        0 where it does not say.
+        """
+        return max(0, self._declared - self.num_frames)
 
     def __iter__(self) -> Iterator[FrameHWC]:
         """Raises VideoUnreadable: a damaged file, no frames, a size that changes."""

@@ -39,7 +39,8 @@ class WarpError:
     - `motion_drift`: mean m_t of the last quarter over that of the first, minus 1; from -1.
 
     All three of MAWE are from 0, and no two of them compare. None where nothing moves, as they divide by the motion.
-    The published numbers are of RAFT-large at 720x720: those of another flow or size compare with one another only.
+    The published numbers are of RAFT-large at 720x720: those of another flow or size compare with one another only. So
+    a VideoMetrics has the values of one flow.
     """
 
     def __init__(self, flow: Flow | None, size: int | None = PUBLISHED_SIZE, borders: Borders | None = None) -> None:
