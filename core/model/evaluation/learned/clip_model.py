@@ -6,7 +6,8 @@ Shapes: T frames, D width of the embeddings, S side of the network's pictures.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,9 +21,10 @@ from core.service.domain.engine import FrameHWC
 from core.service.domain.errors import PresetError
 
 DEFAULT_CLIP = "openai/clip-vit-large-patch14@32bd64288804d66eefd0ccbe215aa642df71cc41"
-"""The paper does not state its model; this is the one that CLIP scores of libraries read by default."""
+"""The paper does not state its model; this is the one that torchmetrics takes by default."""
 
-_FILES = ("config.json", "preprocessor_config.json", "tokenizer*", "vocab.json", "merges.txt", "model*.safetensors*")
+_FILES = ("*.json", "*.txt", "model*.safetensors")
+"""Of a repository, which may hold the same weights in three more formats."""
 _FOLDER_FIX = "a folder holds config.json, model.safetensors and the tokenizer's files; or give a Hub name, ORG/NAME"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -87,9 +89,10 @@ def load_clip(model: str = DEFAULT_CLIP, device: str | None = None) -> ClipModel
     fix = _fix(model)
     with loading(f"the CLIP model {model}", fix):
         folder = _folder(model)
-        network, found = clip.CLIPModel.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
+        with _quiet():
+            network, found = clip.CLIPModel.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
+            )
         tokenizer = tokenization.CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         processor = _processor(pictures.CLIPImageProcessorPil, folder, network.config.vision_config.image_size)
     if found["missing_keys"]:
@@ -97,6 +100,19 @@ def load_clip(model: str = DEFAULT_CLIP, device: str | None = None) -> ClipModel
         raise PresetError(f"the CLIP model {model} lacks {len(missing)} tensors, such as {missing[0]}", fix=fix)
     place = select_device(device)
     return ClipModel(_name(folder), network.eval().requires_grad_(False).to(place), tokenizer, processor, place)
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """No progress bar of transformers for some seconds of reading: the command that measures videos has its own."""
+    logging: Any = import_package("transformers.utils.logging")
+    was_enabled: bool = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 def _is_path(model: str) -> bool:

@@ -59,6 +59,11 @@ def test_a_folder_is_named_with_a_checksum_of_its_weights(clip: ClipModel, clip_
     assert other.name != clip.name
 
 
+def test_loading_prints_nothing(clip_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert load_clip(str(clip_folder), "cpu").name
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(PresetError, match="there is no folder"):
         load_clip(str(tmp_path / "nowhere"), "cpu")

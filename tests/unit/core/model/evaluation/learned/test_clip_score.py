@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from core.metrics.video.metric import VideoMetrics, measure
-from core.model.evaluation.learned.clip_model import ClipModel
+from core.model.evaluation.learned.clip_model import ClipModel, load_clip
 from core.model.evaluation.learned.clip_score import ClipScore
 from core.model.evaluation.learned.facts import LEARNED_FACTS, PREFIXES
 from core.service.domain.engine import FramesTHWC
@@ -20,6 +24,7 @@ from core.service.domain.schema import PromptChange
 from tests.unit.core.model.evaluation.learned.conftest import SIDE, random_video
 
 PROMPT = "a red fox"
+PROJECTION = "text_projection.weight"
 
 
 def scored(clip: ClipModel, frames: FramesTHWC, prompt: str | None = PROMPT, **more: Any) -> VideoMetrics:
@@ -44,6 +49,17 @@ def test_it_is_the_mean_cosine_of_transformers_own_model(clip: ClipModel, clip_f
     measured = scored(clip, frames)
     assert measured.values["clip_score"] == pytest.approx(np.mean(expected), abs=1e-5)
     assert list(measured.curves["clip_score"].values) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_score_below_zero_is_not_clamped(clip: ClipModel, clip_folder: Path, tmp_path: Path) -> None:
+    frames = random_video(2)
+    folder = shutil.copytree(clip_folder, tmp_path / "opposite")
+    weights = load_file(folder / "model.safetensors")
+    save_file({**weights, PROJECTION: -weights[PROJECTION]}, folder / "model.safetensors", {"format": "pt"})
+    score = scored(clip, frames).values["clip_score"]
+    assert score is not None
+    assert score > 1
+    assert scored(load_clip(str(folder), "cpu"), frames).values["clip_score"] == pytest.approx(-score, abs=1e-5)
 
 
 def test_prefix_means_are_of_the_first_frames(clip: ClipModel, clip_folder: Path) -> None:
@@ -73,6 +89,19 @@ def test_batches_do_not_change_the_result(clip: ClipModel, batch: int) -> None:
     expected = scored(clip, frames).values
     measured = scored(clip, frames, batch=batch).values
     assert measured == {name: pytest.approx(value, abs=1e-4) for name, value in expected.items()}
+
+
+def test_memory_holds_one_batch(clip: ClipModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    embed = clip.embed_frames
+
+    def watched(prepared: Sequence[Tensor]) -> Tensor:
+        held.append(len(prepared))
+        return embed(prepared)
+
+    monkeypatch.setattr(clip, "embed_frames", watched)
+    scored(clip, random_video(50), batch=16)
+    assert held == [16, 16, 16, 2]
 
 
 def test_a_frozen_video_keeps_its_identity_and_another_does_not(clip: ClipModel) -> None:
