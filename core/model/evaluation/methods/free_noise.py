@@ -61,9 +61,6 @@ class FreeNoise(Method):
     def _decoded(self, latents_CFHW: Tensor) -> FramesTHWC:
         return self._base.frames_of(latents_CFHW)
 
-    def _continued(self, request: MethodRequest, first_chunk: FramesTHWC) -> Iterator[FramesTHWC]:
-        raise NotImplementedError("FreeNoise denoises all frames together: none can be given")
-
 
 class _WindowedBase:
     """A base network whose temporal attention acts in windows; it runs diffusers' own forward."""

@@ -1,6 +1,7 @@
 """The two parts of FreeNoise (Qiu et al. 2024, arXiv 2310.15169): rescheduled noise, windows of temporal attention.
 
-Shapes: C channels, F frames, H, W latent rows and columns, S sequences (one per pixel), M heads, E head width.
+Shapes: C channels, F frames (of a window or of the video), H, W latent rows and columns or W windows, S sequences (one
+per pixel), M heads, E head width.
 """
 
 from __future__ import annotations
@@ -35,15 +36,20 @@ class Windows:
         """First frames of the windows of a video of `covered` frames."""
         return range(0, num_frames - self.size + 1, self.stride)
 
-    @property
-    def weights(self) -> Tensor:
-        """Weight of each frame of a window [size], largest in its middle: 1, 2, ... 8, 8, ... 2, 1 for 16 frames."""
-        positions = torch.arange(self.size, dtype=torch.float32)
-        return (self.size + 1) / 2 - (positions - (self.size - 1) / 2).abs()
+    def shares(self, num_frames: int) -> Tensor:
+        """Share of each window's result in that of each of its frames [W, F]: proportional to 1, 2, ... 8, 8, ... 2, 1
+        for 16 frames, largest in the window's middle, and 1 in all windows of a frame together."""
+        positions = torch.arange(self.size, dtype=torch.float64)
+        weights_F = (self.size + 1) / 2 - (positions - (self.size - 1) / 2).abs()
+        windows = [slice(start, start + self.size) for start in self.starts(num_frames)]
+        total = torch.zeros(num_frames, dtype=torch.float64)
+        for window in windows:
+            total[window] += weights_F
+        return torch.stack([weights_F / total[window] for window in windows])
 
 
 def rescheduled_noise(base_1CFHW: Tensor, num_frames: int, windows: Windows, generator: torch.Generator) -> Tensor:
-    """Initial noise [1, C, num_frames, H, W] of a long video from that of one window (section 3.2 of the paper).
+    """Initial noise [1, C, num_frames, H, W] of a long video from that of one window.
 
     The video begins with the window's noise. Each later unit of `stride` frames has the noise of the unit one window
     before it, shuffled. So every window begins with the same noise as the first, in another order. `num_frames` are
@@ -60,8 +66,8 @@ def rescheduled_noise(base_1CFHW: Tensor, num_frames: int, windows: Windows, gen
 class WindowedAttention:
     """diffusers attention processor: self-attention along time within windows, whose results are averaged.
 
-    A frame's result is the mean of those of all windows with it, weighted by `Windows.weights` (equation 7 of the
-    paper). In a video of one window it is plain attention.
+    A frame's result is the mean of those of all windows with it, weighted by `Windows.shares`. In a video of
+    one window it is plain attention.
     """
 
     def __init__(self, windows: Windows) -> None:
@@ -80,16 +86,15 @@ class WindowedAttention:
         queries, keys, values = (
             split_heads(dense(project, hidden_states), attn.heads) for project in (attn.to_q, attn.to_k, attn.to_v)
         )
-        weights_F1 = self._windows.weights.to(hidden_states)[:, None]
-        summed, total_F1 = torch.zeros_like(queries), torch.zeros_like(queries[0, 0, :, :1])
-        for start in self._windows.starts(hidden_states.shape[1]):
+        fused = torch.zeros_like(queries)
+        shares_WF = self._windows.shares(hidden_states.shape[1]).to(fused)
+        for start, share_F in zip(self._windows.starts(hidden_states.shape[1]), shares_WF, strict=True):
             frames = slice(start, start + self._windows.size)
             attended_SMFE = functional.scaled_dot_product_attention(
                 queries[:, :, frames], keys[:, :, frames], values[:, :, frames]
             )
-            summed[:, :, frames] += attended_SMFE * weights_F1
-            total_F1[frames] += weights_F1
-        return project_out(attn, (summed / total_F1).transpose(1, 2).flatten(2))
+            fused[:, :, frames] += attended_SMFE * share_F[:, None]
+        return project_out(attn, fused.transpose(1, 2).flatten(2))
 
 
 @contextmanager

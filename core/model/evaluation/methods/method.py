@@ -71,9 +71,10 @@ class Method(ABC):
     def _made(self, request: MethodRequest) -> Iterator[FramesTHWC]:
         """All frames, from the prompt alone."""
 
-    @abstractmethod
     def _continued(self, request: MethodRequest, first_chunk: FramesTHWC) -> Iterator[FramesTHWC]:
-        """`first_chunk`, then the other frames. Never called of a method that takes none."""
+        """`first_chunk`, then the other frames. For methods that take one."""
+        del request, first_chunk
+        raise NotImplementedError(f"{self.facts.name} takes no first chunk")
 
 
 def in_chunks(pieces: Iterator[FramesTHWC], num_frames: int) -> Iterator[FramesTHWC]:

@@ -66,7 +66,8 @@ class PresetMethod(Method):
             raise MethodError(f"{preset.name} has no profile {profile!r}", fix=f"use one of: {known}")
         profiles = f"; profile {profile}" if self._has_profiles else ""
         super().__init__(facts, preset.fps, f"{facts.name}; {engine.fingerprint}{profiles}")
-        self._engine, self._preset, self._profile = engine, preset, profile
+        self._engine, self._preset = engine, preset
+        self._profile: Profile = profile
 
     def _made(self, request: MethodRequest) -> Iterator[FramesTHWC]:
         """Raises PresetError of an engine that needs an image and has no image model."""

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import torch
+
+from core.model.cores import usable_cores
 from core.model.evaluation.methods.base_model import load_base
 from core.model.evaluation.methods.free_noise import FREE_NOISE, FreeNoise
 from core.model.evaluation.methods.last_frame import LAST_FRAME, LastFrame
@@ -120,6 +123,7 @@ def _load_free_noise(_: MethodFacts, options: MethodOptions) -> Method:
 
 
 def _load_trial(variant: str, facts: MethodFacts, options: MethodOptions) -> Method:
+    torch.set_num_threads(options.settings.torch_threads or usable_cores())  # as loading any engine does
     return load_trial_method(facts, variant, options.trial_files, options.profile)
 
 

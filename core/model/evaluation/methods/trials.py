@@ -39,7 +39,7 @@ class TrialFiles:
 
 def trial_facts(name: str, variant: str, title: str) -> MethodFacts:
     """Facts of a method that is an ablation trial."""
-    source = f"ablation trial `{variant}`, arXiv 2403.14773 section 4.3, trained by `longtake evaluate`"
+    source = f"ablation trial `{variant}` (arXiv 2403.14773), trained by `longtake evaluate`"
     return MethodFacts(name, title, "all 16 frames", source)
 
 
@@ -83,6 +83,9 @@ def _budget_of(folder: Path) -> Budget:
 
 
 def _command(variant: str, files: TrialFiles) -> str:
-    """What trains the trial, beside the variants that it is compared with."""
-    work = files.work or Path("runs/sprites")
-    return f"longtake evaluate --suite ablations --work {work} --variants {variant} --processes 2"
+    """What trains the trial, and makes its videos for the suite's own report."""
+    parts = [f"longtake evaluate --suite ablations --work {files.work or 'runs/sprites'} --variants {variant}"]
+    found = None if files.folder is None else _BUDGET.fullmatch(files.folder.name)
+    if files.folder is None or found is None:
+        return f"{parts[0]} --processes 2"
+    return f"{parts[0]} --train-steps {found[1]} --processes {found[2]} --out {files.folder.parent.parent}"

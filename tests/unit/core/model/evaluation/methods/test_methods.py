@@ -1,0 +1,195 @@
+"""What every compared method promises: lengths, determinism, and a given first chunk unchanged."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.model.evaluation.command import main
+from core.model.evaluation.methods.method import Method, MethodError, MethodRequest
+from core.model.evaluation.methods.registry import MethodOptions, load_method, method_facts, method_names
+from core.service.domain.engine import FramesTHWC
+from core.service.settings import Settings
+from tests.unit.core.model.evaluation.methods.conftest import SIDE
+
+# diffusers' Euler scheduler gives numpy a tensor in a way that numpy 2 wants done otherwise.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+STRATEGIES = ("streaming_t2v", "last_frame", "free_noise", "text2video_zero")
+TRIALS = {"streaming_t2v_trial": "cam-apm", "concat": "concat", "additive": "add"}
+TAKES = {
+    **{"streaming_t2v": "all 16 frames", "last_frame": "its last frame", "free_noise": "no", "text2video_zero": "no"},
+    **{"toy": "all 16 frames", "toy-svd": "its last frame"},
+}
+PROMPT = "a red circle"
+Load = Callable[[str], Method]
+
+
+@pytest.fixture(scope="module")
+def load(options: MethodOptions) -> Load:
+    """Each method once."""
+    loaded: dict[str, Method] = {}
+
+    def get(name: str) -> Method:
+        if name not in loaded:
+            loaded[name] = load_method(name, options)
+        return loaded[name]
+
+    return get
+
+
+def a_first_chunk(side: int = SIDE) -> FramesTHWC:
+    return np.random.default_rng(side).integers(0, 256, (16, side, side, 3), np.uint8)
+
+
+def video(method: Method, num_frames: int, seed: int = 1, first_chunk: FramesTHWC | None = None) -> FramesTHWC:
+    return np.concatenate(list(method.chunks(MethodRequest(PROMPT, seed, num_frames), first_chunk)))
+
+
+@pytest.mark.parametrize("num_frames", [16, 17, 40])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_videos_have_exactly_the_frames_asked_for(load: Load, name: str, num_frames: int) -> None:
+    assert len(video(load(name), num_frames)) == num_frames
+
+
+@pytest.mark.parametrize("name", ["streaming_t2v", "free_noise", "text2video_zero"])
+def test_long_videos_come_in_chunks(load: Load, name: str) -> None:
+    chunks = list(load(name).chunks(MethodRequest(PROMPT, 1, 240)))
+    assert [len(chunk) for chunk in chunks] == [16] * 15
+    assert {chunk.dtype for chunk in chunks} == {np.dtype(np.uint8)}
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_seed_decides_the_frames(load: Load, name: str) -> None:
+    method = load(name)
+    one = video(method, 24)
+    assert np.array_equal(one, video(method, 24))
+    assert not np.array_equal(one, video(method, 24, seed=2))
+
+
+@pytest.mark.parametrize("name", [*STRATEGIES, "toy", "toy-svd"])
+def test_a_given_first_chunk_is_the_beginning_where_it_is_taken(load: Load, name: str) -> None:
+    method, first = load(name), a_first_chunk()
+    assert method.facts.takes_first_chunk == TAKES[name]
+    made = video(method, 40, first_chunk=first)
+    assert len(made) == 40
+    assert np.array_equal(made[:16], first) == (TAKES[name] != "no")
+    if TAKES[name] == "no":
+        assert np.array_equal(made, video(method, 40))
+
+
+@pytest.mark.parametrize("name", ["streaming_t2v", "last_frame", "toy-svd"])
+def test_what_follows_depends_on_the_given_frames(load: Load, name: str) -> None:
+    first, other = a_first_chunk(), a_first_chunk()
+    other[-1] = 255 - other[-1]
+    one, changed = (video(load(name), 24, first_chunk=given) for given in (first, other))
+    assert not np.array_equal(one[16:], changed[16:])
+
+
+def test_one_that_takes_the_last_frame_reads_no_other(load: Load) -> None:
+    first, other = a_first_chunk(), a_first_chunk()
+    other[:-1] = 0
+    one, changed = (video(load("last_frame"), 24, first_chunk=given) for given in (first, other))
+    assert np.array_equal(one[16:], changed[16:])
+
+
+def test_last_frame_begins_with_the_first_chunk_of_streaming_t2v(load: Load) -> None:
+    assert np.array_equal(video(load("last_frame"), 16), video(load("streaming_t2v"), 16))
+
+
+def test_later_frames_have_the_given_size(load: Load) -> None:
+    assert video(load("toy-svd"), 40, first_chunk=a_first_chunk(48)).shape == (40, 48, 48, 3)
+
+
+@pytest.mark.parametrize("name", ["streaming_t2v", "last_frame"])
+def test_a_size_that_a_method_cannot_have_is_named(load: Load, name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} goes on from frames of .*32.*, not .*48"):
+        video(load(name), 24, first_chunk=a_first_chunk(48))
+
+
+def test_wrong_first_chunks_and_too_short_videos_are_named(load: Load) -> None:
+    with pytest.raises(ValueError, match="a first chunk is 16 RGB frames"):
+        video(load("last_frame"), 24, first_chunk=a_first_chunk()[:15])
+    with pytest.raises(ValueError, match="16 frames or more, not 15"):
+        video(load("free_noise"), 15)
+
+
+def test_one_that_needs_a_picture_says_so(load: Load) -> None:
+    with pytest.raises(MethodError, match="toy-svd needs a first chunk"):
+        video(load("toy-svd"), 24)
+
+
+def test_names_are_strategies_trials_and_presets_that_make_videos(options: MethodOptions) -> None:
+    names = method_names(options)
+    assert set(names) == {*STRATEGIES, *TRIALS, "toy", "toy-zero", "toy-svd"}
+    assert all(method_facts(name, options).name == name for name in names)
+
+
+def test_an_unknown_name_lists_the_known_ones(options: MethodOptions) -> None:
+    for ask in (load_method, method_facts):
+        with pytest.raises(MethodError) as refused:
+            ask("dreams", options)
+        assert all(name in refused.value.with_fix for name in ("'dreams'", "free_noise", "concat", "toy-svd"))
+    with pytest.raises(MethodError, match="toy-edit changes a given video"):
+        load_method("toy-edit", options)
+
+
+def test_an_unknown_profile_lists_the_known_ones(options: MethodOptions) -> None:
+    slow = replace(options, profile="slow")  # pyright: ignore[reportArgumentType]
+    for name in ("streaming_t2v", "free_noise"):
+        with pytest.raises(Exception, match="no profile 'slow'") as refused:
+            load_method(name, slow)
+        assert "fast, reference" in getattr(refused.value, "with_fix", "")
+
+
+def test_fingerprints_tell_methods_and_profiles_apart(load: Load, options: MethodOptions) -> None:
+    reference = replace(options, profile="reference")
+    lines = [load(name).fingerprint for name in STRATEGIES]
+    lines += [load_method(name, reference).fingerprint for name in ("streaming_t2v", "last_frame", "free_noise")]
+    assert len(set(lines)) == len(lines)
+
+
+@pytest.fixture(scope="module")
+def trial_options(toy_work: Path, tmp_path_factory: pytest.TempPathFactory) -> MethodOptions:
+    """Trials of one training step, on a base of smoke steps."""
+    out = tmp_path_factory.mktemp("out")
+    arguments = ["--suite", "ablations", "--work", str(toy_work), "--smoke", "--train-steps", "1", "--threads", "1"]
+    sizes = ["--prompts", "1", "--frames", "16", "--seeds", "1", "--out", str(out)]
+    assert main([*arguments, *sizes, "--variants", *TRIALS.values()]) == 0
+    folder = out / "ablations" / "1-steps-1-processes"
+    return MethodOptions(Settings(torch_threads=1), work=toy_work, trials=folder, smoke=True)
+
+
+def test_trials_go_on_from_the_given_frames_each_in_its_own_way(trial_options: MethodOptions) -> None:
+    first = a_first_chunk(64)
+    methods = {name: load_method(name, trial_options) for name in TRIALS}
+    videos = {name: video(method, 40, first_chunk=first) for name, method in methods.items()}
+    assert all(len(made) == 40 and np.array_equal(made[:16], first) for made in videos.values())
+    assert len({made.tobytes() for made in videos.values()}) == len(TRIALS)
+    assert all(TRIALS[name] in method.fingerprint for name, method in methods.items())
+
+
+def test_a_trial_that_is_not_there_says_what_to_run(trial_options: MethodOptions, tmp_path: Path) -> None:
+    elsewhere = replace(trial_options, trials=tmp_path / "ablations" / "5-steps-1-processes")
+    with pytest.raises(MethodError, match="has 0 of 5 training steps") as refused:
+        load_method("additive", elsewhere)
+    assert f"longtake evaluate --suite ablations --work {trial_options.work} " in refused.value.with_fix
+    assert f"--variants add --train-steps 5 --processes 1 --out {tmp_path}`" in refused.value.with_fix
+    with pytest.raises(MethodError, match="concat is an ablation trial: it needs") as unnamed:
+        load_method("concat", replace(trial_options, work=None, trials=None))
+    assert "--variants concat" in unnamed.value.with_fix
+    with pytest.raises(MethodError, match="no folder of trials of one budget"):
+        load_method("concat", replace(trial_options, trials=tmp_path))
+
+
+def test_a_trial_on_another_base_is_refused(trial_options: MethodOptions, tmp_path: Path) -> None:
+    assert trial_options.work is not None
+    other = shutil.copytree(trial_options.work, tmp_path / "other")
+    shutil.copy(other / "clip" / "last.pt", other / "sight" / "last.pt")
+    with pytest.raises(MethodError, match="was trained on another base"):
+        load_method("concat", replace(trial_options, work=other))
