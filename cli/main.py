@@ -47,7 +47,7 @@ COMMANDS = (
     *(demo, up, submit, watch, list_jobs, get, download, steer, extend, branch, retry, cancel, delete, keys),
     *(models, worker, status, pause, resume, pull, convert, train, evaluate, compare, gc, health, completion),
 )
-DELEGATING = (train, evaluate, compare)
+DELEGATING = (train, compare)
 """Commands that pass all arguments on to a program of core.model, --help included."""
 
 BROKEN_PIPE = 141
@@ -63,8 +63,8 @@ start here:
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser of all commands. `argv`: `evaluate` passes its arguments on if they name a suite."""
     parser = argparse.ArgumentParser(
         prog="longtake",
         description="Long videos from text, served while they are still being made.",
@@ -72,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subparsers = parser.add_subparsers(dest="command", metavar="<command>", required=True)
+    delegating = (*DELEGATING, evaluate) if evaluate.names_suite(argv) else DELEGATING
     for command in COMMANDS:
         subparser = subparsers.add_parser(
             command.NAME,
@@ -79,16 +80,17 @@ def build_parser() -> argparse.ArgumentParser:
             description=command.DESCRIPTION,
             epilog=command.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            add_help=command not in DELEGATING,
+            add_help=command not in delegating,
         )
-        subparser.set_defaults(run=command.run, accepts_unknown=command in DELEGATING)
-        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run, accepts_unknown=command in delegating)
+        if command not in delegating:
+            command.add_arguments(subparser)
     return parser
 
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Arguments of one command; `rest` has those that the command passes on to another program."""
-    parser = build_parser()
+    parser = build_parser(argv)
     if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions (`longtake completion`)
         import argcomplete
 

@@ -1,1 +1,1 @@
-"""Measures video files: finds them and their prompts, says what is wrong with them, measures them in several processes."""
+"""Measures video files: finds them and their prompts, says what is wrong, measures them in several processes."""

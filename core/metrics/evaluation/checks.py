@@ -48,7 +48,7 @@ def unequal(videos: Sequence[Video]) -> list[Problem]:
     compared: dict[str, Callable[[Video], str]] = {
         "lengths": lambda video: f"{video.file.num_frames} frames",
         "sizes": lambda video: f"{video.file.width}x{video.file.height} pixels",
-        "frame rates": lambda video: "unknown rate" if video.file.fps is None else f"{video.file.fps:.5g} per second",
+        "frame rates": lambda video: f"{video.file.fps:.5g} per second",
     }
     problems: list[Problem] = []
     for what, of_video in compared.items():
@@ -56,12 +56,13 @@ def unequal(videos: Sequence[Video]) -> list[Problem]:
         for video in videos:
             groups.setdefault(of_video(video), []).append(video.source.name)
         if len(groups) > 1:
-            told = "; ".join(f"{value}: {_few(names)}" for value, names in groups.items())
+            told = "; ".join(f"{value}: {few(names)}" for value, names in groups.items())
             text = f"{what} differ, and the means mix them: {told}"
-            problems.append(Problem(input=what, kind="unequal", text=text, is_skipped=False))
+            problems.append(Problem(input="all videos", kind="unequal", text=text, is_skipped=False))
     return problems
 
 
-def _few(names: Sequence[str]) -> str:
+def few(names: Sequence[str]) -> str:
+    """The first of several names, and how many more there are."""
     more = len(names) - _NAMED
     return ", ".join(names) if more <= 0 else f"{', '.join(names[:_NAMED])} and {more} more"

@@ -27,6 +27,8 @@ class Source:
     variant: Variant | None = None
     prompt_changes: Sequence[PromptChange] = ()
     """Later prompts of a job, by frame."""
+    chunk_frames: int | None = None
+    """Frames of each chunk, where the video is made of chunks."""
 
 
 def readable(path: Path | str) -> str:
@@ -66,7 +68,9 @@ def without_repeated_paths(sources: Sequence[Source]) -> tuple[list[Source], lis
     for source in sources:
         path = source.path.resolve()
         if path in kept:
-            problems.append(_skipped(source.path, "duplicate", f"the same file as {readable(kept[path].path)}"))
+            problems.append(
+                _skipped(source.path, "duplicate", f"given twice: the same file as {readable(kept[path].path)}")
+            )
         else:
             kept[path] = source
     return list(kept.values()), problems

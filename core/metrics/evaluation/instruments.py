@@ -16,6 +16,8 @@ class Shown:
 
     prompt: str | None
     changes: Sequence[PromptChange] = ()
+    chunk_frames: int | None = None
+    """Frames of each of its chunks, for the seam score."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Instruments(Protocol):
         ...
 
     @property
+    def curve_facts(self) -> Mapping[str, Fact]:
+        """The same of curves that do not show their value itself."""
+        ...
+
+    @property
     def reads_prompts(self) -> bool:
         """Whether some values depend on the prompt."""
         ...
@@ -55,6 +62,6 @@ class Instruments(Protocol):
         """Called once in every measuring process: load networks, use at most so many threads."""
         ...
 
-    def of_video(self, fps: float | None, shown: Shown) -> Sequence[Instrument]:
+    def of_video(self, fps: float, shown: Shown) -> Sequence[Instrument]:
         """New metrics for one video."""
         ...

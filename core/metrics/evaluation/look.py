@@ -64,6 +64,6 @@ def _read(path: Path, sha256: str) -> FileFacts:
             num_frames=video.num_frames,
             width=width,
             height=height,
-            fps=float(video.fps) if video.fps else None,
+            fps=video.fps,
             varies=video.varies,
         )

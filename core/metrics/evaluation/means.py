@@ -10,16 +10,19 @@ from core.metrics.bootstrap import Values, interval
 from core.metrics.evaluation.results import Column, Mean, Measured, Value
 
 
-def means_over_videos(measured: Sequence[Measured]) -> list[Mean]:
-    """The mean of every column, in the order in which the columns appear first.
+def means_over_videos(measured: Sequence[Measured], order: Sequence[str]) -> list[Mean]:
+    """The mean of every column; columns are in the `order` of their values' names, unknown names last.
 
-    Videos that say nothing (None) are left out of a column's mean. Values by other flows or models are in other columns.
+    Videos that say nothing (None) are left out of a column's mean. Values by other flows or models have a column of
+    their own.
     """
     values: dict[Column, list[Value]] = {}
     for video in measured:
         for column, value in video.by_column().items():
             values.setdefault(column, []).append(value)
-    return [_mean(column, [value for value in found if value is not None]) for column, found in values.items()]
+    places = {name: place for place, name in enumerate(order)}
+    columns = sorted(values, key=lambda column: places.get(column.name, len(places)))
+    return [_mean(column, [value for value in values[column] if value is not None]) for column in columns]
 
 
 def _mean(column: Column, values: Sequence[float]) -> Mean:

@@ -50,7 +50,7 @@ class PictureTaker:
 
     def pictures(self) -> Pictures:
         """Of all frames that were added, at least one."""
-        sheet = spritesheet(self._frames, columns=_SHEET_COLUMNS, side=_SHEET_SIDE)
+        sheet = spritesheet(self._frames, columns=_SHEET_COLUMNS, side=_SHEET_SIDE, gap=2)
         return Pictures(sheet, _jpeg(Image.fromarray(np.concatenate(self._rows, axis=1))))
 
 

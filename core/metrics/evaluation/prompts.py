@@ -1,7 +1,7 @@
 """Reads a file of prompts and gives each video its own.
 
-Text: one prompt a line, in the order of the videos; an empty line gives its video none. JSON: a list of prompts in that order, or an object of prompts by
-file name. JSON lines and CSV: `file` and `prompt`.
+Text: one prompt a line, in the order of the videos; an empty line gives its video none. JSON: a list of prompts in that
+order, or an object of prompts by file name. JSON lines and CSV: `file` and `prompt`.
 """
 
 from __future__ import annotations

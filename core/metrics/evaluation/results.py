@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from core.service.domain.schema import PromptChange
 
 SCHEMA_VERSION = 1
 Value = float | int | None
@@ -30,12 +33,16 @@ class StoredCurve(_Stored):
         return tuple(None if value is None or not math.isfinite(value) else float(value) for value in values)
 
 
-class Column(_Stored):
+@dataclass(frozen=True)
+class Column:
     """What a column of a table holds: one value, by one flow and one model. Other flows and models have others."""
 
-    name: str = Field(description="Such as `warp_error`.")
-    flow: str | None = Field(default=None, description="The optical flow that it is computed from.")
-    model: str | None = Field(default=None, description="The network that it is computed by.")
+    name: str
+    """Such as `warp_error`."""
+    flow: str | None = None
+    """The optical flow that it is computed from."""
+    model: str | None = None
+    """The network that it is computed by."""
 
     @property
     def made_by(self) -> str:
@@ -75,7 +82,7 @@ class FileFacts(_Stored):
     num_frames: int
     width: int
     height: int
-    fps: float | None = Field(description="Frames per second on average; null where the file does not say.")
+    fps: float = Field(description="Frames per second, the mean where that varies.")
     varies: bool = Field(description="The times between frames are not all the same.")
 
 
@@ -87,6 +94,7 @@ class VideoResult(_Stored):
     job_id: str | None
     variant: Literal["preview", "refined"] | None = Field(description="Of a job's video.")
     prompt: str | None
+    prompt_changes: tuple[PromptChange, ...] = Field(default=(), description="Later prompts of a job, by frame.")
     file: FileFacts
     measured: Measured
 
@@ -107,7 +115,7 @@ class Problem(_Stored):
     input: str = Field(description="The video, folder, job or prompt.")
     kind: Literal[
         "missing", "unreadable", "no_video", "one_frame", "duplicate", "job_failed",
-        "no_prompt", "unused_prompt", "ambiguous_prompt", "variable_frame_rate", "unequal",
+        "no_prompt", "unused_prompt", "ambiguous_prompt", "variable_frame_rate", "unequal", "no_network",
     ]  # fmt: skip
     text: str
     is_skipped: bool = Field(description="It was not measured. Otherwise it was, and readers should know this.")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
-from core.metrics.evaluation.inputs import Source
-from core.metrics.evaluation.instruments import Instruments, Shown
+from core.metrics.evaluation.inputs import Source, readable
+from core.metrics.evaluation.instruments import Instrument, Instruments, Shown
 from core.metrics.evaluation.look import Look
+from core.metrics.evaluation.means import means_over_videos
 from core.metrics.evaluation.pictures import PictureTaker
 from core.metrics.evaluation.processes import Tell, work_all
-from core.metrics.evaluation.results import FileFacts, Measured, Problem, StoredCurve
+from core.metrics.evaluation.results import FileFacts, Measured, Problem, Results, StoredCurve, Value, VideoResult
 from core.metrics.evaluation.store import Store, key_of
 from core.metrics.video.frames import VideoFile
 
@@ -82,13 +84,14 @@ def measure_all(
 
 def _key_of(video: Video, instruments: Instruments) -> str:
     source = video.source
-    shown = [source.prompt, [change.model_dump() for change in source.prompt_changes]]
+    prompts = [source.prompt, [change.model_dump() for change in source.prompt_changes]]
     return key_of(
         {
             "file": video.file.sha256,
             "version": METRICS_VERSION,
             "options": dict(instruments.options),
-            "shown": shown if instruments.reads_prompts else None,
+            "chunk_frames": source.chunk_frames,
+            "prompts": prompts if instruments.reads_prompts else None,
         }
     )
 
@@ -107,7 +110,8 @@ class _Measure:
     def __call__(self, task: tuple[Video, str], tell: Tell) -> Measured:
         video, key = task
         source = video.source
-        instruments = self.instruments.of_video(video.file.fps, Shown(source.prompt, source.prompt_changes))
+        shown = Shown(source.prompt, source.prompt_changes, source.chunk_frames)
+        instruments = self.instruments.of_video(video.file.fps, shown)
         taker = PictureTaker(video.file.num_frames)
         untold = 0
         with VideoFile(source.path.absolute()) as frames:
@@ -120,16 +124,52 @@ class _Measure:
                     tell(untold)
                     untold = 0
         tell(untold)
-        values = {name: value for each in instruments for name, value in each.metric.values().items()}
-        curves = {name: curve for each in instruments for name, curve in each.metric.curves().items()}
-        of_value = {name: each for each in instruments for name in (*each.metric.values(), *each.metric.curves())}
-        models = {name: each.model_of(name) for name, each in of_value.items()}
-        measured = Measured(
-            values=values,
-            flows={name: each.flow for name, each in of_value.items() if each.flow is not None},
-            models={name: model for name, model in models.items() if model is not None},
-            curves={name: StoredCurve(step=curve.step, values=tuple(curve.values)) for name, curve in curves.items()},
-            notes=tuple(note for each in instruments for note in each.metric.notes()),
-        )
+        measured = _measured(instruments)
         self.store.keep_measured(key, measured, taker.pictures())
         return measured
+
+
+def _measured(instruments: Sequence[Instrument]) -> Measured:
+    """What the instruments say after the last frame."""
+    values: dict[str, Value] = {}
+    curves: dict[str, StoredCurve] = {}
+    flows: dict[str, str] = {}
+    models: dict[str, str] = {}
+    for instrument in instruments:
+        of_one = instrument.metric.values()
+        curves_of_one = instrument.metric.curves()
+        values.update(of_one)
+        curves.update({name: StoredCurve(step=c.step, values=tuple(c.values)) for name, c in curves_of_one.items()})
+        for name in dict.fromkeys([*of_one, *curves_of_one]):
+            if instrument.flow is not None:
+                flows[name] = instrument.flow
+            if (model := instrument.model_of(name)) is not None:
+                models[name] = model
+    notes = tuple(note for instrument in instruments for note in instrument.metric.notes())
+    return Measured(values=values, flows=flows, models=models, curves=curves, notes=notes)
+
+
+def results_of(measurements: Sequence[Measurement], problems: Sequence[Problem], instruments: Instruments) -> Results:
+    """The whole evaluation, as it is stored."""
+    videos = [
+        VideoResult(
+            name=video.source.name,
+            path=readable(video.source.path),
+            job_id=video.source.job_id,
+            variant=video.source.variant,
+            prompt=video.source.prompt,
+            prompt_changes=tuple(video.source.prompt_changes),
+            file=video.file,
+            measured=measurement.measured,
+        )
+        for measurement in measurements
+        for video in [measurement.video]
+    ]
+    return Results(
+        longtake_version=version("longtake"),
+        metrics_version=METRICS_VERSION,
+        options=dict(instruments.options),
+        means=tuple(means_over_videos([video.measured for video in videos], list(instruments.facts))),
+        videos=tuple(videos),
+        problems=tuple(problems),
+    )

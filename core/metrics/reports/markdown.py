@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from core.metrics.evaluation.checks import few
 from core.metrics.evaluation.results import Results
 from core.metrics.reports.titles import Facts, better_of, fact_of, interval_of, made_of, text_of, title_of
 
@@ -19,8 +20,7 @@ def as_markdown(results: Results, facts: Facts) -> str:
         ]
         parts += ["## What was wrong with the inputs", "\n".join(lines)]
     parts += ["## Videos", _videos_table(results, facts)]
-    notes = [f"- {_text(video.name)}: {_text(note)}" for video in results.videos for note in video.measured.notes]
-    if notes:
+    if notes := _notes(results):
         parts += ["## Notes", "\n".join(notes)]
     parts += ["## What the values mean", _meanings(results, facts)]
     return "\n\n".join(parts) + "\n"
@@ -49,6 +49,19 @@ def _videos_table(results: Results, facts: Facts) -> str:
         told = [text_of(values.get(column), column.name, facts) for column in results.columns]
         rows.append([_text(video.name), _text(video.prompt or ""), str(video.file.num_frames), *told])
     return _table(heads, rows)
+
+
+def _notes(results: Results) -> list[str]:
+    """Each note once, with the videos that it is about."""
+    videos: dict[str, list[str]] = {}
+    for video in results.videos:
+        for note in video.measured.notes:
+            videos.setdefault(note, []).append(video.name)
+    of_all = len(results.videos)
+    return [
+        f"- {'all videos' if len(names) == of_all else _text(few(names))}: {_text(note)}"
+        for note, names in videos.items()
+    ]
 
 
 def _meanings(results: Results, facts: Facts) -> str:

@@ -36,6 +36,6 @@ def _add_text(parent: Element, text: str) -> None:
 
 
 def _printable(text: str) -> str:
-    """Without control characters, which HTML does not allow, and lone surrogates, which UTF-8 cannot encode."""
-    allowed = "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
-    return allowed.encode("utf-8", "replace").decode("utf-8")
+    """Without what HTML does not allow (control characters), what UTF-8 cannot encode (lone surrogates), and what turns
+    text around unseen."""
+    return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 MOST_EMBEDDED_BYTES = 40 * 10**6
-"""Of all videos within a page together: browsers become slow beyond that."""
+"""Of a page, for all videos within it: browsers become slow beyond that."""
 VIDEOS_FOLDER = "videos"
 
 
@@ -32,13 +32,18 @@ def media_of(paths: Sequence[Path], folder: Path, embed_bytes: int) -> list[Medi
     left = MOST_EMBEDDED_BYTES
     for number, path in enumerate(paths, start=1):
         size, content_type = path.stat().st_size, _content_type(path)
-        if size <= min(embed_bytes, left):
-            left -= size
+        if size <= embed_bytes and _as_text(size) <= left:
+            left -= _as_text(size)
             data = base64.b64encode(path.read_bytes()).decode()
             media.append(Media(f"data:{content_type};base64,{data}", content_type))
         else:
             media.append(Media(_beside(path, folder / VIDEOS_FOLDER, number), content_type))
     return media
+
+
+def _as_text(size: int) -> int:
+    """Characters of base64 for so many bytes."""
+    return -(-size // 3) * 4
 
 
 def _beside(path: Path, folder: Path, number: int) -> str:

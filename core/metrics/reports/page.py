@@ -18,7 +18,7 @@ from core.metrics.reports.curves import mean_curves, video_curves
 from core.metrics.reports.markup import document, element
 from core.metrics.reports.media import Media
 from core.metrics.reports.plots import picture_plot
-from core.metrics.reports.titles import Facts, better_of, fact_of, interval_of, made_of, text_of, title_of
+from core.metrics.reports.titles import Facts, better_of, fact_of, interval_of, made_of, text_of
 
 _OPEN_VIDEOS = 3
 """Of a report with more videos, all are folded."""
@@ -32,11 +32,12 @@ class Shown:
     pictures: Pictures
 
 
-def page(results: Results, facts: Facts, shown: Sequence[Shown]) -> str:
-    """The whole file. `shown` is in the order of `results.videos`."""
+def page(results: Results, facts: Facts, curve_facts: Facts, shown: Sequence[Shown]) -> str:
+    """The whole file. `shown` is in the order of `results.videos`; `curve_facts` are of curves, before `facts`."""
+    of_curves = {**facts, **curve_facts}
     header = element("header", element("h1", "Evaluation"), element("p", made_of(results), class_="quiet"))
     tables = (_problems(results), _means(results, facts), _videos_table(results, facts))
-    main = element("main", *tables, mean_curves(results, facts), _videos(results, facts, shown))
+    main = element("main", *tables, mean_curves(results, of_curves), _videos(results, of_curves, shown))
     body = element("body", header, main, element("script", _text("report.js")))
     return document(element("html", _head(), body, lang="en"))
 
@@ -91,8 +92,10 @@ def _means(results: Results, facts: Facts) -> Element:
             element("td", str(mean.num_videos), class_="number"),
             element("td", better_of(name, facts)),
         )
-        rows.append(element("tr", element("th", title_of(mean.column, facts), scope="row"), *cells, meaning))
-    heads = ("metric", "mean", "95 % interval", "videos", "better", "what it is")
+        made_by = element("small", mean.column.made_by, class_="quiet") if mean.column.made_by else None
+        rows.append(element("tr", element("th", fact.title, made_by, scope="row"), *cells, meaning))
+    numbers = [_column_head(head, is_number=True) for head in ("mean", "95 % interval", "videos")]
+    heads = ("metric", *numbers, "better", "what it is")
     caption = "Means over the videos that answered, with bootstrap intervals over videos."
     return element("section", element("h2", "Means"), _table(heads, rows, "Means", caption))
 
@@ -157,11 +160,12 @@ def _videos(results: Results, facts: Facts, shown: Sequence[Shown]) -> Element:
 
 def _told(video: VideoResult) -> Element:
     file = video.file
-    rate = "unknown rate" if file.fps is None else f"{file.fps:.5g} frames per second"
+    rate = f"{file.fps:.5g} frames per second"
     varies = ", varying" if file.varies else ""
     told = f"{file.num_frames} frames of {file.width}x{file.height} pixels, {rate}{varies}. SHA-256 {file.sha256}."
-    prompt = element("strong", f"{video.prompt} ") if video.prompt else None
-    return element("p", prompt, element("span", told, class_="quiet"))
+    prompts = [video.prompt] if video.prompt else []
+    prompts += [f"From frame {change.start_frame}: {change.text}" for change in video.prompt_changes]
+    return element("p", *(element("strong", f"{prompt} ") for prompt in prompts), element("span", told, class_="quiet"))
 
 
 def _media(video: VideoResult, shown: Shown) -> Element:

@@ -8,7 +8,8 @@ from core.metrics.evaluation.results import Column, Mean, Results, Value
 from core.metrics.video.metric import Fact
 
 Facts = Mapping[str, Fact]
-UNKNOWN = "–"
+"""By the name of a value or a curve."""
+UNKNOWN = "-"
 """In place of a value that is not known."""
 
 
@@ -18,16 +19,16 @@ def fact_of(name: str, facts: Facts) -> Fact:
 
 
 def title_of(column: Column, facts: Facts) -> str:
-    """Such as "Warp error (dis)": the head of a column, with the flow and the model that its values come from."""
+    """Such as "Warp error, dis": the head of a column, with the flow and the model that its values come from."""
     title = fact_of(column.name, facts).title
-    return f"{title} ({column.made_by})" if column.made_by else title
+    return f"{title}, {column.made_by}" if column.made_by else title
 
 
 def text_of(value: Value, name: str, facts: Facts) -> str:
-    """A value with the decimals of its fact; whole numbers as they are."""
+    """A value with the decimals of its fact, never "-0.00"; whole numbers as they are."""
     if value is None:
         return UNKNOWN
-    return str(value) if isinstance(value, int) else f"{value:.{fact_of(name, facts).decimals}f}"
+    return str(value) if isinstance(value, int) else f"{value:z.{fact_of(name, facts).decimals}f}"
 
 
 def interval_of(mean: Mean, facts: Facts) -> str:

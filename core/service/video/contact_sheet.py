@@ -21,6 +21,7 @@ _LABEL_GAP = 14
 _ROW_GAP = 14
 _LINE_GAP = 5
 _TITLE_SIZE, _SUBTITLE_SIZE, _LABEL_SIZE, _DETAIL_SIZE = 26, 15, 17, 13
+_GREY = (128, 128, 128)
 _PAPER, _INK, _QUIET, _RULE = (18, 20, 24), (238, 240, 243), (150, 156, 166), (48, 52, 60)
 
 
@@ -56,13 +57,14 @@ def thumbnail(frames_THWC: FramesTHWC) -> bytes:
 
 
 def spritesheet(
-    frames_HWC: Sequence[FrameHWC], *, columns: int = SPRITE_COLUMNS, side: int = SPRITE_SIDE_PIXELS
+    frames_HWC: Sequence[FrameHWC], *, columns: int = SPRITE_COLUMNS, side: int = SPRITE_SIDE_PIXELS, gap: int = 0
 ) -> bytes:
-    """JPEG of frames of one size, in order, `columns` in a row without gaps, the longer side of each at most `side`
-    pixels; small frames are enlarged by an integer factor."""
+    """JPEG of frames of one size, in order, `columns` in a row with grey gaps of `gap` pixels, the longer side of each
+    at most `side` pixels; small frames are enlarged by an integer factor."""
     cells = [_fitted(frame_HWC, side) for frame_HWC in frames_HWC]
-    width, height = cells[0].size
-    sheet = Image.new("RGB", (min(len(cells), columns) * width, -(-len(cells) // columns) * height))
+    width, height = (length + gap for length in cells[0].size)
+    size = (min(len(cells), columns) * width - gap, -(-len(cells) // columns) * height - gap)
+    sheet = Image.new("RGB", size, _GREY if gap else 0)
     for number, cell in enumerate(cells):
         sheet.paste(cell, (number % columns * width, number // columns * height))
     return _jpeg(sheet)

@@ -1,0 +1,164 @@
+"""Looking at real files and measuring them: in one process and in several, again and again."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from core.metrics.evaluation.cheap import CheapInstruments
+from core.metrics.evaluation.inputs import Source
+from core.metrics.evaluation.instruments import Instrument, Shown
+from core.metrics.evaluation.run import Measurement, Video, look_at_all, measure_all, results_of
+from core.metrics.evaluation.store import Store
+from tests.helpers.evaluated import HEIGHT, pan
+
+SIZE = 64
+
+
+@dataclass(frozen=True)
+class Counting(CheapInstruments):
+    """Keeps the prompts of the videos that were really measured."""
+
+    measured: list[str | None] = field(default_factory=list[str | None])
+    reads: bool = False
+
+    @property
+    def reads_prompts(self) -> bool:
+        return self.reads
+
+    def of_video(self, fps: float, shown: Shown) -> Sequence[Instrument]:
+        self.measured.append(shown.prompt)
+        return super().of_video(fps, shown)
+
+
+def ignore(_: int) -> None:
+    """Progress that nobody wants to see."""
+
+
+def looked_at(folder: Path, *names: str) -> list[Video]:
+    """Videos of these names that move at different speeds."""
+    paths = [pan(folder / name, 12, speed=speed) for speed, name in enumerate(names, start=1)]
+    sources = [Source(path.name, path, f"prompt of {path.name}") for path in paths]
+    videos, problems = look_at_all(sources, Store(folder / "measured"), 1, ignore)
+    assert problems == []
+    return videos
+
+
+def measure(
+    videos: Sequence[Video], folder: Path, instruments: CheapInstruments, processes: int = 1
+) -> list[Measurement]:
+    return measure_all(videos, instruments, Store(folder), processes, 1, ignore)
+
+
+def test_a_look_tells_what_is_in_a_file(tmp_path: Path) -> None:
+    [video] = looked_at(tmp_path, "a.mp4")
+    assert (video.file.num_frames, video.file.width, video.file.height, video.file.fps) == (12, 64, HEIGHT, 12)
+    assert not video.file.varies
+
+
+def test_a_look_names_what_cannot_be_measured(tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"nothing")
+    whole = pan(tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    pan(tmp_path / "one.mp4", 1)
+    sources = [Source(name, tmp_path / name) for name in ("broken.mp4", "cut.mp4", "one.mp4", "gone.mp4")]
+    told = list[int]()
+    videos, problems = look_at_all(sources, Store(tmp_path / "measured"), 1, told.append)
+    assert videos == []
+    assert [(problem.input, problem.kind) for problem in problems] == [
+        *(("broken.mp4", "unreadable"), ("cut.mp4", "unreadable"), ("one.mp4", "one_frame"), ("gone.mp4", "unreadable"))
+    ]
+    assert sum(told) == 4
+
+
+def test_frames_that_are_not_equally_far_apart_are_noticed(tmp_path: Path) -> None:
+    path = pan(tmp_path / "a.mp4", 6, times=[0, 1, 2, 5, 6, 9])
+    [video], _ = look_at_all([Source("a.mp4", path)], Store(tmp_path / "measured"), 1, ignore)
+    assert video.file.varies
+
+
+def test_a_name_with_a_colon_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pan(tmp_path / "a:b.mp4", 4)
+    monkeypatch.chdir(tmp_path)
+    [video], problems = look_at_all([Source("a:b.mp4", Path("a:b.mp4"))], Store(tmp_path / "measured"), 1, ignore)
+    assert (video.file.num_frames, problems) == (4, [])
+
+
+def test_a_pan_has_its_speed_and_the_name_of_its_flow(tmp_path: Path) -> None:
+    told = list[int]()
+    videos = looked_at(tmp_path, "one.mp4", "two.mp4")
+    found = measure_all(videos, CheapInstruments(SIZE), Store(tmp_path / "measured"), 1, 1, told.append)
+    speeds = [measurement.measured.values["ofs"] for measurement in found]
+    assert speeds == [pytest.approx(1, abs=0.3), pytest.approx(2, abs=0.5)]
+    assert found[0].measured.flows["ofs"] == "dis"
+    assert "scuts" not in found[0].measured.flows
+    assert len(found[0].measured.curves["ofs"].values) == 11
+    assert sum(told) == 24
+
+
+def test_several_processes_find_the_same_as_one(tmp_path: Path) -> None:
+    videos = looked_at(tmp_path, "one.mp4", "two.mp4", "three.mp4")
+    told = list[int]()
+    serial = measure(videos, tmp_path / "serial", CheapInstruments(SIZE))
+    parallel = measure_all(videos, CheapInstruments(SIZE), Store(tmp_path / "parallel"), 2, 1, told.append)
+    assert results_of(serial, [], CheapInstruments(SIZE)) == results_of(parallel, [], CheapInstruments(SIZE))
+    assert sum(told) == 36
+    files = [{file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("serial", "parallel")]
+    assert files[0] == files[1]
+
+
+def test_only_what_is_not_stored_is_measured(tmp_path: Path) -> None:
+    videos, instruments = looked_at(tmp_path, "one.mp4", "two.mp4", "three.mp4"), Counting(SIZE)
+    measure(videos[:1], tmp_path / "out", instruments)
+    told = list[int]()
+    again = measure_all(videos, instruments, Store(tmp_path / "out"), 1, 1, told.append)
+    assert instruments.measured == [f"prompt of {name}.mp4" for name in ("one", "two", "three")]
+    assert sum(told) == 36
+    assert again == measure(videos, tmp_path / "fresh", CheapInstruments(SIZE))
+
+
+def test_a_file_of_another_name_or_prompt_is_known_by_its_bytes(tmp_path: Path) -> None:
+    [video] = looked_at(tmp_path, "one.mp4")
+    renamed = Video(Source("other.mp4", video.source.path, "other words"), video.file)
+    instruments = Counting(SIZE)
+    measure([video], tmp_path / "out", instruments)
+    measure([renamed], tmp_path / "out", instruments)
+    assert len(instruments.measured) == 1
+
+
+@pytest.mark.parametrize("changed", ["size", "prompt", "chunks", "damaged", "no picture"])
+def test_a_result_that_does_not_fit_is_made_again(tmp_path: Path, changed: str) -> None:
+    [video] = looked_at(tmp_path, "one.mp4")
+    out = tmp_path / "out"
+    instruments = Counting(SIZE, reads=True)
+    [first] = measure([video], out, instruments)
+    source = video.source
+    if changed == "size":
+        instruments = Counting(32, instruments.measured, reads=True)
+    if changed == "prompt":
+        source = Source(source.name, source.path, "other words")
+    if changed == "chunks":
+        source = Source(source.name, source.path, source.prompt, chunk_frames=4)
+    if changed == "damaged":
+        (out / f"{first.key}.json").write_text('{"values": {')
+    if changed == "no picture":
+        (out / f"{first.key}.sheet.jpg").unlink()
+    [again] = measure([Video(source, video.file)], out, instruments)
+    assert len(instruments.measured) == 2
+    assert (again.measured.values["seam_score"] is not None) == (changed == "chunks")
+    assert not list(out.glob("*.part"))
+
+
+def test_pictures_show_moments_and_motion(tmp_path: Path) -> None:
+    [video] = looked_at(tmp_path, "one.mp4")
+    store = Store(tmp_path / "out")
+    [measurement] = measure_all([video], CheapInstruments(SIZE), store, 1, 1, ignore)
+    pictures = store.pictures(measurement.key)
+    sheet, slice_ = (Image.open(io.BytesIO(jpeg)) for jpeg in (pictures.sheet, pictures.slice))
+    assert sheet.size == (8 * 128 + 7 * 2, 2 * 96 + 2)
+    assert slice_.size == (12, 64)
