@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+from core.metrics.evaluation.run import METRICS_VERSION
 from core.metrics.video.cuts import HardCuts
 from core.metrics.video.drift import Drift
 from core.metrics.video.flow import DIS, dis_flow
@@ -22,8 +23,6 @@ from core.model.evaluation.learned.raft import load_raft
 FlowName = Literal["dis", "raft"]
 BORDERS = Borders(16, 8)
 """Where StreamingT2V's windows begin. The seam score of every method is of these frames, wherever its own begin."""
-_VERSION = "1"
-"""Figures of another version are measured again."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class StandardMeasurement:
     @property
     def key(self) -> Mapping[str, str]:
         return {
-            "measurement": _VERSION,
+            "metrics version": str(METRICS_VERSION),
             "flow": self.flow,
             "flow size": f"{self._options.size}x{self._options.size}",
             **self._networks.models,
