@@ -141,6 +141,7 @@ def protocol_lines(results: Results) -> list[str]:
         " can begin with given frames.",
         f"Measured by: {by}.",
         *plan.notes,
+        *(f"{note} ({count} of {results.num_finished} videos)" for note, count in results.notes),
         *(f"Not compared: {name}: {reason}" for name, reason in plan.left_out.items()),
     ]
 

@@ -17,6 +17,7 @@ from core.model.evaluation.compare.workspace import Finished, Workspace
 from core.model.evaluation.learned.facts import LEARNED_FACTS
 from core.model.evaluation.methods.method import MethodFacts
 
+_MOST_NOTES = 10
 KNOWN: Mapping[str, Fact] = {**FACTS, **LEARNED_FACTS}
 
 
@@ -96,6 +97,12 @@ class Results:
         videos = [video for method in self.methods.values() for video in method.finished.values()]
         found = {name for video in videos for name, value in video.measured.whole.values.items() if value is not None}
         return [*(name for name in KNOWN if name in found), *sorted(found - KNOWN.keys())]
+
+    @property
+    def notes(self) -> list[tuple[str, int]]:
+        """What metrics say of videos, such as why a value is missing, and of how many; the commonest first."""
+        videos = [video for method in self.methods.values() for video in method.finished.values()]
+        return Counter(note for video in videos for note in video.measured.whole.notes).most_common(_MOST_NOTES)
 
     @property
     def headline(self) -> list[str]:

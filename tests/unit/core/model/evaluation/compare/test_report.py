@@ -32,9 +32,10 @@ def store(workspace: Workspace, plan: Plan, method: str, values: Mapping[str, li
         workspace.make(video, iter([np.full((plan.frames, 32, 32, 3), 90, np.uint8)]), 8)
         workspace.store_made(video, facts_of(video, f"{method} weights", None), 2.0 + index)
         found = {name: by_prompt[index] for name, by_prompt in values.items()}
+        notes = [f"{name}: nothing moves." for name, value in found.items() if value is None]
         prefixes = {length: dict(found) for length in prefix_lengths(plan.frames)}
         workspace.store_measured(
-            video, {"flow": "dis"}, Measured(VideoMetrics(plan.frames, found, {}, (), "dis"), prefixes)
+            video, {"flow": "dis"}, Measured(VideoMetrics(plan.frames, found, {}, notes, "dis"), prefixes)
         )
 
 
@@ -150,6 +151,10 @@ def test_a_hostile_prompt_stays_in_its_line_of_markdown(compared: tuple[Results,
     assert "\n# not a title" not in text
     columns = [line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("| ")]
     assert set(columns) <= {5, 6, 7, 8, 9}
+
+
+def test_why_a_value_is_missing_is_said_with_the_number_of_videos(compared: tuple[Results, Workspace]) -> None:
+    assert f"- mawe\\_v2: nothing moves. (1 of {2 * NUM_PROMPTS} videos)" in markdown(compared[0])
 
 
 def test_markup_within_a_line_is_escaped() -> None:
