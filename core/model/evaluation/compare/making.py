@@ -151,6 +151,7 @@ class VideoMaker:
             metrics = self._measurement.metrics(video.prompt, method.fps)
             measured = measure_prefixes(self._workspace.frames(video), metrics, video.frames, self._measurement.flow)
             self._workspace.store_measured(video, self._measurement.key, measured)
+        self._workspace.forget_failure(video)
 
     def _first_chunk(self, video: Video) -> FramesTHWC:
         frames = self._workspace.first_chunk(video)

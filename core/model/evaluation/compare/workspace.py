@@ -126,10 +126,9 @@ class Workspace:
         return Pictures(stem.with_suffix(_SHEET).read_bytes(), stem.with_suffix(_SLICE).read_bytes())
 
     def store_measured(self, video: Video, by: Mapping[str, str], measured: Measured) -> None:
-        """Keep a video's figures; earlier failures are past. `by`: what they depend on beside video and prompt."""
+        """Keep a video's figures. `by`: what they depend on beside video and prompt."""
         content = {"version": VERSION, "of": self._made_digest(video), "by": dict(by), "measured": asdict(measured)}
         write_json(self._measured_file(video), content)
-        self._failure_file(video).unlink(missing_ok=True)
 
     def finished(self, video: Video) -> Finished | None:
         """A video of this request with its figures; None if it is not made and measured, or has another first chunk
@@ -163,6 +162,10 @@ class Workspace:
     def store_failure(self, video: Video, error: str) -> None:
         """Why a video could not be made or measured."""
         write_json(self._failure_file(video), {"error": error})
+
+    def forget_failure(self, video: Video) -> None:
+        """The video is finished: earlier failures are past."""
+        self._failure_file(video).unlink(missing_ok=True)
 
     def failure(self, video: Video) -> str | None:
         """Why the last attempt to make or measure the video failed; None if it did not."""

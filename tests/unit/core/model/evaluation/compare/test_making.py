@@ -155,3 +155,11 @@ def test_seconds_are_of_the_method_and_prefixes_of_the_frames(tmp_path: Path) ->
     assert method.values("scuts", 32) == {0: 10, 1: 10}
     assert method.values("mawe_v2") == {0: 10, 1: 10}
     assert "clip_score" not in results.names
+
+
+def test_a_failure_of_a_later_run_is_forgotten_when_the_next_one_finds_the_video_finished(tmp_path: Path) -> None:
+    plan = fake_plan(METHODS, PROMPTS[:1])
+    workspace = make(plan, tmp_path)
+    workspace.store_failure(plan.video("concat", 0), "its weights could not be read")
+    make(plan, tmp_path)
+    assert read_results(plan, workspace).methods["concat"].failures == {}
