@@ -25,6 +25,7 @@ TAKES: Mapping[str, TakesFirstChunk] = {
     "free_noise": "no",
 }
 BROKEN = "a prompt that breaks free_noise"
+NO_BEGINNING = "a prompt without a first chunk"
 
 
 class FakeMethod(Method):
@@ -46,6 +47,8 @@ class FakeMethod(Method):
     def _note(self, request: MethodRequest) -> None:
         with self._calls.open("a") as file:
             file.write(f"{self.facts.name}\t{request.prompt}\t{request.num_frames}\n")
+        if self.facts.name == "streaming_t2v" and request.prompt == NO_BEGINNING:
+            raise RuntimeError("no beginning")
         if self.facts.name == "free_noise" and request.prompt == BROKEN:
             raise RuntimeError("out of <b>memory</b>")
 

@@ -103,7 +103,7 @@ class FirstChunkMaker:
     def __call__(self, task: Video, tell: Tell) -> str | None:
         """Store the first chunk of a prompt; returns what went wrong, if it did."""
         del tell
-        return _error_of(partial(self._make, task), lambda _text: self._workspace.remove_first_chunk(task))
+        return _error_of(partial(self._make, task), partial(self._workspace.fail_first_chunk, task))
 
     def _make(self, video: Video) -> None:
         source = self._source.get(SOURCE)
@@ -156,7 +156,8 @@ class VideoMaker:
     def _first_chunk(self, video: Video) -> FramesTHWC:
         frames = self._workspace.first_chunk(video)
         if frames is None:
-            raise ComparisonError("the first chunk, which it is to begin with, could not be made")
+            error = self._workspace.first_chunk_error(video)
+            raise ComparisonError(f"the first chunk, which it is to begin with, could not be made: {error}")
         return frames
 
 

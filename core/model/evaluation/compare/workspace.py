@@ -66,14 +66,19 @@ class Workspace:
         """Keep the first chunk of a prompt for all methods."""
         stem = self._first_chunk_stem(video)
         stem.parent.mkdir(parents=True, exist_ok=True)
-        self.remove_first_chunk(video)
+        stem.with_suffix(".json").unlink(missing_ok=True)
         np.savez_compressed(stem.with_suffix(".npz"), frames=frames)
         content = {"facts": {"version": VERSION, **facts}, "digest": frames_digest(frames)}
         write_json(stem.with_suffix(".json"), content)
 
-    def remove_first_chunk(self, video: Video) -> None:
-        """The prompt has no first chunk any more."""
-        self._first_chunk_stem(video).with_suffix(".json").unlink(missing_ok=True)
+    def fail_first_chunk(self, video: Video, error: str) -> None:
+        """The prompt has no first chunk, nor an old one any more, and why."""
+        write_json(self._first_chunk_stem(video).with_suffix(".json"), {"error": error})
+
+    def first_chunk_error(self, video: Video) -> str:
+        """Why a prompt has no first chunk."""
+        stored = read_json(self._first_chunk_stem(video).with_suffix(".json"))
+        return str((stored or {}).get("error", "it was not made"))
 
     def _first_chunk_stem(self, video: Video) -> Path:
         return self.folder / "first-chunks" / f"{video.index:03d}"

@@ -11,7 +11,7 @@ from core.model.evaluation.compare.making import make_all
 from core.model.evaluation.compare.plan import Plan
 from core.model.evaluation.compare.results import read_results
 from core.model.evaluation.compare.workspace import Workspace
-from tests.helpers.compared_methods import BROKEN, calls, fake_plan, fake_tools
+from tests.helpers.compared_methods import BROKEN, NO_BEGINNING, calls, fake_plan, fake_tools
 
 METHODS = ("streaming_t2v", "concat", "last_frame", "free_noise")
 PROMPTS = ("a lake", "a wood")
@@ -126,6 +126,16 @@ def test_a_method_that_fails_for_one_prompt_is_named_and_loses_no_other(tmp_path
     assert set(results.methods["concat"].finished) == {0, 1, 2}
     assert not list(tmp_path.rglob("*.mkv.*"))
     assert len(list(tmp_path.rglob("*.mkv"))) == len(METHODS) * 3 - 1
+
+
+def test_without_a_first_chunk_methods_that_take_none_go_on_and_the_others_say_why(tmp_path: Path) -> None:
+    plan = fake_plan(METHODS, ("a lake", NO_BEGINNING))
+    workspace = make(plan, tmp_path)
+    results = read_results(plan, workspace)
+    assert set(results.methods["free_noise"].finished) == {0, 1}
+    for method in ("streaming_t2v", "concat", "last_frame"):
+        assert set(results.methods[method].finished) == {0}
+        assert results.methods[method].failures[1].endswith("could not be made: RuntimeError: no beginning")
 
 
 def test_a_failure_is_forgotten_when_the_video_succeeds(tmp_path: Path) -> None:
