@@ -7,6 +7,7 @@
 `steps`: one guidance step of the reference, default and compiled network.
 `approximations`: speed and error of the optional ones. `refinement`: both schedules at several video lengths.
 `scheduling`: who is next, in a seeded simulator; `scheduling-served`: the same on the fake engine and `sprites`.
+`delivery`: first chunks, gaps, deadlines and viewers' stalls of several jobs at once.
 `video-metrics`: metrics of 240 frames of 720x720 with OpenCV's flow.
 `page`: weight, first paint and CPU time of the page in Chromium.
 `service`: jobs on an embedded stack; the overhead of a long one also `--against` another checkout.
@@ -29,7 +30,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import endless, footprint, http, jobs, keys, machine, media, streams, video_metrics
+from benchmarks import delivery, endless, footprint, http, jobs, keys, machine, media, streams, video_metrics
 from benchmarks.figures import Figure, Report
 from benchmarks.scale import measure as scale
 from benchmarks.scheduling import served, simulation
@@ -39,8 +40,9 @@ from client import Longtake
 from core.service.domain.errors import LongtakeError
 
 GROUPS = (
-    *("service", "page", "http", "keys", "media", "streams", "endless", "scale", "scheduling", "scheduling-served"),
-    *("video-metrics", "chunks", "steps", "approximations", "refinement"),
+    *("service", "page", "http", "keys", "media", "streams", "endless", "scale"),
+    *("scheduling", "scheduling-served", "delivery", "video-metrics"),
+    *("chunks", "steps", "approximations", "refinement"),
 )
 RESULTS = Path(__file__).parent / "results"
 
@@ -115,6 +117,9 @@ def measure_all(args: argparse.Namespace, stop: StopSignal, console: Console) ->
     if "scheduling-served" in groups:
         with stop.interruptible():
             figures += served.measure(say)
+    if "delivery" in groups:
+        with stop.interruptible():
+            figures += delivery.measure(say)
     if "video-metrics" in groups:
         with stop.interruptible():
             figures += video_metrics.measure(say)

@@ -19,6 +19,7 @@ from cli.commands import (
     completion,
     convert,
     delete,
+    delivery,
     demo,
     download,
     evaluate,
@@ -45,7 +46,7 @@ from core.service.domain.errors import ConversionError, LongtakeError
 
 COMMANDS = (
     *(demo, up, submit, watch, list_jobs, get, download, steer, extend, branch, retry, cancel, delete, keys),
-    *(models, worker, status, pause, resume, pull, convert, train, evaluate, compare, gc, health, completion),
+    *(models, worker, status, delivery, pause, resume, pull, convert, train, evaluate, compare, gc, health, completion),
 )
 DELEGATING = (train, compare)
 """Commands that pass all arguments on to a program of core.model, --help included."""

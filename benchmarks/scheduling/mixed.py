@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from statistics import mean
 
 from benchmarks.figures import Figure
-from benchmarks.scheduling.measures import percentile, stalls
+from benchmarks.scheduling.measures import stalls
 from benchmarks.scheduling.policies import Ours
 from benchmarks.scheduling.scenarios import Stream
 from benchmarks.scheduling.simulator import simulate
 from benchmarks.scheduling.workload import SimulatedJob
+from core.metrics.delivery.spread import percentile
 from core.service.domain.scheduling import Policy, Pool
 
 

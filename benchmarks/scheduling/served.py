@@ -16,10 +16,11 @@ from statistics import mean, median
 from benchmarks.figures import Figure
 from benchmarks.keys import ADMIN_KEY
 from benchmarks.scheduling import scenarios
-from benchmarks.scheduling.measures import fairness, percentile, stalls
+from benchmarks.scheduling.measures import fairness, stalls
 from benchmarks.scheduling.scenarios import Burst, Key, Stream
 from benchmarks.scheduling.simulation import LEAST_JAIN, MOST_OF_TURNS, MOST_TIMES_IDLE
 from benchmarks.scheduling.workload import PLAYED_SECONDS, SimulatedJob
+from core.metrics.delivery.spread import percentile
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.priority import Priority
 from core.service.domain.scheduling import Policy

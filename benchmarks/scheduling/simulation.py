@@ -9,13 +9,14 @@ from statistics import mean
 
 from benchmarks.figures import Figure
 from benchmarks.scheduling import scenarios
-from benchmarks.scheduling.measures import fairness, percentile, stalls
+from benchmarks.scheduling.measures import fairness, stalls
 from benchmarks.scheduling.mixed import mixed
 from benchmarks.scheduling.policies import OldestFirst, Ours, Scheduler, TurnTaking
 from benchmarks.scheduling.scenarios import Burst, Stream
 from benchmarks.scheduling.simulator import Outcome, simulate
 from benchmarks.scheduling.told import told
 from benchmarks.scheduling.workload import SimulatedJob
+from core.metrics.delivery.spread import percentile
 from core.service.domain.scheduling import Policy
 
 SEEDS = (1, 2)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.figures import Figure
-from benchmarks.scheduling.measures import percentile
 from benchmarks.scheduling.policies import Ours
 from benchmarks.scheduling.scenarios import Stream
 from benchmarks.scheduling.simulator import simulate
 from benchmarks.scheduling.workload import SimulatedJob
+from core.metrics.delivery.spread import percentile
 from core.service.domain.scheduling import Policy
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,6 +137,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from core.metrics.evaluation.store import Store
 
     instruments, problems = _instruments(args)
+    _make_folder(args.out)
     store = Store(args.out / "measured")
     sources, of_sources = _sources(args)
     videos, of_videos = _look(sources, instruments, store, args)
@@ -149,6 +151,16 @@ def _evaluate(args: argparse.Namespace) -> int:
     results = results_of(measurements, problems, instruments)
     _write(results, measurements, instruments, store, args)
     return 1 if results.num_skipped else 0
+
+
+def _make_folder(folder: Path) -> None:
+    """Before anything is measured, as hours of work would have no place to go."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _Refused(f"--out: the folder {folder} cannot be written to: {error.strerror}") from error
 
 
 def _instruments(args: argparse.Namespace) -> tuple[Instruments, list[Problem]]:
@@ -195,12 +207,11 @@ def _sources(args: argparse.Namespace) -> tuple[list[Source], list[Problem]]:
                 found = [Source(readable(file), file, chunk_frames=args.chunk_frames) for file in files]
             sources += found
             problems += wrong
-    sources, repeated = without_repeated_paths(sources)
-    sources, problems = named(sources), [*problems, *repeated]
     if prompts is not None:
         sources, of_prompts = give_prompts(sources, prompts)
         problems += of_prompts
-    return sources, problems
+    sources, repeated = without_repeated_paths(sources)
+    return named(sources), [*problems, *repeated]
 
 
 def _look(
@@ -208,13 +219,13 @@ def _look(
 ) -> tuple[list[Video], list[Problem]]:
     """The videos that can be measured, and what is wrong with them and with the others."""
     from cli.output.count_meter import count_meter
-    from core.metrics.evaluation.checks import unequal, variable_rates, without_duplicates, without_prompts
+    from core.metrics.evaluation.checks import cut_off, unequal, variable_rates, without_duplicates, without_prompts
     from core.metrics.evaluation.run import look_at_all
 
     with count_meter(sys.stderr, "looking", "videos", len(sources)) as advance:
         videos, problems = look_at_all(sources, store, args.processes, advance)
     videos, duplicates = without_duplicates(videos)
-    problems = [*problems, *duplicates, *variable_rates(videos), *unequal(videos)]
+    problems = [*problems, *duplicates, *variable_rates(videos), *cut_off(videos), *unequal(videos)]
     if args.prompts or instruments.reads_prompts:
         problems += without_prompts(videos)
     return videos, problems

@@ -21,6 +21,7 @@ from client.errors import ClientError, WaitTimeout
 from client.files import OnBytes, ignore_bytes
 from client.following import MIN_SILENCE_SECONDS, SILENCE_SECONDS, Following
 from client.options import PriorityName
+from client.past_events import PastEvents
 from client.sse import ServerEvent, parse_events_async
 from core.service.domain.schema import ChangedJob, Chunk, ChunkList, Variant, WebhookDelivery, WebhookDeliveryList
 
@@ -101,6 +102,18 @@ class AsyncJob(JobAttributes):
                 await asyncio.sleep(self._connection.poll_seconds)
             except ClientError as error:
                 await self._connection.pause(retries, error)
+
+    async def past_events(self) -> AsyncGenerator[ServerEvent]:
+        """The job's log until now: its events from the first that is kept to the one that brought its status or its
+        newest chunk. The job is read for that; no event is waited for."""
+        past = PastEvents((await self.refresh()).data)
+        async with aclosing(self.events()) as events:
+            async for event in events:
+                if past.is_live(event):
+                    return
+                yield event
+                if past.is_last(event):
+                    return
 
     async def save(self, path: Path | str, variant: Variant = "preview", on_bytes: OnBytes = ignore_bytes) -> Path:
         """Wait until the job has ended, and save its video as `path`, which appears only when it is complete. A

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
 from typing import Self
@@ -18,6 +19,7 @@ from client.errors import ClientError, WaitTimeout
 from client.files import OnBytes, ignore_bytes
 from client.following import MIN_SILENCE_SECONDS, SILENCE_SECONDS, Following
 from client.options import PriorityName
+from client.past_events import PastEvents
 from client.sse import ServerEvent, parse_events
 from client.sync.connection import Connection
 from core.service.domain.schema import ChangedJob, Chunk, ChunkList, Variant, WebhookDelivery, WebhookDeliveryList
@@ -82,6 +84,9 @@ class Job(JobAttributes):
     def events(self, after: str = "") -> Iterator[ServerEvent]:
         """Every event after the event id `after`, until the job has ended. Resumes broken streams after the last event
         that came."""
+        return self._follow_events(after)
+
+    def _follow_events(self, after: str) -> Generator[ServerEvent]:
         retries = self._connection.retries()
         while True:
             try:
@@ -98,6 +103,18 @@ class Job(JobAttributes):
                 time.sleep(self._connection.poll_seconds)
             except ClientError as error:
                 self._connection.pause(retries, error)
+
+    def past_events(self) -> Iterator[ServerEvent]:
+        """The job's log until now: its events from the first that is kept to the one that brought its status or its
+        newest chunk. The job is read for that; no event is waited for."""
+        past = PastEvents(self.refresh().data)
+        with closing(self._follow_events("")) as events:
+            for event in events:
+                if past.is_live(event):
+                    return
+                yield event
+                if past.is_last(event):
+                    return
 
     def save(self, path: Path | str, variant: Variant = "preview", on_bytes: OnBytes = ignore_bytes) -> Path:
         """Wait until the job has ended, and save its video as `path`, which appears only when it is complete. A

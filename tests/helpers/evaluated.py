@@ -34,11 +34,23 @@ def pan(path: Path, num_frames: int = 24, *, speed: int = 2, seed: int = 0, time
 
 
 def facts(
-    sha256: str = "0", num_frames: int = 24, width: int = WIDTH, fps: float = 12, varies: bool = False
+    sha256: str = "0",
+    num_frames: int = 24,
+    width: int = WIDTH,
+    fps: float = 12,
+    varies: bool = False,
+    missing_frames: int = 0,
 ) -> FileFacts:
     """Of a file that nobody has written."""
     return FileFacts(
-        sha256=sha256, size_bytes=1, num_frames=num_frames, width=width, height=HEIGHT, fps=fps, varies=varies
+        sha256=sha256,
+        size_bytes=1,
+        num_frames=num_frames,
+        width=width,
+        height=HEIGHT,
+        fps=fps,
+        varies=varies,
+        missing_frames=missing_frames,
     )
 
 

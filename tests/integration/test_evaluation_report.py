@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.helpers.axe import faults_of, rules_of_axe
 from tests.helpers.browser import wait_until_ended
 from tests.helpers.deadline import eventually
 from tests.helpers.evaluated import pan
+from tests.helpers.service import Service
 from tests.helpers.web_page import opened
 
 HOSTILE = '<img src=x onerror="document.title=\'taken\'"> & "words" </details>'
@@ -46,6 +48,18 @@ def page(browser: Browser, report: Path, request: pytest.FixtureRequest) -> Iter
         web.page.goto(report.as_uri())
         yield web.page
     assert set(asked) <= {"file", "data"}
+
+
+def test_a_job_of_a_service_is_measured(service: Service, tmp_path: Path) -> None:
+    job = service.submit(prompt="a red circle", num_frames=20)
+    words = [str(job.id), "--url", str(service.http.base_url), "--out", str(tmp_path), "--size", "64"]
+    assert main(["evaluate", *words]) == 0
+    [video] = json.loads((tmp_path / "results.json").read_text())["videos"]
+    assert (video["job_id"], video["variant"], video["prompt"]) == (job.id, "preview", "a red circle")
+    assert video["file"]["num_frames"] == 20
+    assert main(["evaluate", str(job.id), "job_nobody", *words[1:]]) == 1
+    [problem] = json.loads((tmp_path / "results.json").read_text())["problems"]
+    assert (problem["input"], problem["kind"]) == ("job_nobody", "job_failed")
 
 
 def names(page: Page) -> list[str]:

@@ -33,6 +33,20 @@ def variable_rates(videos: Sequence[Video]) -> list[Problem]:
     ]
 
 
+def cut_off(videos: Sequence[Video]) -> list[Problem]:
+    """Videos that end before their file says."""
+    return [
+        Problem(
+            input=video.source.name,
+            kind="cut_off",
+            text=f"it was cut off: it has {video.file.num_frames} frames, and {video.file.missing_frames} are missing",
+            is_skipped=False,
+        )
+        for video in videos
+        if video.file.missing_frames
+    ]
+
+
 def without_prompts(videos: Sequence[Video]) -> list[Problem]:
     """Videos of which nobody says what they should show."""
     text = "no prompt is given for this video"

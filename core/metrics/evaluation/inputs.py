@@ -39,7 +39,10 @@ def readable(path: Path | str) -> str:
 def find_files(path: Path) -> tuple[list[Path], list[Problem]]:
     """The file, or the videos directly in the folder in natural order (`v2` before `v10`), and what is wrong."""
     if path.is_dir():
-        files = [file for file in path.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file()]
+        try:
+            files = [file for file in path.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file()]
+        except OSError as error:
+            return [], [_skipped(path, "unreadable", f"this folder cannot be read: {error.strerror}")]
         if files:
             return sorted(files, key=_natural), []
         suffixes = " ".join(sorted(VIDEO_SUFFIXES))

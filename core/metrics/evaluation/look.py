@@ -66,4 +66,5 @@ def _read(path: Path, sha256: str) -> FileFacts:
             height=height,
             fps=video.fps,
             varies=video.varies,
+            missing_frames=video.missing_frames,
         )

@@ -55,34 +55,32 @@ def read_prompts(path: Path) -> Prompts:
 
 
 def give_prompts(sources: Sequence[Source], prompts: Prompts) -> tuple[list[Source], list[Problem]]:
-    """The videos with their prompts. A job's own prompt stays; prompts in order are for the videos that are files.
+    """The videos with their prompts. A job's own prompt stays; prompts in order are for the videos that are files, and
+    a file that is given twice takes two of them.
 
     Problems: prompts without a video, and names that fit several videos.
     """
-    files = [source for source in sources if source.job_id is None]
-    if prompts.by_name is None:
-        given = dict(zip((source.path for source in files), prompts.in_order, strict=False))
-        surplus = [prompt for prompt in prompts.in_order[len(files) :] if prompt is not None]
-        problems = [_unused(prompt, f"there are only {len(files)} files") for prompt in surplus]
-    else:
-        given, problems = _by_name(files, prompts.by_name)
-    with_prompts = [replace(source, prompt=source.prompt or given.get(source.path)) for source in sources]
-    return with_prompts, problems
+    if prompts.by_name is not None:
+        return _by_name(sources, prompts.by_name)
+    lines = iter(prompts.in_order)
+    given = [source if source.job_id else replace(source, prompt=next(lines, None)) for source in sources]
+    num_files = sum(source.job_id is None for source in sources)
+    return given, [_unused(line, f"there are only {num_files} files") for line in lines if line is not None]
 
 
-def _by_name(files: Sequence[Source], prompts: Mapping[str, str]) -> tuple[dict[Path, str], list[Problem]]:
+def _by_name(sources: Sequence[Source], prompts: Mapping[str, str]) -> tuple[list[Source], list[Problem]]:
     given: dict[Path, str] = {}
     problems: list[Problem] = []
     for name, prompt in prompts.items():
-        fitting = [source for source in files if _fits(name, source)]
+        fitting = {source.path.resolve(): source for source in sources if not source.job_id and _fits(name, source)}
         if len(fitting) > 1:
-            fit = ", ".join(readable(source.path) for source in fitting)
+            fit = ", ".join(readable(source.path) for source in fitting.values())
             problems.append(_problem(shortened(name), "ambiguous_prompt", f"this name of a prompt fits several: {fit}"))
         elif not fitting:
             problems.append(_unused(name, "no video has this name"))
         else:
-            given[fitting[0].path] = prompt
-    return given, problems
+            given[next(iter(fitting))] = prompt
+    return [replace(source, prompt=source.prompt or given.get(source.path.resolve())) for source in sources], problems
 
 
 def _fits(name: str, source: Source) -> bool:

@@ -84,6 +84,7 @@ class FileFacts(_Stored):
     height: int
     fps: float = Field(description="Frames per second, the mean where that varies.")
     varies: bool = Field(description="The times between frames are not all the same.")
+    missing_frames: int = Field(default=0, description="Frames that the file says it has, and that are not in it.")
 
 
 class VideoResult(_Stored):
@@ -115,7 +116,7 @@ class Problem(_Stored):
     input: str = Field(description="The video, folder, job or prompt.")
     kind: Literal[
         "missing", "unreadable", "no_video", "one_frame", "duplicate", "job_failed",
-        "no_prompt", "unused_prompt", "ambiguous_prompt", "variable_frame_rate", "unequal", "no_network",
+        "no_prompt", "unused_prompt", "ambiguous_prompt", "variable_frame_rate", "cut_off", "unequal", "no_network",
     ]  # fmt: skip
     text: str
     is_skipped: bool = Field(description="It was not measured. Otherwise it was, and readers should know this.")

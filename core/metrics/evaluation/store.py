@@ -19,6 +19,8 @@ from core.metrics.evaluation.pictures import Pictures
 from core.metrics.evaluation.results import FileFacts, Measured
 
 M = TypeVar("M", bound=BaseModel)
+_FACTS_VERSION = 1
+"""Rises when a look finds other facts in the same bytes: files are then looked at again."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,10 @@ class Store:
 
     def file_facts(self, sha256: str) -> FileFacts | None:
         """What was found before in a file with these bytes."""
-        return _read(self.folder / f"{sha256}.file.json", FileFacts)
+        return _read(self._facts(sha256), FileFacts)
 
     def keep_file_facts(self, facts: FileFacts) -> None:
-        _write(self.folder / f"{facts.sha256}.file.json", facts.model_dump_json().encode())
+        _write(self._facts(facts.sha256), facts.model_dump_json().encode())
 
     def measured(self, key: str) -> Measured | None:
         """The result of an earlier run; None also if a picture of it is missing."""
@@ -49,6 +51,9 @@ class Store:
     def pictures(self, key: str) -> Pictures:
         """Those of a kept result."""
         return Pictures(self._sheet(key).read_bytes(), self._slice(key).read_bytes())
+
+    def _facts(self, sha256: str) -> Path:
+        return self.folder / f"{sha256}.file-{_FACTS_VERSION}.json"
 
     def _sheet(self, key: str) -> Path:
         return self.folder / f"{key}.sheet.jpg"

@@ -29,8 +29,10 @@ class Playback:
         """The clock after the next chunk, and how many seconds the viewer waited for that (0: it was there in time).
 
         A chunk is there when it is stored (`created_at`); its commit follows at once unless Redis is away."""
-        there_at = chunk.created_at.timestamp()
+        return self.after(chunk.index, chunk.created_at.timestamp(), seconds_of(chunk.num_frames, rate))
+
+    def after(self, index: int, there_at: float, seconds: float) -> tuple[Playback, float]:
+        """The same of a chunk that is there at `there_at`, on the clock of `ends_at`, and plays for `seconds`."""
         begins_at = there_at if self.ends_at is None else max(self.ends_at, there_at)
         stalled_seconds = 0.0 if self.ends_at is None else begins_at - self.ends_at
-        ends_at = begins_at + seconds_of(chunk.num_frames, rate)
-        return Playback(self.first, chunk.index + 1, ends_at), stalled_seconds
+        return Playback(self.first, index + 1, begins_at + seconds), stalled_seconds

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from benchmarks.scheduling import scenarios
-from benchmarks.scheduling.measures import fairness, jain, percentile, stalls
+from benchmarks.scheduling.measures import fairness, stalls
 from benchmarks.scheduling.mixed import mixed
 from benchmarks.scheduling.page import PAGE, RESULTS, page
 from benchmarks.scheduling.picture import PICTURE, svg
@@ -26,6 +26,7 @@ from benchmarks.scheduling.simulation import (
 )
 from benchmarks.scheduling.simulator import Outcome, simulate
 from benchmarks.scheduling.workload import SimulatedJob
+from core.metrics.delivery.spread import jain, percentile
 from core.service.domain.priority import Priority
 from core.service.domain.scheduling import Policy
 

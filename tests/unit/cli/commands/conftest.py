@@ -13,7 +13,7 @@ from tests.helpers.shown_jobs import MakeJob
 
 
 class Api:
-    """`answers` has bodies by method and path, instead of the job."""
+    """`answers` has bodies, or whole answers, by method and path, instead of the job."""
 
     def __init__(self, make_job: MakeJob) -> None:
         self.asked = list[tuple[str, str, object]]()
@@ -26,6 +26,8 @@ class Api:
         self.asked.append((request.method, request.url.raw_path.decode(), body))
         self.keys.append(request.headers.get("authorization"))
         answer = self.answers.get((request.method, request.url.path))
+        if isinstance(answer, httpx.Response):
+            return answer
         if isinstance(answer, bytes):
             return httpx.Response(200, content=answer)
         acts_from = 32 if isinstance(body, dict) and "prompt" in body else None

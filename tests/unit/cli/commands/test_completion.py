@@ -20,7 +20,12 @@ def test_each_shell_gets_its_script(shell: str, capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize(
     ("line", "word"),
-    [("longtake can", "cancel"), ("longtake keys re", "revoke"), ("longtake submit --fra", "--frames")],
+    [
+        ("longtake can", "cancel"),
+        ("longtake deliv", "delivery"),
+        ("longtake keys re", "revoke"),
+        ("longtake submit --fra", "--frames"),
+    ],
 )
 def test_words_are_completed(tmp_path: Path, line: str, word: str) -> None:
     answers = tmp_path / "answers"

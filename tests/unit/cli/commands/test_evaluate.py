@@ -102,6 +102,12 @@ def test_nothing_to_measure_is_refused(folder: Path, capsys: pytest.CaptureFixtu
     assert not (folder / "out" / "results.json").exists()
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused_first(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "taken").touch()
+    assert evaluate(str(pan(folder / "a.mp4", 8)), out="taken") == 2
+    assert "--out: the folder taken cannot be written to" in capsys.readouterr().err
+
+
 def test_prompts_come_from_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pan(folder / "a.mp4", 8)
     pan(folder / "b.mp4", 8, seed=1)

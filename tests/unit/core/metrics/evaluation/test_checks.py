@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.metrics.evaluation.checks import unequal, variable_rates, without_duplicates, without_prompts
+from core.metrics.evaluation.checks import cut_off, unequal, variable_rates, without_duplicates, without_prompts
 from tests.helpers.evaluated import video
 
 
@@ -33,7 +33,10 @@ def test_of_many_names_only_the_first_are_told() -> None:
     assert "0.mp4, 1.mp4, 2.mp4, 3.mp4 and 5 more; 2 frames: x.mp4" in problem.text
 
 
-def test_variable_rates_and_missing_prompts_are_named() -> None:
+def test_variable_rates_missing_frames_and_missing_prompts_are_named() -> None:
     videos = [video("a.mp4", varies=True), video("b.mp4", prompt="a red circle")]
     assert [(problem.input, problem.kind) for problem in variable_rates(videos)] == [("a.mp4", "variable_frame_rate")]
+    assert cut_off(videos) == []
+    [problem] = cut_off([video("a.mp4", num_frames=10, missing_frames=14)])
+    assert problem.text == "it was cut off: it has 10 frames, and 14 are missing"
     assert [(problem.input, problem.kind) for problem in without_prompts(videos)] == [("a.mp4", "no_prompt")]

@@ -32,6 +32,16 @@ def test_empty_folders_and_missing_files_are_named(tmp_path: Path, name: str, ki
     assert (problem.input, problem.kind, problem.is_skipped) == (str(tmp_path / name), kind, True)
 
 
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    files, [problem] = find_files(tmp_path)
+    assert (files, problem.kind) == ([], "unreadable")
+    assert problem.text == "this folder cannot be read: Permission denied"
+
+
 def test_names_have_as_much_of_the_path_as_makes_them_differ() -> None:
     paths = ["x/a.mp4", "y/a.mp4", "y/b.mp4"]
     assert [source.name for source in named([Source("", Path(path)) for path in paths])] == [

@@ -66,6 +66,14 @@ def test_a_job_keeps_its_own_prompt_and_takes_no_line(tmp_path: Path) -> None:
     assert problems == []
 
 
+def test_a_file_that_is_given_twice_moves_no_other_prompt(tmp_path: Path) -> None:
+    twice = [SOURCES[0], SOURCES[0], SOURCES[1]]
+    given, problems = give_prompts(twice, prompts_of(tmp_path, "p.txt", "one\none\ntwo"))
+    assert ([source.prompt for source in given], problems) == (["one", "one", "two"], [])
+    given, problems = give_prompts(twice, prompts_of(tmp_path, "p.json", '{"a.mp4": "one"}'))
+    assert ([source.prompt for source in given], problems) == (["one", "one", None], [])
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

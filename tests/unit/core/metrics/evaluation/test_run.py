@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +18,8 @@ from core.metrics.evaluation.inputs import Source
 from core.metrics.evaluation.instruments import Instrument, Shown
 from core.metrics.evaluation.run import Measurement, Video, look_at_all, measure_all, results_of
 from core.metrics.evaluation.store import Store
+from core.service.domain.errors import SetupError
+from tests.helpers.clips import faststart
 from tests.helpers.evaluated import HEIGHT, pan
 
 SIZE = 64
@@ -33,6 +38,14 @@ class Counting(CheapInstruments):
 
     def of_video(self, fps: float, shown: Shown) -> Sequence[Instrument]:
         self.measured.append(shown.prompt)
+        return super().of_video(fps, shown)
+
+
+class Killed(CheapInstruments):
+    """The process that measures is killed from outside, as one is that needs too much memory."""
+
+    def of_video(self, fps: float, shown: Shown) -> Sequence[Instrument]:
+        os.kill(os.getpid(), signal.SIGKILL)
         return super().of_video(fps, shown)
 
 
@@ -82,6 +95,15 @@ def test_frames_that_are_not_equally_far_apart_are_noticed(tmp_path: Path) -> No
     assert video.file.varies
 
 
+def test_a_file_that_was_cut_off_is_measured_as_far_as_it_goes(tmp_path: Path) -> None:
+    whole = faststart(pan(tmp_path / "a.mp4", 60), tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 3 // 4])
+    [video], problems = look_at_all([Source("cut.mp4", tmp_path / "cut.mp4")], Store(tmp_path / "m"), 1, ignore)
+    assert problems == []
+    assert 0 < video.file.num_frames < 60
+    assert video.file.num_frames + video.file.missing_frames == 60
+
+
 def test_a_name_with_a_colon_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pan(tmp_path / "a:b.mp4", 4)
     monkeypatch.chdir(tmp_path)
@@ -110,6 +132,13 @@ def test_several_processes_find_the_same_as_one(tmp_path: Path) -> None:
     assert sum(told) == 36
     files = [{file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("serial", "parallel")]
     assert files[0] == files[1]
+
+
+def test_a_process_that_was_killed_is_said(tmp_path: Path) -> None:
+    videos = looked_at(tmp_path, "one.mp4", "two.mp4", "three.mp4")
+    with pytest.raises(SetupError, match="a measuring process was killed"):
+        measure(videos, tmp_path / "out", Killed(SIZE), processes=2)
+    assert multiprocessing.active_children() == []
 
 
 def test_only_what_is_not_stored_is_measured(tmp_path: Path) -> None:

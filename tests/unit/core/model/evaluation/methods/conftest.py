@@ -23,7 +23,8 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> MethodOptions:
     presets = tmp_path_factory.mktemp("presets")
     write_random_preset(presets / "toy", size=SIDE, num_inference_steps=2)
     write_zero_preset(presets / "toy-zero", control=(), shares="toy")
-    write_preset(presets / "toy-svd", "svd", write_svd)
+    sizes = {"multiple_of": 8, "min_side": 16, "max_side": 64, "max_pixels": 4096}
+    write_preset(presets / "toy-svd", "svd", write_svd, size=sizes)
     write_zero_json(presets / "toy-edit", engine="instruct_pix2pix")
     write_zero_json(presets / "toy-broken", nonsense=1)
     return MethodOptions(Settings(presets_dir=presets, torch_threads=1), preset="toy")

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.model.engines.svd.engine import SvdEngine
 from core.model.evaluation.command import main
 from core.model.evaluation.methods.method import Method, MethodError, MethodRequest
 from core.model.evaluation.methods.registry import MethodOptions, load_method, method_facts, method_names
-from core.service.domain.engine import FramesTHWC
+from core.service.domain.engine import EngineState, FramesTHWC, InputMedia
+from core.service.domain.schema import JobSpec
 from core.service.settings import Settings
 from tests.unit.core.model.evaluation.methods.conftest import SIDE
 
@@ -104,6 +106,22 @@ def test_last_frame_begins_with_the_first_chunk_of_streaming_t2v(load: Load) -> 
 
 def test_later_frames_have_the_given_size(load: Load) -> None:
     assert video(load("toy-svd"), 40, first_chunk=a_first_chunk(48)).shape == (40, 48, 48, 3)
+
+
+def test_image_presets_work_at_about_their_own_size_in_the_given_proportion(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The preset's is 16 x 24; an upright picture would lose most of its height there."""
+    sizes, start = list[tuple[int | None, int | None]](), SvdEngine.start
+
+    def noting(self: SvdEngine, spec: JobSpec, inputs: InputMedia) -> EngineState:
+        sizes.append((spec.height, spec.width))
+        return start(self, spec, inputs)
+
+    monkeypatch.setattr(SvdEngine, "start", noting)
+    upright = np.zeros((16, 96, 64, 3), np.uint8)
+    assert video(load("toy-svd"), 20, first_chunk=upright).shape == (20, 96, 64, 3)
+    assert sizes == [(24, 16)]
 
 
 @pytest.mark.parametrize("name", ["streaming_t2v", "last_frame"])
