@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from cli.commands import (
     branch,
     cancel,
+    compare,
     completion,
     convert,
     delete,
@@ -46,9 +47,9 @@ from core.service.domain.errors import ConversionError, LongtakeError
 
 COMMANDS = (
     *(demo, up, submit, watch, list_jobs, get, metrics, download, steer, extend, branch, retry, cancel, delete, keys),
-    *(models, worker, status, delivery, pause, resume, pull, convert, train, evaluate, gc, health, completion),
+    *(models, worker, status, delivery, pause, resume, pull, convert, train, evaluate, compare, gc, health, completion),
 )
-DELEGATING = (train,)
+DELEGATING = (train, compare)
 """Commands that pass all arguments on to a program of core.model, --help included."""
 
 BROKEN_PIPE = 141

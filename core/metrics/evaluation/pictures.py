@@ -63,5 +63,5 @@ def _small(frame: FrameHWC) -> FrameHWC:
 
 def _jpeg(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85, subsampling=0, optimize=True)
+    picture.save(buffer, "JPEG", quality=85, subsampling=0)  # optimize fails for noise: its buffer is too small
     return buffer.getvalue()

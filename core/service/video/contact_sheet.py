@@ -80,7 +80,7 @@ def _fitted(frame_HWC: FrameHWC, side: int) -> Image.Image:
 
 def _jpeg(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=90, subsampling=0, optimize=True)
+    picture.save(buffer, "JPEG", quality=90, subsampling=0)  # optimize fails for noise: its buffer is too small
     return buffer.getvalue()
 
 

@@ -106,3 +106,12 @@ def test_a_spritesheet_has_four_frames_in_a_row(count: int, height: int, width: 
     picture = Image.open(io.BytesIO(spritesheet([np.full((height, width, 3), 90, np.uint8)] * count)))
 
     assert (picture.format, picture.size) == ("JPEG", size)
+
+
+@pytest.mark.parametrize("side", [64, 256, 512])
+def test_pictures_of_noise_are_written(side: int) -> None:
+    """What an untrained model makes. JPEG files of noise take more bytes than Pillow reserves when it optimizes."""
+    noise_THWC = np.random.default_rng(0).integers(0, 256, (4, side, side, 3), np.uint8)
+
+    for picture in (thumbnail(noise_THWC), spritesheet(list(noise_THWC))):
+        assert np.asarray(Image.open(io.BytesIO(picture))).std() > 20

@@ -1,0 +1,167 @@
+"""What is finished of a comparison, and what follows: means, ranks, differences, verdicts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from core.metrics.bootstrap import Interval
+from core.metrics.video.facts import FACTS
+from core.metrics.video.metric import Fact
+from core.model.evaluation.compare.paired import Gain, gain, mean, ranks
+from core.model.evaluation.compare.plan import Plan
+from core.model.evaluation.compare.published import METRICS, Ordering, orderings
+from core.model.evaluation.compare.workspace import Finished, Workspace
+from core.model.evaluation.learned.facts import LEARNED_FACTS
+from core.model.evaluation.methods.method import MethodFacts
+
+_MOST_NOTES = 10
+KNOWN: Mapping[str, Fact] = {**FACTS, **LEARNED_FACTS}
+
+
+def fact_of(name: str) -> Fact:
+    """What readers must know of a value."""
+    return KNOWN.get(name) or Fact(name, "Not described.")
+
+
+@dataclass(frozen=True)
+class MethodResults:
+    """The finished videos of a method, and its failures, by the prompt's index."""
+
+    facts: MethodFacts
+    finished: Mapping[int, Finished]
+    failures: Mapping[int, str]
+
+    def values(self, name: str, prefix: int | None = None) -> dict[int, float]:
+        """A value of every finished video, or of its first `prefix` frames, that has it."""
+        found: dict[int, float] = {}
+        for index, video in self.finished.items():
+            values = video.measured.whole.values if prefix is None else video.measured.prefixes.get(prefix, {})
+            if (value := values.get(name)) is not None:
+                found[index] = float(value)
+        return found
+
+    def mean(self, name: str, prefix: int | None = None) -> Interval | None:
+        """The mean over videos; None if no video has the value."""
+        return mean(list(self.values(name, prefix).values()))
+
+    @property
+    def seconds(self) -> Interval | None:
+        """How long a video took, mean over videos."""
+        return mean([video.seconds for video in self.finished.values()])
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Of the method; more than one if its weights changed between runs."""
+        return sorted({video.fingerprint for video in self.finished.values()})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A published ordering, and what was found."""
+
+    ordering: Ordering
+    measured_as: str | None
+    """The value that stands for the published metric; None if there is none."""
+    gain: Gain
+
+
+@dataclass(frozen=True)
+class Results:
+    """A comparison as far as it is finished."""
+
+    plan: Plan
+    methods: Mapping[str, MethodResults]
+    by: Mapping[str, str]
+    """What all values depend on beside videos and prompts: flow, size, CLIP model, versions."""
+
+    @property
+    def num_finished(self) -> int:
+        return sum(len(method.finished) for method in self.methods.values())
+
+    @property
+    def missing(self) -> list[str]:
+        """What is not finished, a sentence for each method."""
+        total = len(self.plan.prompts)
+        return [
+            f"{method.facts.title}: {total - len(method.finished)} of {total} videos"
+            for method in self.methods.values()
+            if len(method.finished) < total
+        ]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The values that any video has, in the order in which they are described."""
+        videos = [video for method in self.methods.values() for video in method.finished.values()]
+        found = {name for video in videos for name, value in video.measured.whole.values.items() if value is not None}
+        return [*(name for name in KNOWN if name in found), *sorted(found - KNOWN.keys())]
+
+    @property
+    def notes(self) -> list[tuple[str, int]]:
+        """What metrics say of videos, such as why a value is missing, and of how many; the commonest first."""
+        videos = [video for method in self.methods.values() for video in method.finished.values()]
+        return Counter(note for video in videos for note in video.measured.whole.notes).most_common(_MOST_NOTES)
+
+    @property
+    def headline(self) -> list[str]:
+        """The values that stand for the metrics of the paper's Table 1."""
+        standing_for = (name for key in ("mawe", "scuts", "clip") for name in METRICS[key].measured_as)
+        return [name for name in standing_for if name in self.names]
+
+    @property
+    def prefixes(self) -> list[int]:
+        """Lengths of the prefixes that were measured."""
+        videos = [video for method in self.methods.values() for video in method.finished.values()]
+        return sorted({length for video in videos for length in video.measured.prefixes})
+
+    def ranks(self, name: str) -> dict[str, int]:
+        """The rank of each method by its mean, 1 for the best; {} for values that are neither good nor bad."""
+        better = fact_of(name).better
+        values = {key: list(method.values(name).values()) for key, method in self.methods.items()}
+        means = {key: sum(found) / len(found) for key, found in values.items() if found}
+        return {} if better is None else ranks(means, higher_is_better=better == "higher")
+
+    def gain(self, better: str, worse: str, name: str, *, higher_is_better: bool) -> Gain:
+        """By how much one method is better than another, paired by prompt."""
+        first, second = self.methods[better].values(name), self.methods[worse].values(name)
+        return gain(first, second, higher_is_better=higher_is_better)
+
+    def findings(self) -> list[Finding]:
+        """Every ordering that the paper publishes of two of these methods."""
+        return [self._finding(ordering) for ordering in orderings(list(self.methods))]
+
+    def _finding(self, ordering: Ordering) -> Finding:
+        metric = METRICS[ordering.metric]
+        name = next((name for name in metric.measured_as if name in self.names), None)
+        if name is None:
+            return Finding(ordering, None, Gain(None, 0))
+        higher = metric.better == "higher"
+        return Finding(ordering, name, self.gain(ordering.better, ordering.worse, name, higher_is_better=higher))
+
+
+def read_results(plan: Plan, workspace: Workspace) -> Results:
+    """All that is finished. Values by different flows, sizes or models do not compare: those that most videos have are
+    taken, and the other videos count as not finished."""
+    indices = range(len(plan.prompts))
+    finished = {
+        name: {i: video for i in indices if (video := workspace.finished(plan.video(name, i))) is not None}
+        for name in plan.methods
+    }
+    by = _commonest(video.by for videos in finished.values() for video in videos.values())
+    methods = {
+        name: MethodResults(
+            facts,
+            {index: video for index, video in finished[name].items() if video.by == by},
+            {i: error for i in indices if (error := workspace.failure(plan.video(name, i))) is not None},
+        )
+        for name, facts in plan.methods.items()
+    }
+    return Results(plan, methods, by)
+
+
+def _commonest(found: Iterable[Mapping[str, str]]) -> Mapping[str, str]:
+    """The measurement that occurs most often; {} if there is none."""
+    counted = Counter(tuple(sorted(by.items())) for by in found)
+    return dict(counted.most_common(1)[0][0]) if counted else {}

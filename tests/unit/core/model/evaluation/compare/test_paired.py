@@ -1,0 +1,88 @@
+"""Paired differences, verdicts and ranks against cases that can be worked out by hand."""
+
+import math
+
+import pytest
+
+from core.model.evaluation.compare.paired import FEWEST_PROMPTS, gain, mean, ranks
+
+
+def by_prompt(*values: float) -> dict[int, float]:
+    return dict(enumerate(values))
+
+
+@pytest.mark.parametrize(
+    ("differences", "low", "value", "high"),
+    [
+        # All three drawn are the smallest in 1 of 27 resamples, 3.7 %: more than 2.5 %, so the ends are the extremes.
+        ([1, 2, 6], 1, 3, 6),
+        # All four are 0 in 31.6 %, at least three are 4 in (12 + 1) of 256, 5.1 %, all are 4 in 0.4 %.
+        ([0, 0, 0, 4], 0, 1, 3),
+    ],
+)
+def test_the_interval_of_paired_differences_is_that_worked_out_by_hand(
+    differences: list[float], low: float, value: float, high: float
+) -> None:
+    worse = by_prompt(*(10.0 * prompt for prompt in range(len(differences))))
+    better = {prompt: worse[prompt] + difference for prompt, difference in enumerate(differences)}
+    found = gain(better, worse, higher_is_better=True)
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.value, found.interval.high) == (low, value, high)
+
+
+def test_pairing_sees_what_means_alone_hide() -> None:
+    # Prompts differ by far more than methods do.
+    better = by_prompt(*(100.0 * prompt + 1 for prompt in range(10)))
+    worse = by_prompt(*(100.0 * prompt for prompt in range(10)))
+    assert gain(better, worse, higher_is_better=True).verdict == "confirmed"
+
+
+def test_only_prompts_of_both_count() -> None:
+    found = gain({0: 5.0, 1: 7.0, 3: 100.0}, {0: 4.0, 1: 4.0, 2: -100.0}, higher_is_better=True)
+    assert (found.prompts, found.interval and found.interval.value) == (2, 2)
+
+
+def test_where_less_is_better_a_smaller_value_is_a_gain() -> None:
+    found = gain(by_prompt(1, 1), by_prompt(3, 5), higher_is_better=False)
+    assert found.interval is not None
+    assert found.interval.value == 3
+
+
+@pytest.mark.parametrize(
+    ("differences", "verdict"),
+    [
+        ([1, 2, 1, 2, 1, 2], "confirmed"),
+        ([-1, -2, -1, -2, -1, -2], "reverse"),
+        ([5, -5, 4, -4, 3, -3], "not clear"),
+        ([0, 0, 0, 0, 0, 0], "not clear"),
+        ([0, 0, 0, 0, 0, 1], "not clear"),
+        ([1, 2, 1, 2, 1], "too few prompts"),
+        ([1], "too few prompts"),
+        ([], "not measured"),
+    ],
+)
+def test_verdicts_of_planted_orders(differences: list[float], verdict: str) -> None:
+    zeros = by_prompt(*(0 for _ in differences))
+    assert gain(by_prompt(*differences), zeros, higher_is_better=True).verdict == verdict
+
+
+def test_as_few_prompts_as_can_exclude_chance_decide() -> None:
+    """All of n prompts agree by chance, one way or the other, in 2 of 2**n cases."""
+    assert 2 / 2**FEWEST_PROMPTS < 0.05 < 2 / 2 ** (FEWEST_PROMPTS - 1)
+
+
+def test_a_single_video_has_no_interval() -> None:
+    found = mean([3.5])
+    assert found is not None
+    assert found.value == 3.5
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    assert mean([]) is None
+
+
+@pytest.mark.parametrize(
+    ("higher", "expected"),
+    [(False, {"a": 1, "b": 2, "c": 2, "d": 4}), (True, {"a": 4, "b": 2, "c": 2, "d": 1})],
+)
+def test_equal_means_share_the_better_rank(higher: bool, expected: dict[str, int]) -> None:
+    assert ranks({"a": 0.0, "b": 1.5, "c": 1.5, "d": 9.0}, higher_is_better=higher) == expected
