@@ -31,7 +31,7 @@ examples:
   longtake evaluate --suite images                          sprites-zero and sprites-edit: prompts, edges, instructions
 
 Stop it at any time: finished videos are stored in the output folder, and the same command continues from there.
-Hard cuts need PySceneDetect: pip install 'longtake[evaluate]'. What each figure means: docs/evaluation.md.
+Hard cuts need PySceneDetect: pip install 'longtake[evaluate]'. What each figure means: docs/evaluation-suites.md.
 """
 
 

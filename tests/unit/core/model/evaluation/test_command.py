@@ -39,7 +39,7 @@ def test_evaluation_does_not_need_tensorboard() -> None:
 
 def test_the_documentation_names_every_option() -> None:
     docs = Path(__file__).resolve().parents[5] / "docs"
-    text = "".join((docs / page).read_text() for page in ("evaluation.md", "refinement.md"))
+    text = "".join((docs / page).read_text() for page in ("evaluation-suites.md", "refinement.md"))
     options = set(re.findall(r"--[a-z-]+", build_parser().format_help())) - {"--help", "--smoke"}
     assert {option for option in options if option not in text} == set()
 
