@@ -22,7 +22,7 @@ from core.metrics.video.facts import FACTS
 from core.metrics.video.flow import DIS, dis_flow
 from core.metrics.video.frames import VideoFile
 from core.metrics.video.metric import Curve, VideoMetrics, measure
-from core.metrics.video.seams import LONGTAKE_BORDERS
+from core.metrics.video.seams import WINDOW_BORDERS
 from core.processes import end_with_parent
 from core.service.domain.engine import FrameHWC
 from core.service.domain.errors import LongtakeError
@@ -62,7 +62,7 @@ def _measured(file: Path, fps: float, count: Callable[[], None]) -> MeasuredVide
     """Raises LongtakeError if the file is no video."""
     flow = DIS if dis_flow() is not None else None
     with VideoFile(file) as video:
-        return as_stored(measure(_counted(video, count), cheap_metrics(fps, borders=LONGTAKE_BORDERS), flow))
+        return as_stored(measure(_counted(video, count), cheap_metrics(fps, borders=WINDOW_BORDERS), flow))
 
 
 def _counted(frames: Iterable[FrameHWC], count: Callable[[], None]) -> Iterator[FrameHWC]:

@@ -31,14 +31,14 @@ class Borders:
         return f"every {self.step} frames from {self.first} on"
 
 
-LONGTAKE_BORDERS = Borders(CHUNK_FRAMES, NEW_FRAMES_PER_WINDOW)
+WINDOW_BORDERS = Borders(CHUNK_FRAMES, NEW_FRAMES_PER_WINDOW)
 """Of every video that Longtake made, whichever engine did: every 8 frames from 16 on. There StreamingT2V's windows
 begin, of which a chunk after the first has two, and all chunks of all engines. Scores of one rule compare."""
 
 
 def borders_of_chunks(num_frames: int) -> Borders:
-    """Of a video that is made of chunks of this many frames. Those of 16 are Longtake's: LONGTAKE_BORDERS."""
-    return LONGTAKE_BORDERS if num_frames == CHUNK_FRAMES else Borders(num_frames, num_frames)
+    """Of a video that is made of chunks of this many frames. Those of 16 are Longtake's: WINDOW_BORDERS."""
+    return WINDOW_BORDERS if num_frames == CHUNK_FRAMES else Borders(num_frames, num_frames)
 
 
 class Seams:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.metrics.video.seams import LONGTAKE_BORDERS, Borders, Seams, borders_of_chunks
+from core.metrics.video.seams import WINDOW_BORDERS, Borders, Seams, borders_of_chunks
 
 
 def seams_of(motions: list[float], borders: Borders | None) -> Seams:
@@ -26,7 +26,7 @@ def test_chunks_and_windows_begin_where_they_are_said_to() -> None:
 
 def test_videos_of_longtake_have_borders_where_windows_begin() -> None:
     """Also where somebody only knows that chunks have 16 frames."""
-    assert borders_of_chunks(16) == LONGTAKE_BORDERS == Borders(16, 8)
+    assert borders_of_chunks(16) == WINDOW_BORDERS == Borders(16, 8)
     assert borders_of_chunks(20) == Borders(20, 20)
 
 
