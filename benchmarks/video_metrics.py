@@ -17,7 +17,7 @@ from core.metrics.video.flow import DIS
 from core.metrics.video.frames import VideoFile
 from core.metrics.video.metric import Curve, Metric
 from core.metrics.video.metric import measure as measure_video
-from core.metrics.video.seams import Borders
+from core.metrics.video.seams import WINDOW_BORDERS
 from core.service.domain.engine import FrameHWC
 from core.service.video.final_video import join_chunks
 from core.service.video.segments import encode_chunk
@@ -66,7 +66,7 @@ def measure(say: Callable[[str], None]) -> list[Figure]:
         join_chunks(_encoded(), path)
         began, cpu_began = time.perf_counter(), time.process_time()
         with VideoFile(path) as video:
-            timed = [Timed(metric) for metric in cheap_metrics(video.fps, SIZE, Borders(CHUNK, CHUNK))]
+            timed = [Timed(metric) for metric in cheap_metrics(video.fps, SIZE, WINDOW_BORDERS)]
             result = measure_video(video, timed, DIS)
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
     assert result.num_frames == NUM_FRAMES

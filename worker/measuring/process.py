@@ -22,11 +22,10 @@ from core.metrics.video.facts import FACTS
 from core.metrics.video.flow import DIS, dis_flow
 from core.metrics.video.frames import VideoFile
 from core.metrics.video.metric import Curve, VideoMetrics, measure
-from core.metrics.video.seams import Borders
+from core.metrics.video.seams import WINDOW_BORDERS
 from core.processes import end_with_parent
 from core.service.domain.engine import FrameHWC
 from core.service.domain.errors import LongtakeError
-from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.schema import MeasuredVideo, MetricCurve, MetricValue
 from worker.measuring.request import MeasureRequest
 
@@ -63,8 +62,7 @@ def _measured(file: Path, fps: float, count: Callable[[], None]) -> MeasuredVide
     """Raises LongtakeError if the file is no video."""
     flow = DIS if dis_flow() is not None else None
     with VideoFile(file) as video:
-        borders = Borders(CHUNK_FRAMES, CHUNK_FRAMES)
-        return as_stored(measure(_counted(video, count), cheap_metrics(fps, borders=borders), flow))
+        return as_stored(measure(_counted(video, count), cheap_metrics(fps, borders=WINDOW_BORDERS), flow))
 
 
 def _counted(frames: Iterable[FrameHWC], count: Callable[[], None]) -> Iterator[FrameHWC]:

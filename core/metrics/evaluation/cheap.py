@@ -12,7 +12,7 @@ from core.metrics.video.facts import FACTS
 from core.metrics.video.flow import DIS
 from core.metrics.video.frames import PUBLISHED_SIZE
 from core.metrics.video.metric import Fact
-from core.metrics.video.seams import Borders
+from core.metrics.video.seams import Borders, borders_of_chunks
 from core.metrics.video.warp_error import WarpError
 
 CURVE_FACTS: Mapping[str, Fact] = {
@@ -69,4 +69,4 @@ class CheapInstruments:
 
 def borders_of(shown: Shown) -> Borders | None:
     """Where the video's chunks begin; None where nobody says."""
-    return None if shown.chunk_frames is None else Borders(shown.chunk_frames, shown.chunk_frames)
+    return None if shown.chunk_frames is None else borders_of_chunks(shown.chunk_frames)

@@ -16,7 +16,7 @@ from core.metrics.evaluation.results import FileFacts, Measured, Problem, Result
 from core.metrics.evaluation.store import Store, key_of
 from core.metrics.video.frames import VideoFile
 
-METRICS_VERSION = 1
+METRICS_VERSION = 2
 """Rises when a metric of the same name and options gives other values: stored results are then made again."""
 _TELL_EVERY_FRAMES = 8
 

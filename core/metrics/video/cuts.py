@@ -38,8 +38,9 @@ class HardCuts:
 
     A frame is a cut where the mean change of hue, saturation and brightness is at least 15 (of 255) and 3 times that of
     the two pairs of frames before and after it, 15 frames or more after the last cut: the detector's defaults. So the
-    first 15 frames and the last two have none. Frames are passed at their own size and in memory, so that no codec
-    affects the result; PySceneDetect's own command makes large frames smaller first.
+    first 15 frames and the last two have none. Frames are passed in memory, so that no codec
+    affects the result. As in PySceneDetect's own `detect` and command, those whose longer side is above 256 pixels are
+    made smaller first, to 256.
     """
 
     def __init__(self, fps: float) -> None:
@@ -49,6 +50,7 @@ class HardCuts:
         self._fps = float(fps)
         self._scenedetect = _scenedetect()
         self._detector: Any = None if self._scenedetect is None else self._scenedetect.AdaptiveDetector()
+        self._manager: Any = None if self._scenedetect is None else self._scenedetect.scene_manager
         self._shape: tuple[int, ...] | None = None
         self._num_frames = self._num_cuts = 0
 
@@ -57,9 +59,19 @@ class HardCuts:
         self._shape = shape_like_before(frame, self._shape)
         if self._scenedetect is not None:
             time = self._scenedetect.FrameTimecode(self._num_frames, self._fps)
-            # The detector expects OpenCV's channel order, BGR.
-            self._num_cuts += len(self._detector.process_frame(time, np.ascontiguousarray(frame[..., ::-1])))
+            self._num_cuts += len(self._detector.process_frame(time, self._as_detect_reads(frame)))
         self._num_frames += 1
+
+    def _as_detect_reads(self, frame: FrameHWC) -> FrameHWC:
+        """The frame in OpenCV's channel order, BGR, made smaller as by PySceneDetect's SceneManager."""
+        bgr = np.ascontiguousarray(frame[..., ::-1])
+        height, width = frame.shape[:2]
+        factor = self._manager.compute_downscale_factor(max(height, width))
+        if factor <= 1:
+            return bgr
+        cv2 = importlib.import_module("cv2")
+        smaller = (max(1, round(width / factor)), max(1, round(height / factor)))
+        return cv2.resize(bgr, smaller, interpolation=cv2.INTER_LINEAR)
 
     def values(self) -> Mapping[str, float | int | None]:
         return {"scuts": None if self._scenedetect is None else self._num_cuts}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from core.metrics.video.frames import shape_like_before
 from core.metrics.video.metric import Curve
-from core.metrics.video.trend import Trend, difference, relative_change
+from core.metrics.video.trend import Trend, difference, doublings
 from core.service.domain.engine import FrameHWC
 
 LumaHW = NDArray[np.float32]
@@ -18,6 +19,10 @@ LumaHW = NDArray[np.float32]
 DUPLICATE_DIFFERENCE = 0.001
 """Mean absolute difference of two frames, of the range, up to which they are the same to viewers: the noise that
 FFmpeg's filter freezedetect tolerates unless told otherwise."""
+SHARPNESS_FLOOR = 1.0
+"""Grey levels squared: what is below counts as this much in drift and slope. Rounding to whole grey levels alone makes
+20 / 12 = 1.7 (the sum of the Laplacian's squared weights times the variance of the rounding)."""
+_LEAST_SIDE = 3
 
 
 class Drift:
@@ -31,9 +36,10 @@ class Drift:
 
     Values:
     - `saturation_drift`, `contrast_drift`: last quarter minus first; -1 to 1, -0.5 to 0.5.
-    - `sharpness_drift`: last quarter over first, minus 1; from -1. None if the first has none.
+    - `sharpness_drift`: log2 of last quarter over first, either at least SHARPNESS_FLOOR: 0 for no drift, 1 for twice
+      the sharpness, -1 for half. None if both are below.
     - `saturation_slope`, `contrast_slope`: least-squares slope, per 100 frames.
-    - `sharpness_slope`: that of sharpness over its first quarter's mean, per 100 frames.
+    - `sharpness_slope`: that of log2 of sharpness, likewise: doublings per 100 frames. None where there is no drift.
     - `duplicate_ratio`: share of the frames after the first that differ from the frame before by at most
       DUPLICATE_DIFFERENCE; 0 to 1.
 
@@ -43,6 +49,7 @@ class Drift:
     def __init__(self) -> None:
         self._before: FrameHWC | None = None
         self._saturation, self._contrast, self._sharpness, self._duplicates = Trend(), Trend(), Trend(), Trend()
+        self._log_sharpness = Trend()
 
     def add(self, frame: FrameHWC) -> None:
         """Raises ValueError if its size is not that of the frames before."""
@@ -50,22 +57,23 @@ class Drift:
         luma = luma_of(frame)
         self._saturation.add(saturation(frame))
         self._contrast.add(float(luma.std(dtype=np.float64)) / 255)
-        self._sharpness.add(sharpness(luma))
+        sharp = sharpness(luma)
+        self._sharpness.add(sharp)
+        self._log_sharpness.add(math.log2(max(sharp, SHARPNESS_FLOOR)))
         if self._before is not None:
             self._duplicates.add(float(_mean_difference(self._before, frame) <= DUPLICATE_DIFFERENCE * 255))
         # The caller may reuse its array for the next frame.
         self._before = frame.copy()
 
     def values(self) -> Mapping[str, float | int | None]:
-        sharp = self._sharpness.quarters()
-        slope = self._sharpness.slope()
+        sharpness_drift = doublings(self._sharpness.quarters(), SHARPNESS_FLOOR)
         return {
             "saturation_drift": difference(self._saturation.quarters()),
             "saturation_slope": self._saturation.slope(),
             "contrast_drift": difference(self._contrast.quarters()),
             "contrast_slope": self._contrast.slope(),
-            "sharpness_drift": relative_change(sharp),
-            "sharpness_slope": slope / sharp[0] if sharp and sharp[0] and slope is not None else None,
+            "sharpness_drift": sharpness_drift,
+            "sharpness_slope": None if sharpness_drift is None else self._log_sharpness.slope(),
             "duplicate_ratio": self._duplicates.mean(),
         }
 
@@ -80,9 +88,16 @@ class Drift:
 
     def notes(self) -> Sequence[str]:
         sharp = self._sharpness.quarters()
-        if sharp is None:
+        if self._before is None or sharp is None:
             return ["Drift and repeated frames need a video of two frames or more."]
-        return ["Sharpness drift is relative to the first quarter, whose frames are flat."] if sharp[0] == 0 else []
+        if min(self._before.shape[:2]) < _LEAST_SIDE:
+            return ["Sharpness needs frames of 3x3 pixels or more."]
+        if max(sharp) < SHARPNESS_FLOOR:
+            return ["There is no sharpness drift: the frames of the first quarter and of the last are flat."]
+        if min(sharp) < SHARPNESS_FLOOR:
+            where = "first" if sharp[0] < SHARPNESS_FLOOR else "last"
+            return [f"The frames of the {where} quarter are flat: sharpness drift takes them as {SHARPNESS_FLOOR:g}."]
+        return []
 
 
 def luma_of(frame: FrameHWC) -> LumaHW:
@@ -102,7 +117,7 @@ def saturation(frame: FrameHWC) -> float:
 
 def sharpness(luma: LumaHW) -> float:
     """Variance of the Laplacian, grey levels squared; 0 for frames below 3x3."""
-    if min(luma.shape) < 3:
+    if min(luma.shape) < _LEAST_SIDE:
         return 0.0
     middle = luma[1:-1, 1:-1]
     laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * middle

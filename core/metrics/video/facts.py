@@ -57,8 +57,8 @@ FACTS: Mapping[str, Fact] = {
     ),
     "seam_score": Fact(
         "Seam score",
-        "How far the mean flow across chunk borders is from that inside chunks, in standard deviations of the inside; "
-        "1 where a border moves like any other pair.",
+        "How far the mean flow across chunk borders (a note names them) is from that between other frames, in standard "
+        "deviations of the latter; 1 where a border moves like any other pair.",
         "lower",
         "defined in core/metrics/video/seams.py",
         decimals=2,
@@ -71,7 +71,8 @@ FACTS: Mapping[str, Fact] = {
     ),
     "motion_drift": Fact(
         "Motion drift",
-        "Mean length of the flow in the last quarter over that in the first, minus 1.",
+        "log2 of the mean length of the flow in the last quarter over that in the first: 0 is no drift, 1 twice the "
+        "motion.",
         None,
         "defined in core/metrics/video/trend.py",
     ),
@@ -101,13 +102,15 @@ FACTS: Mapping[str, Fact] = {
     ),
     "sharpness_drift": Fact(
         "Sharpness drift",
-        "Variance of the luma's Laplacian in the last quarter over that in the first, minus 1.",
+        "log2 of the variance of the luma's Laplacian in the last quarter over that in the first: 0 is no drift, 1 "
+        "twice the sharpness.",
         None,
         "defined in core/metrics/video/drift.py; variance of the Laplacian: Pech-Pacheco 2000",
     ),
     "sharpness_slope": Fact(
         "Sharpness slope",
-        "Least-squares slope of the variance of the luma's Laplacian over its first quarter's mean, per 100 frames.",
+        "Least-squares slope of log2 of the variance of the luma's Laplacian, per 100 frames: 1 is twice the "
+        "sharpness.",
         None,
         "defined in core/metrics/video/drift.py; variance of the Laplacian: Pech-Pacheco 2000",
     ),

@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass
 
 from core.metrics.video.moments import Moments
+from core.service.domain.frame_plan import CHUNK_FRAMES, NEW_FRAMES_PER_WINDOW
 
 
 @dataclass(frozen=True)
 class Borders:
     """Where chunks begin: at the frames `first`, `first + step`, `first + 2 * step` and so on, counted from 0.
 
-    Borders(16, 16): chunks of 16 frames. Borders(16, 8): the windows of StreamingT2V. Raises ValueError below 1.
+    Raises ValueError below 1.
     """
 
     first: int
@@ -25,6 +26,19 @@ class Borders:
     def begins(self, frame: int) -> bool:
         """Whether a chunk, other than the video's first, begins with this frame."""
         return frame >= self.first and (frame - self.first) % self.step == 0
+
+    def __str__(self) -> str:
+        return f"every {self.step} frames from {self.first} on"
+
+
+WINDOW_BORDERS = Borders(CHUNK_FRAMES, NEW_FRAMES_PER_WINDOW)
+"""Of every video that Longtake made, whichever engine did: every 8 frames from 16 on. There StreamingT2V's windows
+begin, of which a chunk after the first has two, and all chunks of all engines. Scores of one rule compare."""
+
+
+def borders_of_chunks(num_frames: int) -> Borders:
+    """Of a video that is made of chunks of this many frames. Those of 16 are Longtake's: WINDOW_BORDERS."""
+    return WINDOW_BORDERS if num_frames == CHUNK_FRAMES else Borders(num_frames, num_frames)
 
 
 class Seams:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -61,11 +63,16 @@ class Trend:
         return begins, np.minimum(begins + curve.step, self._count), np.asarray(curve.values, dtype=np.float64)
 
 
-def relative_change(quarters: tuple[float, float] | None) -> float | None:
-    """Last quarter over first, minus 1: 0 for no change, -1 for all lost. None if there are none or the first is 0."""
-    if quarters is None or quarters[0] == 0:
+def doublings(quarters: tuple[float, float] | None, floor: float) -> float | None:
+    """log2 of last quarter over first: 0 for no change, 1 for twice as much, -1 for half.
+
+    A quarter below `floor`, in the values' unit and above 0, counts as `floor`: what begins or ends at nothing has a
+    value, too. None if there are no quarters or both are below.
+    """
+    if quarters is None or max(quarters) < floor:
         return None
-    return quarters[1] / quarters[0] - 1
+    first, last = (max(quarter, floor) for quarter in quarters)
+    return math.log2(last / first)
 
 
 def difference(quarters: tuple[float, float] | None) -> float | None:

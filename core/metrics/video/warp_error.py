@@ -11,7 +11,7 @@ from core.metrics.video.frames import PUBLISHED_SIZE, resize_as_published, shape
 from core.metrics.video.metric import Curve, Flow, FlowHW2
 from core.metrics.video.moments import Moments
 from core.metrics.video.seams import Borders, Seams
-from core.metrics.video.trend import Trend, relative_change
+from core.metrics.video.trend import Trend, doublings
 from core.metrics.video.warp import MAWE_CONSTANT, forward_warp, pair_error
 from core.service.domain.engine import FrameHWC
 
@@ -19,6 +19,9 @@ _NAMES = (
     *("mawe_v1", "mawe_v2", "mawe_code", "ofs", "ofs_squared", "warp_error"),
     *("seam_score", "flow_std", "motion_drift"),
 )
+
+MOTION_FLOOR = 0.01
+"""Mean length of the flow, pixels: what is below counts as this much in `motion_drift`."""
 
 
 class WarpError:
@@ -36,7 +39,8 @@ class WarpError:
     - `mawe_code`: mean over pairs of e_t / (9.5 * m_t) (mawe.py of the published code). A mean of ratios: a single pair
       that nearly stands still makes it large.
     - `flow_std`, `seam_score`: seams.Seams.
-    - `motion_drift`: mean m_t of the last quarter over that of the first, minus 1; from -1.
+    - `motion_drift`: log2 of the mean m_t of the last quarter over that of the first, either at least MOTION_FLOOR: 0
+      for no drift, 1 for twice the motion, -1 for half. None if both are below.
 
     All three of MAWE are from 0, and no two of them compare. None where nothing moves, as they divide by the motion.
     The published numbers are of RAFT-large at 720x720: those of another flow or size compare with one another only. So
@@ -45,7 +49,7 @@ class WarpError:
 
     def __init__(self, flow: Flow | None, size: int | None = PUBLISHED_SIZE, borders: Borders | None = None) -> None:
         """`flow` None: there is none, nothing is measured. `size` None: frames as they are. `borders`: of chunks."""
-        self._flow, self._size = flow, size
+        self._flow, self._size, self._borders = flow, size, borders
         self._shape: tuple[int, ...] | None = None
         self._before: FrameHWC | None = None
         self._num_frames = self._num_still = self._num_all_holes = 0
@@ -95,7 +99,7 @@ class WarpError:
             "warp_error": error,
             "seam_score": self._seams.score,
             "flow_std": self._seams.flow_std,
-            "motion_drift": relative_change(self._motion.quarters()),
+            "motion_drift": doublings(self._motion.quarters(), MOTION_FLOOR),
         }
 
     def curves(self) -> Mapping[str, Curve]:
@@ -132,11 +136,16 @@ class WarpError:
         notes: list[str] = []
         if self._seams.reason is not None:
             notes.append(f"There is no seam score: {self._seams.reason}.")
+        else:
+            notes.append(f"The seam score is of borders {self._borders}.")
         quarters = self._motion.quarters()
         if quarters is None:
             notes.append("Motion drift needs a video of three frames or more.")
-        elif quarters[0] == 0:
-            notes.append("Motion drift is relative to the first quarter, in which nothing moves.")
+        elif max(quarters) < MOTION_FLOOR:
+            notes.append("There is no motion drift: nothing moves in the first quarter nor in the last.")
+        elif min(quarters) < MOTION_FLOOR:
+            where = "first" if quarters[0] < MOTION_FLOOR else "last"
+            notes.append(f"Nothing moves in the {where} quarter: motion drift takes it as {MOTION_FLOOR} pixels.")
         return notes
 
 

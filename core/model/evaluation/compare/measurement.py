@@ -15,14 +15,12 @@ from core.metrics.video.drift import Drift
 from core.metrics.video.flow import DIS, dis_flow
 from core.metrics.video.frames import PUBLISHED_SIZE
 from core.metrics.video.metric import Flow, Metric
-from core.metrics.video.seams import Borders
+from core.metrics.video.seams import WINDOW_BORDERS
 from core.metrics.video.warp_error import WarpError
 from core.model.evaluation.learned.networks import Networks, learned_metrics, load_networks
 from core.model.evaluation.learned.raft import load_raft
 
 FlowName = Literal["dis", "raft"]
-BORDERS = Borders(16, 8)
-"""Where StreamingT2V's windows begin. The seam score of every method is of these frames, wherever its own begin."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class StandardMeasurement:
         return self._networks.notes
 
     def metrics(self, prompt: str, fps: int | Fraction) -> list[Metric]:
-        measured_flow = WarpError(self._flow, self._options.size, BORDERS)
+        measured_flow = WarpError(self._flow, self._options.size, WINDOW_BORDERS)
         return [HardCuts(float(fps)), measured_flow, Drift(), *learned_metrics(self._networks, prompt)]
 
 

@@ -162,8 +162,10 @@ def _processor(kind: Any, folder: Path, side: int) -> Any:
 
 
 def _name(folder: Path) -> str:
-    """ "ORG/NAME@COMMIT" for a folder of the Hub's cache; others by a checksum of their weights."""
+    """ "ORG/NAME@COMMIT" for a folder of the Hub's cache; others by a checksum of all that a score depends on."""
     repository = folder.parent.parent.name
     if folder.parent.name == "snapshots" and repository.startswith("models--"):
         return f"{repository.removeprefix('models--').replace('--', '/')}@{folder.name[:12]}"
-    return f"{folder.name} (SHA-256 {digest(folder.glob('*.safetensors'))})"
+    # Tokenizer and preparation of pictures change scores as weights do.
+    files = {file for pattern in _FILES for file in folder.glob(pattern)}
+    return f"{folder.name} (SHA-256 {digest(files)})"

@@ -80,11 +80,12 @@ def test_the_edited_clip_has_its_cuts_and_the_single_shots_none(clips: Mapping[s
     }
 
 
-def test_the_cuts_of_a_clip_are_those_of_pyscenedetect_itself() -> None:
+@pytest.mark.parametrize("name", ["bikes", "bigbuckbunny", "carphone_pristine"])
+def test_the_cuts_of_a_clip_are_those_of_pyscenedetect_itself(name: str) -> None:
     scenedetect: Any = importlib.import_module("scenedetect")
-    scenes = scenedetect.detect(str(real_clip("bikes")), scenedetect.AdaptiveDetector())
-    with VideoFile(real_clip("bikes")) as video:
-        assert measure(video, [HardCuts(video.fps)]).values["scuts"] == len(scenes) - 1
+    scenes = scenedetect.detect(str(real_clip(name)), scenedetect.AdaptiveDetector())
+    with VideoFile(real_clip(name)) as video:
+        assert measure(video, [HardCuts(video.fps)]).values["scuts"] == max(0, len(scenes) - 1)
 
 
 def test_lossy_coding_shows(clips: Mapping[str, VideoMetrics]) -> None:
@@ -116,5 +117,5 @@ def test_a_clip_that_fades_drifts() -> None:
     faded = [np.rint(frame * (1 - number / 80)).astype(np.uint8) for number, frame in enumerate(frames)]
     before, after = measure(frames, [Drift()]), measure(faded, [Drift()])
     assert number(after, "contrast_drift") < number(before, "contrast_drift") - 0.05
-    assert number(after, "sharpness_drift") < number(before, "sharpness_drift") - 0.2
+    assert number(after, "sharpness_drift") < number(before, "sharpness_drift") - 0.3
     assert number(after, "contrast_slope") < 0

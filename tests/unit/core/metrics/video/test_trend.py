@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.metrics.video.curves import MOST_POINTS
-from core.metrics.video.trend import Trend, difference, relative_change
+from core.metrics.video.trend import Trend, difference, doublings
 
 
 def trend_of(values: list[float]) -> Trend:
@@ -55,7 +55,9 @@ def test_below_two_values_there_is_no_trend() -> None:
 
 def test_changes_from_the_first_quarter_to_the_last() -> None:
     assert difference((2, 5)) == 3
-    assert relative_change((2, 5)) == 1.5
-    assert relative_change((2, 0)) == -1
-    assert relative_change((0, 5)) is None
-    assert (difference(None), relative_change(None)) == (None, None)
+    assert doublings((2, 8), 0.5) == 2
+    assert doublings((8, 2), 0.5) == -2
+    assert doublings((2, 0), 0.5) == -2
+    assert doublings((0, 2), 0.5) == 2
+    assert doublings((0.4, 0.2), 0.5) is None
+    assert (difference(None), doublings(None, 1)) == (None, None)

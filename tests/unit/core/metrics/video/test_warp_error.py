@@ -16,7 +16,7 @@ from core.metrics.video.all_metrics import cheap_metrics
 from core.metrics.video.flow import DIS, OPENCV_MISSING, DisFlow
 from core.metrics.video.metric import Flow, VideoMetrics, measure
 from core.metrics.video.seams import Borders
-from core.metrics.video.warp_error import WarpError
+from core.metrics.video.warp_error import MOTION_FLOOR, WarpError
 from core.service.domain.engine import FrameHWC
 from tests.helpers.moving import KnownFlow, fade, flicker, pan, texture
 
@@ -77,7 +77,7 @@ def test_definitions_are_ratios_of_different_means() -> None:
     assert number(metrics, "mawe_v2") == pytest.approx(errors.mean() / (50 / 3))
     assert number(metrics, "mawe_code") == pytest.approx((errors / (9.5 * lengths)).mean())
     assert number(metrics, "flow_std") == pytest.approx(lengths.std())
-    assert number(metrics, "motion_drift") == pytest.approx(5 / 3 - 1)
+    assert number(metrics, "motion_drift") == pytest.approx(np.log2(5 / 3))
 
 
 def test_frames_are_measured_at_the_size_asked_for() -> None:
@@ -181,6 +181,11 @@ def test_a_planted_seam_is_found() -> None:
     assert number(with_seam, "flow_std") > 3 * number(without, "flow_std")
 
 
+def test_a_note_names_the_borders_of_the_seam_score() -> None:
+    notes = flow_metrics(pan([1, 2, 3, 1, 2, 3], 48, 64), borders=Borders(3, 2)).notes
+    assert "The seam score is of borders every 2 frames from 3 on." in notes
+
+
 def test_without_knowing_chunks_there_is_no_seam_score() -> None:
     metrics = flow_metrics(pan([1, 2, 3]))
     assert metrics.values["seam_score"] is None
@@ -190,8 +195,16 @@ def test_without_knowing_chunks_there_is_no_seam_score() -> None:
 
 def test_motion_that_stops_drifts() -> None:
     slowing = flow_metrics(pan([8] * 4 + [4] * 4 + [2] * 4, 64, 96))
-    assert number(slowing, "motion_drift") == pytest.approx(2 / 8 - 1, abs=0.05)
+    assert number(slowing, "motion_drift") == pytest.approx(-2, abs=0.15)
     assert number(flow_metrics(pan([3] * 9, 64, 96)), "motion_drift") == pytest.approx(0, abs=0.05)
+
+
+def test_motion_from_or_to_a_halt_drifts_by_a_bounded_number_and_says_so() -> None:
+    expected = np.log2(4 / MOTION_FLOOR)
+    for steps, sign, where in (([0] * 6 + [4] * 6, 1, "first"), ([4] * 6 + [0] * 6, -1, "last")):
+        metrics = flow_metrics(pan(steps, 64, 96), KnownFlow(*[(float(step), 0.0) for step in steps]))
+        assert number(metrics, "motion_drift") == pytest.approx(sign * expected)
+        assert any(f"Nothing moves in the {where} quarter" in note for note in metrics.notes)
 
 
 def test_flicker_and_fade_are_worse_than_a_pan() -> None:

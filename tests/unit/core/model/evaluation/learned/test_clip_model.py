@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any, cast
@@ -57,6 +58,20 @@ def test_a_folder_is_named_with_a_checksum_of_its_weights(clip: ClipModel, clip_
     assert same.name == clip.name
     assert other.name.startswith("tiny-clip (SHA-256 ")
     assert other.name != clip.name
+
+
+@pytest.mark.parametrize("changed", ["preprocessor_config.json", "config.json", "tokenizer"])
+def test_a_folder_that_prepares_otherwise_has_another_name(
+    clip: ClipModel, clip_folder: Path, tmp_path: Path, changed: str
+) -> None:
+    """The same weights, and other scores."""
+    folder = shutil.copytree(clip_folder, tmp_path / "tiny-clip")
+    files = (
+        [folder / changed] if changed != "tokenizer" else sorted({*folder.glob("vocab*"), *folder.glob("tok*.json")})
+    )
+    content = json.loads(files[0].read_text()) if files[0].exists() else {"do_normalize": False}
+    files[0].write_text(json.dumps(content, indent=7))
+    assert load_clip(str(folder), "cpu").name != clip.name
 
 
 def test_loading_prints_nothing(clip_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
