@@ -26,6 +26,7 @@ class StoredCurve(_Stored):
 
     step: int
     values: tuple[float | None, ...]
+    first: int = Field(default=0, description="Frame of the first value.")
 
     @field_validator("values", mode="before")
     @classmethod

@@ -139,7 +139,10 @@ def _measured(instruments: Sequence[Instrument]) -> Measured:
         of_one = instrument.metric.values()
         curves_of_one = instrument.metric.curves()
         values.update(of_one)
-        curves.update({name: StoredCurve(step=c.step, values=tuple(c.values)) for name, c in curves_of_one.items()})
+        stored = {
+            name: StoredCurve(step=c.step, values=tuple(c.values), first=c.first) for name, c in curves_of_one.items()
+        }
+        curves.update(stored)
         for name in dict.fromkeys([*of_one, *curves_of_one]):
             if instrument.flow is not None:
                 flows[name] = instrument.flow

@@ -15,7 +15,7 @@ def video_curves(video: VideoResult, facts: Facts, picture: Element) -> Element:
     """A video's curves in a grid; `picture` is the first of them."""
     grid = element("div", picture, class_="plots")
     for name, curve in video.measured.curves.items():
-        points = [(float(index * curve.step), value) for index, value in enumerate(curve.values)]
+        points = [(float(curve.first + index * curve.step), value) for index, value in enumerate(curve.values)]
         grid.append(_figure(video.measured.column(name), points, video.file.num_frames, facts, of_what=video.name))
     return grid
 
@@ -38,9 +38,10 @@ def mean_curves(results: Results, facts: Facts) -> Element | None:
 
 def _mean_figure(column: Column, curves: Sequence[StoredCurve], facts: Facts) -> Element:
     step = max(curve.step for curve in curves)
-    num_frames = min(curve.step * len(curve.values) for curve in curves)
-    frames = list(range(0, num_frames, step))
-    at_frames = [[curve.values[frame // curve.step] for curve in curves] for frame in frames]
+    first = max(curve.first for curve in curves)
+    num_frames = min(curve.first + curve.step * len(curve.values) for curve in curves)
+    frames = list(range(first, num_frames, step))
+    at_frames = [[curve.values[(frame - curve.first) // curve.step] for curve in curves] for frame in frames]
     points = [(float(frame), mean_of(values)) for frame, values in zip(frames, at_frames, strict=True)]
     band: list[tuple[Point, Point]] = []
     for frame, values in zip(frames, at_frames, strict=True):
