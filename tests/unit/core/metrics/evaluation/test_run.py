@@ -15,7 +15,7 @@ from PIL import Image
 
 from core.metrics.evaluation.cheap import CheapInstruments
 from core.metrics.evaluation.inputs import Source
-from core.metrics.evaluation.instruments import Instrument, Shown
+from core.metrics.evaluation.instruments import Instrument, Asked
 from core.metrics.evaluation.run import Measurement, Video, look_at_all, measure_all, results_of
 from core.metrics.evaluation.store import Store
 from core.service.domain.errors import SetupError
@@ -36,17 +36,17 @@ class Counting(CheapInstruments):
     def reads_prompts(self) -> bool:
         return self.reads
 
-    def of_video(self, fps: float, shown: Shown) -> Sequence[Instrument]:
-        self.measured.append(shown.prompt)
-        return super().of_video(fps, shown)
+    def of_video(self, fps: float, asked: Asked) -> Sequence[Instrument]:
+        self.measured.append(asked.prompt)
+        return super().of_video(fps, asked)
 
 
 class Killed(CheapInstruments):
     """The process that measures is killed from outside, as one is that needs too much memory."""
 
-    def of_video(self, fps: float, shown: Shown) -> Sequence[Instrument]:
+    def of_video(self, fps: float, asked: Asked) -> Sequence[Instrument]:
         os.kill(os.getpid(), signal.SIGKILL)
-        return super().of_video(fps, shown)
+        return super().of_video(fps, asked)
 
 
 def ignore(_: int) -> None:
