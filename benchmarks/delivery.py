@@ -82,7 +82,7 @@ def run(service: Service, client: Longtake, load: Load) -> list[JobDelivery]:
 def figures_of(title: str, measured: Sequence[JobDelivery]) -> list[Figure]:
     """The figures of all these jobs together; the value of a spread is its median."""
     several = measure_several(measured)
-    made = [run.preview for job in measured for run in job.runs if run.preview]
+    made = [one.preview for job in measured for one in job.generations if one.preview]
 
     def spread(name: str, values: Spread | None, unit: str, samples: Sequence[float] = ()) -> Figure:
         if values is None:

@@ -22,7 +22,7 @@ Measures from a job's event log what somebody had who watched it while it was be
 between chunks, deadlines met, stalls, and the smallest start-up buffer without any stall. A line shows it over time:
 
   .  queued        -  the first chunk is being made        b  the start-up buffer
-  =  playback      !  a stall: the next chunk is not there yet
+  =  playback      !  a stall: the next chunk is not there yet; i  a brief one, of less than half a letter
 
 The viewer begins with the first chunk, or --buffer seconds after it, and goes on after a stall as soon as the next
 chunk is there. Each generation of a job (extended, retried) is measured for itself, and refined chunks are, too. A job
@@ -40,6 +40,7 @@ examples:
   longtake delivery --all --json | python -m json.tool
 """
 MOST_JOBS = 100
+DEFAULT_JOBS = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="the newest jobs instead")
     parser.add_argument("--status", choices=STATUSES, metavar="STATUS", help="with --all: only jobs of this status")
     parser.add_argument(
-        "--limit", type=_limit, default=20, metavar="N", help="with --all: so many, up to 100 (default: %(default)s)"
+        "--limit", type=_limit, metavar="N", help=f"with --all: so many, up to {MOST_JOBS} (default: {DEFAULT_JOBS})"
     )
     parser.add_argument(
         "--buffer",
@@ -86,18 +87,21 @@ def run(args: argparse.Namespace) -> int:
         raise RequestFailed("name jobs, or pass --all", fix="`longtake list` shows their ids")
     if args.status and not args.all:
         raise RequestFailed("--status is for --all: jobs that are named are measured in any status")
+    if args.limit is not None and not args.all:
+        raise RequestFailed("--limit is for --all: all jobs that are named are measured")
     if args.out is not None and args.out.suffix != ".svg":
         raise RequestFailed(f"--out draws an SVG: {args.out} does not end with .svg")
     with api_of(args) as client:
         measured, missing = measure(client, args)
     _print(measured, args)
-    if args.out is not None and measured:
+    is_any = any(job.generations for job in measured)
+    if args.out is not None and is_any:
         draw(measured, args.out)
     for job_id in missing:
         print(f"longtake: there is no job {job_id}", file=sys.stderr)
     if not measured and not missing:
         print("no such jobs" if args.status else "no jobs yet", file=sys.stderr)
-    return 0 if measured and not missing else 1
+    return 0 if is_any and not missing else 1
 
 
 def measure(client: Longtake, args: argparse.Namespace) -> tuple[list[JobDelivery], list[str]]:
@@ -105,7 +109,7 @@ def measure(client: Longtake, args: argparse.Namespace) -> tuple[list[JobDeliver
     from client import NotFound
 
     if args.all:
-        page = client.jobs.page(args.status, args.limit)
+        page = client.jobs.page(args.status, args.limit or DEFAULT_JOBS)
         job_ids = [job.id for job in page.jobs]
     else:
         job_ids = [*dict.fromkeys(args.jobs)]

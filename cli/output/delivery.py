@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.output.delivery_picture import LEGEND, LETTERS, axis, timeline
+from cli.output.delivery_picture import BRIEF_STALL, LEGEND, LETTERS, axis, timeline
 from cli.output.delivery_rows import Row, names_of, rows_of, seconds_of_all
 from cli.output.status_text import ALARM, QUIET, plain_table
-from core.metrics.delivery.measure import JobDelivery, VariantDelivery
+from core.metrics.delivery.measure import GenerationDelivery, JobDelivery, VariantDelivery
 from core.metrics.delivery.several import SeveralDeliveries, measure_several
 from core.metrics.delivery.spread import Spread
 from core.service.domain.schema import Variant
@@ -37,7 +37,7 @@ def show(measured: Sequence[JobDelivery], console: Console | None = None) -> Non
         console.print(_table(rows))
         for variant in ("preview", "refined"):
             several = measure_several(measured, variant)
-            if several.num_runs > 1:
+            if several.num_generations > 1:
                 console.print(_spreads(several, variant))
                 console.print(_together(several), soft_wrap=True)
     for job in measured:
@@ -55,32 +55,32 @@ def _pictures(rows: Sequence[Row], width: int) -> Iterator[Text]:
     for row, name in zip(rows, names, strict=True):
         line = Text(f"{timeline(row, seconds, line_width) if seconds else '':{line_width}}")
         line.highlight_regex(rf"{LETTERS['playback']}+", "green")
-        line.highlight_regex(rf"{LETTERS['stall']}+", ALARM)
+        line.highlight_regex(rf"[{LETTERS['stall']}{BRIEF_STALL}]+", ALARM)
         yield Text.assemble(f"{name:{name_width}}  ", line, f"  {row.verdict}")
     if seconds:
         yield Text(f"{LEGEND}\n", QUIET)
 
 
 def _heading(row: Row) -> Text:
-    state = row.run.outcome or f"{row.job.status}, measured so far"
+    state = row.generation.outcome or f"{row.job.status}, measured so far"
     return Text(f"{row.which or 'preview'}: {state}", "bold")
 
 
 def _facts(row: Row) -> Iterator[str]:
     """All figures of one delivery that there are, a line each."""
-    run, made = row.run, row.made
-    if run.queue_seconds is not None:
-        yield _fact("queue", _seconds(run.queue_seconds))
+    generation, made = row.generation, row.made
+    if generation.queue_seconds is not None:
+        yield _fact("queue", _seconds(generation.queue_seconds))
     if made is not None:
         yield _fact("first chunk", f"{_seconds(made.first_chunk_seconds)} after it was queued{_after_start(made)}")
         yield _fact("gaps between chunks", _gaps(made.gaps))
         length = f"{_seconds(made.video_seconds)} of video in {made.num_chunks} chunks"
         yield _fact("real-time factor", f"{_number(made.realtime_factor)} ({length})")
         yield _fact("deadlines met", f"{made.deadlines_met} of {made.num_deadlines}")
-        yield _fact("stalls", _stalls(made))
+        yield _fact("stalls", _stalls(generation, made))
         yield _fact("smallest buffer", f"{_seconds(made.smallest_buffer_seconds)} of waiting before, and no stall")
-    if run.whole_video_seconds is not None:
-        yield _fact("whole video", f"{_seconds(run.whole_video_seconds)} after it was queued")
+    if generation.whole_video_seconds is not None:
+        yield _fact("whole video", f"{_seconds(generation.whole_video_seconds)} after it was queued")
 
 
 def _fact(name: str, text: str) -> str:
@@ -99,12 +99,13 @@ def _gaps(gaps: Spread | None) -> str:
     return ", ".join(f"{name} {_seconds(value)}" for name, value in figures.items())
 
 
-def _stalls(made: VariantDelivery) -> str:
+def _stalls(generation: GenerationDelivery, made: VariantDelivery) -> str:
+    so_far = "" if generation.has_succeeded else " so far"
     viewing = made.viewing
     if not viewing.stalls:
-        return "none"
+        return f"none{so_far}"
     together, longest = _seconds(viewing.stalled_seconds), _seconds(viewing.longest_seconds)
-    return f"{len(viewing.stalls)}, {together} together, the longest {longest}"
+    return f"{len(viewing.stalls)}, {together} together, the longest {longest}{so_far}"
 
 
 def _table(rows: Sequence[Row]) -> Table:
@@ -112,7 +113,7 @@ def _table(rows: Sequence[Row]) -> Table:
     table = plain_table([""], [*FIGURES, "whole video"])
     for number, row in enumerate(rows, 1):
         cells = ["-"] * (len(FIGURES) - 1) if row.made is None else _cells(row.made)
-        numbers = [_number(row.run.queue_seconds), *cells, _number(row.run.whole_video_seconds)]
+        numbers = [_number(row.generation.queue_seconds), *cells, _number(row.generation.whole_video_seconds)]
         table.add_row(str(number), *numbers)
     return table
 
@@ -133,7 +134,7 @@ def _cells(made: VariantDelivery) -> list[str]:
 
 def _spreads(several: SeveralDeliveries, variant: Variant) -> Table:
     what = "refined deliveries" if variant == "refined" else "deliveries"
-    table = plain_table([f"\n{several.num_runs} {what}, seconds"], ["\np50", "\np95", "\np99", "\nmax"])
+    table = plain_table([f"\n{several.num_generations} {what}, seconds"], ["\np50", "\np95", "\np99", "\nmax"])
     spreads = {
         "queue": several.queue_seconds,
         "first chunk": several.first_chunk_seconds,
@@ -153,7 +154,10 @@ def _spreads(several: SeveralDeliveries, variant: Variant) -> Table:
 def _together(several: SeveralDeliveries) -> str:
     fairness = "" if several.fairness is None else f"; fairness (Jain, 1 is alike) {several.fairness:.2f}"
     in_time = f"{several.deadlines_met} of {several.num_deadlines} deadlines met"
-    return f"{in_time}; {several.without_stall} of {several.num_runs} without a stall{fairness}\n"
+    so_far = " so far" if several.so_far else ""
+    without = f"; {several.without_chunk} without a chunk in none of these figures" if several.without_chunk else ""
+    stalls = f"{several.without_stall} of {several.num_generations} without a stall{so_far}"
+    return f"{in_time}; {stalls}{fairness}{without}\n"
 
 
 def _seconds(value: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from core.metrics.delivery.measure import JobDelivery, RunDelivery, VariantDelivery
+from core.metrics.delivery.measure import GenerationDelivery, JobDelivery, VariantDelivery
 from core.metrics.delivery.several import measure_several
 from core.service.domain.frame_rate import frame_rate_json
 
@@ -21,7 +21,7 @@ def as_json(measured: Sequence[JobDelivery], buffer_seconds: float) -> dict[str,
         "all": {
             name: asdict(several) | {"deadlines_met_share": several.deadlines_met_share}
             for name, several in together.items()
-            if several.num_runs
+            if several.num_generations
         },
     }
 
@@ -32,14 +32,18 @@ def _job(job: JobDelivery) -> dict[str, Any]:
         "status": job.status,
         "fps": frame_rate_json(job.fps),
         "notes": list(job.notes),
-        "generations": [_run(run) for run in job.runs],
+        "generations": [_generation(one) for one in job.generations],
     }
 
 
-def _run(run: RunDelivery) -> dict[str, Any]:
-    variants = run.variants()
-    figures = {name: getattr(run, name) for name in ("generation", "outcome", "queue_seconds", "whole_video_seconds")}
-    return figures | {name: _variant(variants[name]) if name in variants else None for name in ("preview", "refined")}
+def _generation(generation: GenerationDelivery) -> dict[str, Any]:
+    variants = generation.variants()
+    figures = {name: getattr(generation, name) for name in ("outcome", "queue_seconds", "whole_video_seconds")}
+    return (
+        {"generation": generation.number}
+        | figures
+        | {name: _variant(variants[name]) if name in variants else None for name in ("preview", "refined")}
+    )
 
 
 def _variant(made: VariantDelivery) -> dict[str, Any]:

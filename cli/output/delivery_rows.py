@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.metrics.delivery.measure import JobDelivery, RunDelivery, VariantDelivery
+from core.metrics.delivery.measure import GenerationDelivery, JobDelivery, VariantDelivery
 from core.service.domain.schema import Variant
 
 Kind = Literal["queued", "first", "buffer", "playback", "stall"]
@@ -17,7 +17,7 @@ class Row:
     """One generation of a job in one variant."""
 
     job: JobDelivery
-    run: RunDelivery
+    generation: GenerationDelivery
     variant: Variant
     made: VariantDelivery | None
     """None: no chunk yet."""
@@ -25,7 +25,7 @@ class Row:
     @property
     def which(self) -> str:
         """What sets it apart from other rows of its job; empty for the first generation's preview."""
-        generation = f"generation {self.run.generation}" if self.run.generation else ""
+        generation = f"generation {self.generation.number}" if self.generation.number else ""
         return f"{generation} {'refined' if self.variant == 'refined' else ''}".strip()
 
     @property
@@ -34,9 +34,10 @@ class Row:
         if self.made is None:
             return "no chunk"
         count = len(self.made.viewing.stalls)
+        so_far = "" if self.generation.has_succeeded else " so far"
         if not count:
-            return "no stall"
-        return f"{count} stall{'s' if count > 1 else ''}, {self.made.viewing.stalled_seconds:.1f} s"
+            return f"no stall{so_far}"
+        return f"{count} stall{'s' if count > 1 else ''}, {self.made.viewing.stalled_seconds:.1f} s{so_far}"
 
 
 def rows_of(measured: Sequence[JobDelivery]) -> list[Row]:
@@ -45,15 +46,21 @@ def rows_of(measured: Sequence[JobDelivery]) -> list[Row]:
 
 
 def _rows(job: JobDelivery) -> Iterator[Row]:
-    for run in job.runs:
-        yield Row(job, run, "preview", run.preview)
-        if run.refined is not None:
-            yield Row(job, run, "refined", run.refined)
+    for generation in job.generations:
+        yield Row(job, generation, "preview", generation.preview)
+        if generation.refined is not None:
+            yield Row(job, generation, "refined", generation.refined)
 
 
 def names_of(rows: Sequence[Row]) -> list[str]:
-    """A number, by which the table calls the row, and the job's id or what sets the row apart from the one above."""
-    return [f"{number} {row.which or row.job.job_id}" for number, row in enumerate(rows, 1)]
+    """A number, by which the table calls the row; the id in a job's first row; what sets the row apart."""
+    names: list[str] = []
+    before: JobDelivery | None = None
+    for number, row in enumerate(rows, 1):
+        job_id = row.job.job_id if row.job is not before else ""
+        names.append(" ".join(part for part in (str(number), job_id, row.which) if part))
+        before = row.job
+    return names
 
 
 def seconds_of_all(rows: Sequence[Row]) -> float:
@@ -74,7 +81,7 @@ def segments(row: Row) -> list[Segment]:
     """Without gaps, those of no length left out. Empty: no chunk yet."""
     if row.made is None:
         return []
-    viewing, started = row.made.viewing, row.run.queue_seconds or 0.0
+    viewing, started = row.made.viewing, row.generation.queue_seconds or 0.0
     found = [
         Segment("queued", 0.0, started),
         Segment("first", started, row.made.first_chunk_seconds),

@@ -83,6 +83,18 @@ def faststart(source: Path, target: Path) -> Path:
     return target
 
 
+def trimmed(source: Path, target: Path, first: int) -> Path:
+    """The same MP4 from a frame on, not coded anew: an edit list hides what its first frames are decoded from."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.dts is not None and packet.pts is not None:
+                by = first * (packet.duration or 0)
+                packet.pts, packet.dts, packet.stream = packet.pts - by, packet.dts - by, stream
+                made.mux(packet)
+    return target
+
+
 def picture(colour: tuple[int, ...], mode: str = "RGB", size: tuple[int, int] = (40, 20), **options: object) -> bytes:
     """An image file; `options` are Pillow's for saving, PNG unless `format` says otherwise."""
     buffer = io.BytesIO()

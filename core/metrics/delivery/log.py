@@ -38,10 +38,10 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class Run:
+class Generation:
     """One generation of a job. Times are seconds since 1970, None for what has not happened."""
 
-    generation: int
+    number: int
     queued_at: float
     started_at: float | None = None
     ended_at: float | None = None
@@ -55,7 +55,7 @@ class Run:
 class History:
     """The generations of a job that can be measured, oldest first, and what readers must know of them."""
 
-    runs: Sequence[Run]
+    generations: Sequence[Generation]
     notes: Sequence[str] = ()
 
 
@@ -85,9 +85,11 @@ class _Reader:
                 self.seen[variant].add(arrival.index)
                 self.arrivals[variant].append(arrival)
 
-    def run(self) -> Run:
+    def read_so_far(self) -> Generation:
         times = (self.queued_at, self.started_at, self.ended_at)
-        return Run(self.generation, *times, self.outcome, {name: tuple(each) for name, each in self.arrivals.items()})
+        return Generation(
+            self.generation, *times, self.outcome, {name: tuple(each) for name, each in self.arrivals.items()}
+        )
 
 
 def history_of(job: JobSummary, events: Iterable[JobEvent], chunks: Sequence[Chunk] = ()) -> History:
@@ -98,13 +100,13 @@ def history_of(job: JobSummary, events: Iterable[JobEvent], chunks: Sequence[Chu
     stored, just before their entry of the log. Nothing tells then when its refined chunks were there.
     """
     log = [*events]
-    known = _runs(log)
+    known = _generations(log)
     if is_whole(log):
         return History(known)
     if job.generation == 0:
         of_chunks = "preview chunks are measured by the times at which they were stored, refined ones are not"
-        return History([_run_of(job, chunks)], [f"{TRIMMED}: {of_chunks}"])
-    which = "none is" if not known else f"only those from generation {known[0].generation} on are"
+        return History([_generation_of(job, chunks)], [f"{TRIMMED}: {of_chunks}"])
+    which = "none is" if not known else f"only those from generation {known[0].number} on are"
     return History(known, [f"{TRIMMED}: of its generations {which} measured"])
 
 
@@ -113,21 +115,21 @@ def is_whole(events: Sequence[JobEvent]) -> bool:
     return bool(events) and events[0].type == EventType.JOB_QUEUED and not events[0].data.get("generation")
 
 
-def _runs(events: Iterable[JobEvent]) -> list[Run]:
+def _generations(events: Iterable[JobEvent]) -> list[Generation]:
     """The generations whose beginning is in the log."""
-    runs, reader, at = list[Run](), None, 0.0
+    found, reader, at = list[Generation](), None, 0.0
     seen: dict[Variant, set[int]] = {"preview": set(), "refined": set()}
     for event in events:
         at = max(at, event.at.timestamp())
         if event.type == EventType.JOB_QUEUED:
             if reader is not None:
-                runs.append(reader.run())
+                found.append(reader.read_so_far())
             reader = _Reader(at, int(event.data.get("generation", 0)), seen)
         elif reader is not None:
             reader.read(event, at)
         elif (arrival := _arrival(event, at)) is not None:
             seen[_VARIANTS[event.type]].add(arrival.index)
-    return [*runs, reader.run()] if reader is not None else runs
+    return [*found, reader.read_so_far()] if reader is not None else found
 
 
 def _arrival(event: JobEvent, at: float) -> Arrival | None:
@@ -137,14 +139,14 @@ def _arrival(event: JobEvent, at: float) -> Arrival | None:
     return Arrival(int(chunk["index"]), int(chunk["num_frames"]), at)
 
 
-def _run_of(job: JobSummary, chunks: Sequence[Chunk]) -> Run:
+def _generation_of(job: JobSummary, chunks: Sequence[Chunk]) -> Generation:
     """Its only generation, by the times that the job and its chunks have. A branch's copies were there before it."""
     first = job.branched_from.from_chunk if job.branched_from else 0
     own = [chunk for chunk in chunks if chunk.index >= first]
     times = accumulate((chunk.created_at.timestamp() for chunk in own), max)
     arrivals = [Arrival(chunk.index, chunk.num_frames, at) for chunk, at in zip(own, times, strict=True)]
-    return Run(
-        generation=0,
+    return Generation(
+        number=0,
         queued_at=job.created_at.timestamp(),
         started_at=_seconds(job.started_at),
         ended_at=_seconds(job.finished_at),

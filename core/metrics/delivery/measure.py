@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-from core.metrics.delivery.log import Arrival, Run, history_of
+from core.metrics.delivery.log import Arrival, Generation, history_of
 from core.metrics.delivery.spread import Spread
 from core.metrics.delivery.viewer import Viewing, deadlines_met, lateness, smallest_buffer, watch
 from core.service.domain.frame_rate import seconds_of
@@ -63,10 +63,10 @@ class VariantDelivery:
 
 
 @dataclass(frozen=True)
-class RunDelivery:
+class GenerationDelivery:
     """One generation of a job: 0, and one more for each time it was extended or retried."""
 
-    generation: int
+    number: int
     outcome: str | None
     """`succeeded`, `failed` or `canceled`; None: it has not ended, and is measured so far."""
     queue_seconds: float | None
@@ -77,6 +77,11 @@ class RunDelivery:
     """None: no chunk yet."""
     refined: VariantDelivery | None
     """None: no refined chunk, or none asked for."""
+
+    @property
+    def has_succeeded(self) -> bool:
+        """False: its figures are of what it has so far, or had until it failed or was canceled."""
+        return self.outcome == "succeeded"
 
     def variants(self) -> dict[Variant, VariantDelivery]:
         """Those that there are."""
@@ -92,7 +97,9 @@ class JobDelivery:
     status: str
     fps: int | Fraction
     buffer_seconds: float
-    runs: Sequence[RunDelivery]
+    generations: Sequence[GenerationDelivery]
+    variants: Sequence[Variant]
+    """What the job is to make: previews, and refined chunks if they are asked for."""
     notes: Sequence[str]
     """Sentences: what is not measured and why, what the figures leave out."""
 
@@ -102,45 +109,49 @@ def measure_job(
 ) -> JobDelivery:
     """Measure a job by its log. `chunks` are needed only if the log has lost its beginning (`history_of`)."""
     history = history_of(job, events, chunks)
-    runs = [_run_delivery(run, job.request.fps, buffer_seconds) for run in history.runs]
-    notes = [*history.notes, *_notes(job, runs)]
-    return JobDelivery(job.id, job.status.value, job.request.fps, buffer_seconds, runs, notes)
+    generations = [
+        _generation_delivery(generation, job.request.fps, buffer_seconds) for generation in history.generations
+    ]
+    notes = [*history.notes, *_notes(job, generations)]
+    variants: Sequence[Variant] = ("preview",) if job.request.refine is None else ("preview", "refined")
+    return JobDelivery(job.id, job.status.value, job.request.fps, buffer_seconds, generations, variants, notes)
 
 
-def _notes(job: JobSummary, runs: Sequence[RunDelivery]) -> Iterable[str]:
-    for run in runs:
-        which = f"generation {run.generation}" if len(runs) > 1 else "the job"
-        if run.outcome is None:
+def _notes(job: JobSummary, generations: Sequence[GenerationDelivery]) -> Iterable[str]:
+    for generation in generations:
+        which = f"generation {generation.number}" if len(generations) > 1 else "the job"
+        if generation.outcome is None:
             yield f"{which} has not ended ({job.status.value}): measured so far; a wait that is not over counts nowhere"
-        elif run.outcome != "succeeded":
-            yield f"{which} was {run.outcome}: of the frames that were not made nothing is counted"
+        elif generation.outcome != "succeeded":
+            has_ended = "has failed" if generation.outcome == "failed" else f"was {generation.outcome}"
+            yield f"{which} {has_ended}: of the frames that were not made nothing is counted"
     if job.branched_from is not None:
         yield f"the first {job.branched_from.from_chunk} chunks are copies of another job's and are not measured"
 
 
-def _run_delivery(run: Run, fps: int | Fraction, buffer_seconds: float) -> RunDelivery:
+def _generation_delivery(generation: Generation, fps: int | Fraction, buffer_seconds: float) -> GenerationDelivery:
     def of(variant: Variant) -> VariantDelivery | None:
-        arrivals = run.arrivals.get(variant, ())
-        return _variant_delivery(run, arrivals, fps, buffer_seconds) if arrivals else None
+        arrivals = generation.arrivals.get(variant, ())
+        return _variant_delivery(generation, arrivals, fps, buffer_seconds) if arrivals else None
 
-    started, ended = _since(run, run.started_at), _since(run, run.ended_at)
-    whole = ended if run.outcome == "succeeded" else None
-    return RunDelivery(run.generation, run.outcome, started, whole, of("preview"), of("refined"))
+    started, ended = _since(generation, generation.started_at), _since(generation, generation.ended_at)
+    whole = ended if generation.outcome == "succeeded" else None
+    return GenerationDelivery(generation.number, generation.outcome, started, whole, of("preview"), of("refined"))
 
 
-def _since(run: Run, at: float | None) -> float | None:
-    """Seconds since the run was queued."""
-    return None if at is None else at - run.queued_at
+def _since(generation: Generation, at: float | None) -> float | None:
+    """Seconds since the generation was queued."""
+    return None if at is None else at - generation.queued_at
 
 
 def _variant_delivery(
-    run: Run, arrivals: Sequence[Arrival], fps: int | Fraction, buffer_seconds: float
+    generation: Generation, arrivals: Sequence[Arrival], fps: int | Fraction, buffer_seconds: float
 ) -> VariantDelivery:
-    there_at = [arrival.at - run.queued_at for arrival in arrivals]
+    there_at = [arrival.at - generation.queued_at for arrival in arrivals]
     seconds = [seconds_of(arrival.num_frames, fps) for arrival in arrivals]
     num_frames = sum(arrival.num_frames for arrival in arrivals)
     gaps, late = [after - before for before, after in pairwise(there_at)], lateness(there_at, seconds)
-    begun = run.started_at
+    begun = generation.started_at
     taken = there_at[-1] - there_at[0]
     return VariantDelivery(
         num_chunks=len(arrivals),

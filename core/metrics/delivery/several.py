@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from core.metrics.delivery.measure import JobDelivery, RunDelivery, VariantDelivery
+from core.metrics.delivery.measure import GenerationDelivery, JobDelivery, VariantDelivery
 from core.metrics.delivery.spread import Spread, jain
 from core.service.domain.schema import Variant
 
@@ -14,7 +14,12 @@ from core.service.domain.schema import Variant
 class SeveralDeliveries:
     """Of all generations with a chunk of one variant, of several jobs. A spread is None if none has the figure."""
 
-    num_runs: int
+    num_generations: int
+    without_chunk: int
+    """Generations of the same jobs that have none of the variant, though it is asked for: they wait, or ended before
+    their first chunk. They are in no other figure, which is why those look better the more of them there are."""
+    so_far: int
+    """Generations that have not succeeded: counted by what they have so far, or had until they ended."""
     queue_seconds: Spread | None
     first_chunk_seconds: Spread | None
     gap_seconds: Spread | None
@@ -29,7 +34,7 @@ class SeveralDeliveries:
     num_deadlines: int
     deadlines_met: int
     without_stall: int
-    """Generations whose viewer never had to wait."""
+    """Generations whose viewer never had to wait, so far."""
     fairness: float | None
     """Jain's index of the pace (VariantDelivery.pace): 1 if every job got as many seconds of video per second. Low also
     for jobs that differ in what they asked for or in when they came. None of one generation."""
@@ -40,21 +45,23 @@ class SeveralDeliveries:
         return self.deadlines_met / self.num_deadlines if self.num_deadlines else None
 
 
-def measure_several(deliveries: Iterable[JobDelivery], variant: Variant = "preview") -> SeveralDeliveries:
+def measure_several(deliveries: Sequence[JobDelivery], variant: Variant = "preview") -> SeveralDeliveries:
     """Each generation counts once, also an unfinished one with what it has so far."""
     pairs = list(_with_chunks(deliveries, variant))
-    runs, made = [run for run, _ in pairs], [one for _, one in pairs]
+    generations, made = [generation for generation, _ in pairs], [one for _, one in pairs]
     paces = list(_known(one.pace for one in made))
     return SeveralDeliveries(
-        num_runs=len(pairs),
-        queue_seconds=_spread(run.queue_seconds for run in runs),
+        num_generations=len(pairs),
+        without_chunk=sum(len(one.generations) for one in deliveries if variant in one.variants) - len(pairs),
+        so_far=sum(not generation.has_succeeded for generation in generations),
+        queue_seconds=_spread(generation.queue_seconds for generation in generations),
         first_chunk_seconds=_spread(one.first_chunk_seconds for one in made),
         gap_seconds=_spread(gap for one in made for gap in one.gap_seconds),
         stalls=_spread(float(len(one.viewing.stalls)) for one in made),
         stalled_seconds=_spread(one.viewing.stalled_seconds for one in made),
         smallest_buffer_seconds=_spread(one.smallest_buffer_seconds for one in made),
         realtime_factor=_spread(one.realtime_factor for one in made),
-        whole_video_seconds=_spread(run.whole_video_seconds for run in runs),
+        whole_video_seconds=_spread(generation.whole_video_seconds for generation in generations),
         num_deadlines=sum(one.num_deadlines for one in made),
         deadlines_met=sum(one.deadlines_met for one in made),
         without_stall=sum(not one.viewing.stalls for one in made),
@@ -62,11 +69,13 @@ def measure_several(deliveries: Iterable[JobDelivery], variant: Variant = "previ
     )
 
 
-def _with_chunks(deliveries: Iterable[JobDelivery], variant: Variant) -> Iterator[tuple[RunDelivery, VariantDelivery]]:
+def _with_chunks(
+    deliveries: Iterable[JobDelivery], variant: Variant
+) -> Iterator[tuple[GenerationDelivery, VariantDelivery]]:
     for delivery in deliveries:
-        for run in delivery.runs:
-            if (made := run.variants().get(variant)) is not None:
-                yield run, made
+        for generation in delivery.generations:
+            if (made := generation.variants().get(variant)) is not None:
+                yield generation, made
 
 
 def _known(values: Iterable[float | None]) -> Iterator[float]:

@@ -13,6 +13,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
@@ -57,13 +58,15 @@ class VideoFile:
     """A video file, open: `with VideoFile(path) as video: ... for frame in video: ...`.
 
     Frames are uint8 RGB [height, width, 3], turned upright as the file's rotation says, one in memory at a time. They
-    are read once. Frames are numbered as they come: where their times vary, `varies` says so and nothing is repeated or
-    left out.
+    are read once; a second time raises ValueError. Frames are numbered as they come: where their times vary, `varies`
+    says so and nothing is repeated or left out. Transparency is ignored, and HDR is not mapped to SDR.
     """
 
     def __init__(self, source: Path | str | bytes) -> None:
-        """A path, a URL or the file's bytes. Raises VideoUnreadable."""
-        opened = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+        """A path, a URL (a string) or the file's bytes. Raises VideoUnreadable."""
+        # FFmpeg takes what stands before a colon for a protocol, but not in an absolute path.
+        path = str(source.absolute() if isinstance(source, Path) else source)
+        opened = io.BytesIO(source) if isinstance(source, bytes) else path
         try:
             self._container: InputContainer = av.open(opened, mode="r")
         except (FFmpegError, OSError) as error:
@@ -79,8 +82,9 @@ class VideoFile:
         except VideoUnreadable:
             self._container.close()
             raise
-        # Asked after the file is closed, when the stream is gone.
-        self._declared = self._stream.frames
+        self._declared = self._num_declared()
+        self._num_whole_packets = self._num_hidden = 0
+        self._is_read = False
         self._times = _Times()
 
     def __enter__(self) -> VideoFile:
@@ -100,12 +104,18 @@ class VideoFile:
     def missing_frames(self) -> int:
         """After the last frame: how many more the file says that it has, as one does that was cut off on its way.
 
-        0 where it does not say.
+        0 where it does not say. Frames that it has and hides, as one does that was trimmed without coding it anew, are
+        not missing.
         """
-        return max(0, self._declared - self.num_frames)
+        if self._num_whole_packets >= self._declared:
+            return 0
+        return max(0, self._declared - self._num_hidden - self.num_frames)
 
     def __iter__(self) -> Iterator[FrameHWC]:
         """Raises VideoUnreadable: a damaged file, no frames, a size that changes."""
+        if self._is_read:
+            raise ValueError("The video was read already: open it again.")
+        self._is_read = True
         shape: tuple[int, ...] | None = None
         try:
             for frame in self._decoded():
@@ -123,7 +133,10 @@ class VideoFile:
             raise VideoUnreadable("The video has no frames.")
 
     def _video_stream(self) -> VideoStream:
-        streams = self._container.streams.video
+        # The cover of an album is no video.
+        streams = [
+            stream for stream in self._container.streams.video if not stream.disposition & Disposition.attached_pic
+        ]
         if not streams:
             raise VideoUnreadable("The file holds no video.")
         streams[0].thread_type = "AUTO"
@@ -135,13 +148,29 @@ class VideoFile:
             raise VideoUnreadable("The video does not say how many frames it shows in a second.")
         return float(rate)
 
+    def _num_declared(self) -> int:
+        """Coded frames that can be read of a whole file; 0 where it does not say."""
+        # MP4 counts those that its edit list leaves out; FFmpeg's index does not have them.
+        if self._stream.frames and "mp4" in self._container.format.name:
+            return len(self._stream.index_entries)
+        return self._stream.frames
+
     def _decoded(self) -> Iterator[FrameHWC]:
         reformatter = VideoReformatter()
-        for frame in self._container.decode(self._stream):
+        for frame in self._coded():
             self._times.add(frame.pts)
-            self.rotation = round(-frame.rotation) % 360
+            # The file may ask for any angle.
+            self.rotation = round(-frame.rotation / 90) * 90 % 360
             picture: Any = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
             yield np.ascontiguousarray(np.rot90(picture, -(self.rotation // 90)), dtype=np.uint8)
+
+    def _coded(self) -> Iterator[av.VideoFrame]:
+        """Decoded frames as they are in the file. Counts what they were decoded from."""
+        for packet in self._container.demux(self._stream):
+            is_end = packet.dts is None and packet.size == 0
+            self._num_whole_packets += not is_end and not packet.is_corrupt
+            self._num_hidden += packet.is_discard
+            yield from packet.decode()
 
 
 class _Times:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from core.metrics.video.frames import shape_like_before
 from core.metrics.video.metric import Curve
 from core.model.evaluation.learned.clip_model import ClipModel
 from core.model.evaluation.learned.facts import PREFIXES
@@ -42,11 +43,14 @@ class ClipScore:
         self._batch = batch
         self._waiting: list[Tensor] = []
         self._num_frames = 0
+        self._shape: tuple[int, ...] | None = None
         self._anchor_d: Tensor | None = None
         self._text = RunningScore(prefixes=PREFIXES)
         self._identity = RunningScore()
 
     def add(self, frame: FrameHWC) -> None:
+        """Raises ValueError if its size is not that of the frames before."""
+        self._shape = shape_like_before(frame, self._shape)
         self._waiting.append(self._clip.prepare(frame))
         if len(self._waiting) == self._batch:
             self._score_waiting()
@@ -72,8 +76,8 @@ class ClipScore:
             notes.append("No CLIP score: the video has no prompt.")
         else:
             notes.extend(self._notes_of_prompts(self._prompts))
-        if self._num_frames == 1:
-            notes.append("No CLIP-I to the anchor: the video has one frame.")
+        if self._num_frames < 2:
+            notes.append("No CLIP-I to the anchor: it needs a video of two frames or more.")
         return notes
 
     def _notes_of_prompts(self, prompts: PromptsOverTime[Tensor]) -> list[str]:
@@ -81,8 +85,10 @@ class ClipScore:
         limit = self._clip.max_tokens
         if any(self._clip.num_tokens(text) > limit for text in prompts.texts):
             notes.append(f"The CLIP model reads the first {limit} tokens of a prompt; the rest of a longer one is cut.")
-        if self._num_frames == 1:
-            notes.append("No slope of the CLIP score: the video has one frame.")
+        if self._num_frames == 0:
+            notes.append("No CLIP score: the video has no frames.")
+        elif self._num_frames == 1:
+            notes.append("No slope of the CLIP score: it needs a video of two frames or more.")
         if self._num_frames < PREFIXES[-1]:
             notes.append(f"CLIP scores of first frames end with the video, at {self._num_frames} frames.")
         return notes

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.metrics.video.frames import shape_like_before
 from core.metrics.video.metric import Curve
+from core.model.checksums import file_sha256
 from core.model.evaluation.learned.loading import cached_file, import_package, read_tensors
 from core.model.evaluation.learned.running import RunningScore
 from core.model.sampling.device import select_device
@@ -23,10 +25,14 @@ from core.service.domain.engine import FrameHWC
 from core.service.domain.errors import PresetError
 
 BACKBONE_FILE = "alexnet-owt-7be5be79.pth"
-"""AlexNet's ImageNet weights of torchvision. The package brings LPIPS' own weights, but not these."""
+"""AlexNet's ImageNet weights of torchvision; the name ends with the beginning of their SHA-256. The package brings
+LPIPS' own weights, but not these."""
+_SHA256 = BACKBONE_FILE.removesuffix(".pth").rpartition("-")[2]
 _MIN_SIDE = 63
 """The smallest pictures that torchvision names for AlexNet."""
-_BATCH = 8
+_BATCH_PIXELS = 4 * 2**20
+"""Of the frames that the network reads at a time: 8 of 720x720, one of 4K. Their first features alone are 64 numbers
+for each 16 pixels."""
 _FEATURES = "features."
 
 
@@ -42,8 +48,8 @@ class LpipsNetwork:
     @torch.inference_mode()
     def distances(self, anchor: FrameHWC, frames: Sequence[FrameHWC]) -> list[float]:
         """Of each frame to the anchor; at least 0, which equal frames have. All of one size."""
-        compared = self._tensor(frames)
-        distances: Tensor = self._network(self._tensor([anchor]).expand_as(compared), compared)
+        # A single anchor for all frames: the package subtracts features, so that they are computed once.
+        distances: Tensor = self._network(self._tensor([anchor]), self._tensor(frames))
         return distances.flatten().tolist()
 
     def _tensor(self, frames: Sequence[FrameHWC]) -> Tensor:
@@ -55,7 +61,8 @@ class LpipsNetwork:
 def load_lpips(backbone: Path | None = None, device: str | None = None) -> LpipsNetwork:
     """LPIPS with AlexNet. Nothing is downloaded.
 
-    `backbone`: torchvision's AlexNet weights; None: in torchvision's cache, where the package itself puts them.
+    `backbone`: torchvision's AlexNet weights; None: in torchvision's cache, where the package itself puts them. Others
+    are named by the beginning of their SHA-256, so that values of different weights do not share a column.
     `device`: None is CUDA if there is one, else the CPU. Raises PresetError.
     """
     lpips: Any = import_package("lpips", extra="lpips")
@@ -71,7 +78,12 @@ def load_lpips(backbone: Path | None = None, device: str | None = None) -> Lpips
     except (KeyError, RuntimeError) as error:
         raise PresetError(f"{file} does not hold AlexNet's weights: {error}", fix=fix) from error
     place = select_device(device)
-    return LpipsNetwork("LPIPS 0.1 (AlexNet)", network.eval().requires_grad_(False).to(place), place)
+    return LpipsNetwork(_name(file), network.eval().requires_grad_(False).to(place), place)
+
+
+def _name(file: Path) -> str:
+    found = file_sha256(file)[: len(_SHA256)]
+    return "LPIPS 0.1 (AlexNet)" if found == _SHA256 else f"LPIPS 0.1 (AlexNet, SHA-256 {found})"
 
 
 def _published(name: str) -> str:
@@ -82,7 +94,7 @@ def _published(name: str) -> str:
 class LpipsAnchor:
     """`lpips_anchor`: mean over frames t >= 1 of LPIPS(frame 0, frame t), at least 0, at the video's own size.
 
-    Memory holds the anchor and one batch of frames, whatever the video's length.
+    Memory holds the anchor and one batch of frames, of at most _BATCH_PIXELS or one frame, whatever the video's length.
     """
 
     def __init__(self, lpips: LpipsNetwork) -> None:
@@ -92,11 +104,14 @@ class LpipsAnchor:
         self._distance = RunningScore()
 
     def add(self, frame: FrameHWC) -> None:
+        """Raises ValueError if its size is not that of the frames before."""
+        shape_like_before(frame, None if self._anchor is None else self._anchor.shape)
         if self._anchor is None:
             self._anchor = frame.copy()
         elif not self._is_too_small():
             self._waiting.append(frame.copy())
-            if len(self._waiting) == _BATCH:
+            height, width = frame.shape[:2]
+            if len(self._waiting) >= max(1, _BATCH_PIXELS // (height * width)):
                 self._measure_waiting()
 
     def values(self) -> Mapping[str, float | int | None]:
@@ -113,7 +128,7 @@ class LpipsAnchor:
         if self._is_too_small():
             notes.append(f"No LPIPS: its network reads frames of {_MIN_SIDE}x{_MIN_SIDE} pixels and more.")
         elif self._distance.mean() is None:
-            notes.append("No LPIPS to the anchor: the video has one frame.")
+            notes.append("No LPIPS to the anchor: it needs a video of two frames or more.")
         return notes
 
     def _is_too_small(self) -> bool:

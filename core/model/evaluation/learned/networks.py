@@ -43,13 +43,12 @@ def load_networks(
     clip: str | None = None,
     tower: Path | None = None,
     lpips: bool = False,
-    lpips_backbone: Path | None = None,
     device: str | None = None,
 ) -> Networks:
     """The networks that are asked for; one that cannot be loaded is left out, with a note.
 
-    `clip`: a folder, or a Hub name "ORG/NAME" or "ORG/NAME@REVISION". `tower`: a preset's folder. `lpips_backbone`:
-    AlexNet's weights if they are not in torchvision's cache. `device`: None is CUDA if there is one, else the CPU.
+    `clip`: a folder, or a Hub name "ORG/NAME" or "ORG/NAME@REVISION". `tower`: a preset's folder. `device`: None is
+    CUDA if there is one, else the CPU.
     """
     notes: list[str] = []
 
@@ -63,7 +62,7 @@ def load_networks(
     return Networks(
         clip=None if clip is None else attempt("CLIP score and CLIP-I are", lambda: load_clip(clip, device)),
         tower=None if tower is None else attempt("The own tower's score is", lambda: load_own_tower(tower)),
-        lpips=attempt("LPIPS is", lambda: load_lpips(lpips_backbone, device)) if lpips else None,
+        lpips=attempt("LPIPS is", lambda: load_lpips(device=device)) if lpips else None,
         notes=notes,
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.metrics.video.frames import shape_like_before
 from core.metrics.video.metric import Curve
 from core.model.evaluation.learned.loading import digest, import_package
 from core.model.evaluation.learned.prompts import PromptsOverTime
@@ -63,11 +64,14 @@ class OwnTowerScore:
         self._chunk: list[FrameHWC] = []
         self._embedded = 0
         self._num_frames = 0
+        self._shape: tuple[int, ...] | None = None
         self._anchor_i: Tensor | None = None
         self._text = RunningScore(frames_each=_CHUNK)
         self._identity = RunningScore()
 
     def add(self, frame: FrameHWC) -> None:
+        """Raises ValueError if its size is not that of the frames before."""
+        self._shape = shape_like_before(frame, self._shape)
         self._chunk.append(frame.copy())
         self._num_frames += 1
         if len(self._chunk) == _CHUNK:
@@ -90,7 +94,13 @@ class OwnTowerScore:
         return {name: score.curve() for name, score in measured.items() if score.mean() is not None}
 
     def notes(self) -> Sequence[str]:
-        notes = [f"Own tower: {self._own.name}."]
+        notes = [f"Own tower: {self._own.name}.", *self._notes_of_score()]
+        if self._num_frames < 2:
+            notes.append("No likeness to the anchor by the own tower: it needs a video of two frames or more.")
+        return notes
+
+    def _notes_of_score(self) -> list[str]:
+        notes: list[str] = []
         rest = self._num_frames % _CHUNK
         if self._prompts is None:
             notes.append("No score of the own tower: the video has no prompt.")
@@ -98,8 +108,11 @@ class OwnTowerScore:
             notes.append("No score of the own tower: the preset has no clip_heads.safetensors, which compare prompts.")
         elif self._num_frames < _CHUNK:
             notes.append(f"No score of the own tower: it compares chunks of {_CHUNK} frames.")
-        elif rest:
-            notes.append(f"The own tower compares whole chunks: the last {rest} frames are not in its score.")
+        else:
+            if self._num_frames < 2 * _CHUNK:
+                notes.append(f"No slope of the own tower's score: it needs two chunks of {_CHUNK} frames.")
+            if rest:
+                notes.append(f"The own tower compares whole chunks: the last {rest} frames are not in its score.")
         return notes
 
     def _embed_new(self) -> None:

@@ -1,8 +1,9 @@
 """Seams of refined videos: how evenly they move across the borders of refinement windows.
 
-The seam score is that of the StreamingT2V paper's table on randomized blending (arXiv 2403.14773): the standard
-deviation over frames of the optical flow's magnitude. The flow here is block matching (block_flow.py), not a network,
-so scores compare with one another, not with the paper's.
+The score is the flow std (docs/glossary.md) of the StreamingT2V paper's table on randomized blending (arXiv
+2403.14773): the standard deviation over frames of the optical flow's magnitude. The flow here is block matching
+(block_flow.py), not a network, so scores compare with one another, not with the paper's. The seam score of
+core/metrics/video/seams.py is another figure.
 
 Shapes: T frames, H, W pixel rows and columns.
 """
@@ -28,7 +29,7 @@ class SeamFigures:
     """One refined video."""
 
     score: float
-    """Standard deviation over frames of the flow magnitude, pixels."""
+    """Flow std: standard deviation over frames of the flow magnitude, pixels."""
     across: float
     """Mean flow magnitude across the borders of windows, pixels."""
     false_at_seams: float

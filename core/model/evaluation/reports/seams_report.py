@@ -20,14 +20,14 @@ from core.model.evaluation.reports.chart import Panel, Point, chart
 TRUE, PREVIEW = "true clip", "preview, enlarged"
 ROWS = (TRUE, PREVIEW, *METHODS)
 _TITLES = {
-    "score": "seam score: deviation of the flow over frames, pixels",
+    "score": "flow std: deviation of the flow over frames, pixels",
     "across": "flow across window borders, pixels",
     "false_at_seams": "false change at seams, grey levels",
 }
 """The figures of the chart, and those by which methods are compared."""
 _NO_GAIN = "no clear gain of lockstep"
 _HEADINGS = (
-    "seam score, pixels",
+    "flow std, pixels",
     "above the true clip's",
     "flow across window borders, pixels",
     "false change at seams, grey levels",
@@ -67,7 +67,7 @@ class SeamsReport:
     rows: Mapping[str, Mapping[str, Interval]]
     """By row and name of the figure."""
     above_true: Mapping[str, Interval]
-    """Seam score minus that of the true clip, whose motion is not a seam's, by row."""
+    """Flow std minus that of the true clip, whose motion is not a seam's, by row."""
     gain: Mapping[str, Interval]
     """Lockstep's gain over independent windows, by figure."""
     kept: Mapping[str, Interval]

@@ -1,7 +1,7 @@
 """The suite `seams`: held-out clips of the sprites world, refined by four methods from the same inputs.
 
 A preview is a true clip after the autoencoder, so no base model is needed and the truth is known. The true clip at the
-refined size, whose motion has a seam score of its own, and the enlarged preview are measured beside the methods.
+refined size, whose motion has a flow std of its own, and the enlarged preview are measured beside the methods.
 Figures of each clip and seed are cached, so an interrupted run continues where it stopped.
 """
 

@@ -75,6 +75,7 @@ def test_several_jobs_are_a_row_each_and_their_spread(api: Api, capsys: pytest.C
     assert "2 deliveries, seconds p50 p95 p99 max" in " ".join(lines)
     assert "first chunk 1.00 5.00 5.00 5.00" in lines
     assert any(line.startswith("2 of 3 deadlines met; 1 of 2 without a stall; fairness") for line in lines)
+    assert not any("without a chunk" in line for line in lines)
 
 
 def test_every_figure_is_in_the_json(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,7 +93,7 @@ def test_every_figure_is_in_the_json(api: Api, capsys: pytest.CaptureFixture[str
     assert (preview["viewing"]["stalled_seconds"], preview["viewing"]["longest_stall_seconds"]) == (2.0, 2.0)
     assert run["refined"]["first_chunk_seconds"] == 11.0
     assert answer["all"]["preview"]["stalled_seconds"]["max"] == 2.0
-    assert answer["all"]["refined"]["num_runs"] == 1
+    assert answer["all"]["refined"]["num_generations"] == 1
 
 
 def test_the_newest_jobs_are_measured_of_one_status_too(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,6 +126,7 @@ def test_a_running_job_is_measured_so_far(api: Api, capsys: pytest.CaptureFixtur
     assert main(["delivery", "job_a"]) == 0
     shown = capsys.readouterr().out
     assert "preview: running, measured so far" in shown
+    assert "stalls               none so far" in shown
     assert "job_a: the job has not ended (running)" in shown
 
 
@@ -137,6 +139,31 @@ def test_a_job_whose_log_is_trimmed_is_measured_by_its_chunks(api: Api, capsys: 
     shown = capsys.readouterr().out
     assert "p50 4.00 s" in shown
     assert "job_a: the event log no longer has its beginning" in shown
+
+
+def test_a_log_of_which_nothing_can_be_measured_is_no_success(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    has_job(api, "job_a", WHOLE[4:], generation=1)
+    api.answers["GET", "/jobs/job_a/chunks"] = {"status": "succeeded", "chunks": [], "next_after": None}
+    for words in ([], ["--json"], ["--out", str(tmp_path / "d.svg")]):
+        assert main(["delivery", "job_a", *words]) == 1
+        assert "of its generations none is measured" in capsys.readouterr().out
+    assert not (tmp_path / "d.svg").exists()
+    has_job(api, "job_b", WHOLE)
+    assert main(["delivery", "job_a", "job_b"]) == 0
+
+
+def test_jobs_that_wait_are_told_beside_the_figures(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    has_job(api, "job_a", WHOLE)
+    has_job(api, "job_b", WHOLE[:4], "running", version=2, progress={**api.job["progress"], "chunks_done": 2})
+    has_job(api, "job_c", WHOLE[:1], "queued")
+    assert main(["delivery", "job_a", "job_b", "job_c"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(
+        "1 of 2 without a stall so far" in line and line.endswith("; 1 without a chunk in none of these figures")
+        for line in lines
+    )
 
 
 def test_the_lines_are_drawn_as_a_picture(api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,6 +181,7 @@ def test_the_lines_are_drawn_as_a_picture(api: Api, tmp_path: Path, capsys: pyte
         ([], "name jobs, or pass --all"),
         (["job_a", "--all"], "name jobs, or pass --all"),
         (["job_a", "--status", "failed"], "--status is for --all"),
+        (["job_a", "--limit", "5"], "--limit is for --all"),
     ],
 )
 def test_what_is_asked_for_must_be_clear(

@@ -8,11 +8,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
+from av.video.stream import VideoStream
 
 from core.metrics.video.frames import VideoFile, resize_as_published
 from core.service.domain.engine import FrameHWC
 from core.service.video.decode import VideoUnreadable
-from tests.helpers.clips import CODECS, clip, faststart, numbered_frame, numbers_of
+from tests.helpers.clips import CODECS, clip, faststart, numbered_frame, numbers_of, picture, trimmed
 from tests.helpers.moving import texture
 from tests.helpers.video import frames_of
 
@@ -102,6 +104,12 @@ def test_frames_are_turned_upright(tmp_path: Path, rotation: int) -> None:
     assert np.abs(frames[0].astype(int) - expected).mean() < 8
 
 
+def test_an_angle_between_quarter_turns_is_rounded(tmp_path: Path) -> None:
+    frames, video = read(clip(tmp_path / "video.mp4", 2, rotation=100))
+    assert video.rotation == 270
+    assert frames[0].shape == (64, 48, 3)
+
+
 @pytest.mark.parametrize(
     ("times", "varies"),
     [
@@ -147,6 +155,30 @@ def test_a_file_that_is_cut_off_tells_what_is_missing(tmp_path: Path) -> None:
     assert video.missing_frames == 48 - len(frames)
 
 
+@pytest.mark.parametrize("share", [0.63, 0.7, 0.9])
+def test_so_does_one_whose_frames_need_one_another(tmp_path: Path, share: float) -> None:
+    whole = faststart(clip(tmp_path / "video.mp4", 48), tmp_path / "whole.mp4").read_bytes()
+    frames, video = read(whole[: int(share * len(whole))])
+    assert len(frames) + video.missing_frames == 48
+    assert video.missing_frames > 0
+
+
+@pytest.mark.parametrize("first", [5, 12, 20])
+def test_frames_that_an_edit_list_hides_are_not_missing(tmp_path: Path, first: int) -> None:
+    path = trimmed(clip(tmp_path / "video.mp4", 48), tmp_path / "trimmed.mp4", first)
+    frames, video = read(path)
+    assert numbers_of(np.stack(frames)) == list(range(first, 48))
+    assert video.missing_frames == 0
+
+
+def test_a_trimmed_file_that_is_cut_off_misses_what_it_would_show(tmp_path: Path) -> None:
+    made = trimmed(clip(tmp_path / "video.mp4", 48, key_frame_every=6), tmp_path / "trimmed.mp4", 20)
+    whole = faststart(made, tmp_path / "whole.mp4").read_bytes()
+    shown = len(read(whole)[0])
+    frames, video = read(whole[: int(0.8 * len(whole))])
+    assert 0 < len(frames) < shown == len(frames) + video.missing_frames
+
+
 @pytest.mark.parametrize("suffix", CODECS)
 def test_a_whole_file_misses_nothing(tmp_path: Path, suffix: str) -> None:
     assert read(clip(tmp_path / f"video.{suffix}", 20))[1].missing_frames == 0
@@ -163,6 +195,39 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     for path in (tmp_path / "lost.mp4", tmp_path):
         with pytest.raises(VideoUnreadable, match="The video cannot be read: "):
             VideoFile(path)
+
+
+def test_a_path_may_have_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip(tmp_path / "video.mp4", 3).rename(tmp_path / "a:b.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(read(Path("a:b.mp4"))[0]) == 3
+
+
+def test_a_second_reading_is_refused(tmp_path: Path) -> None:
+    with VideoFile(clip(tmp_path / "video.mp4", 3)) as video:
+        assert len(list(video)) == 3
+        with pytest.raises(ValueError, match="read already"):
+            next(iter(video))
+
+
+def test_a_cover_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "song.mp3"
+    cover = picture((200, 0, 0))
+    with av.open(str(path), "w") as file:
+        sound = file.add_stream("mp3", rate=44100)
+        shown = file.add_stream("png", rate=1)
+        assert isinstance(shown, VideoStream)
+        shown.width, shown.height, shown.pix_fmt = 40, 20, "rgb24"
+        shown.disposition = Disposition.attached_pic
+        packet = av.Packet(cover)
+        packet.stream = shown
+        file.mux(packet)
+        noise = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.float32), "fltp", "mono")
+        noise.sample_rate = 44100
+        file.mux(sound.encode(noise))
+        file.mux(sound.encode(None))
+    with pytest.raises(VideoUnreadable, match="holds no video"):
+        VideoFile(path)
 
 
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def still() -> Tensor:
 
 
 def flow(frames: FramesTHWC) -> tuple[float, float]:
-    """Seam score, and flow across borders."""
+    """Flow std, and flow across borders."""
     return flow_at_borders(frames, refinement_windows(len(frames)))
 
 

@@ -142,12 +142,22 @@ def test_without_a_prompt_only_the_identity_is_measured(clip: ClipModel) -> None
 def test_one_frame_has_a_score_and_nothing_over_time(clip: ClipModel) -> None:
     measured = scored(clip, random_video(1))
     assert {name for name, value in measured.values.items() if value is not None} == {"clip_score"}
-    assert "No slope of the CLIP score: the video has one frame." in measured.notes
-    assert "No CLIP-I to the anchor: the video has one frame." in measured.notes
+    assert "No slope of the CLIP score: it needs a video of two frames or more." in measured.notes
+    assert "No CLIP-I to the anchor: it needs a video of two frames or more." in measured.notes
 
 
 def test_no_frame_has_no_value(clip: ClipModel) -> None:
-    assert set(scored(clip, random_video(0)).values.values()) == {None}
+    measured = scored(clip, random_video(0))
+    assert set(measured.values.values()) == {None}
+    assert "No CLIP score: the video has no frames." in measured.notes
+    assert "No CLIP-I to the anchor: it needs a video of two frames or more." in measured.notes
+
+
+def test_another_size_within_a_video_is_refused(clip: ClipModel) -> None:
+    metric = ClipScore(clip, PROMPT)
+    metric.add(random_video(1, 20, 28)[0])
+    with pytest.raises(ValueError, match="follows frames of 28x20"):
+        metric.add(random_video(1, 28, 20)[0])
 
 
 def test_a_prompt_that_is_cut_is_told(clip: ClipModel) -> None:

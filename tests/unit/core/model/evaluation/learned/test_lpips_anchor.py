@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from core.metrics.video.metric import VideoMetrics, measure
+from core.model.checksums import file_sha256
+from core.model.evaluation.learned import lpips_anchor
 from core.model.evaluation.learned.facts import LEARNED_FACTS
 from core.model.evaluation.learned.lpips_anchor import BACKBONE_FILE, LpipsAnchor, LpipsNetwork, load_lpips
 from core.service.domain.engine import FramesTHWC
@@ -20,6 +22,8 @@ from tests.unit.core.model.evaluation.learned.conftest import Install, random_vi
 
 SIDE = 64
 FACTOR = 3.0
+read: list[int] = []
+"""Frames of each call of the network."""
 
 
 class Sliced(nn.Module):
@@ -44,7 +48,8 @@ class StandIn(nn.Module):
         self.net = Sliced()
 
     def forward(self, in0: Tensor, in1: Tensor) -> Tensor:
-        assert in0.shape == in1.shape
+        assert in0.shape == (1, *in1.shape[1:]), "the anchor's features are computed once for all frames"
+        read.append(len(in1))
         assert in1.dtype == torch.float32
         assert -1 <= in1.min() <= in1.max() <= 1
         weights = self.net.state_dict()
@@ -55,6 +60,7 @@ class StandIn(nn.Module):
 @pytest.fixture(autouse=True)
 def lpips(install: Install) -> None:
     install("lpips", LPIPS=StandIn)
+    read.clear()
 
 
 @pytest.fixture
@@ -68,7 +74,8 @@ def backbone(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def network(backbone: Path) -> LpipsNetwork:
+def network(backbone: Path, monkeypatch: pytest.MonkeyPatch) -> LpipsNetwork:
+    monkeypatch.setattr(lpips_anchor, "_SHA256", file_sha256(backbone)[:8])
     return load_lpips(backbone, "cpu")
 
 
@@ -76,7 +83,8 @@ def measured(network: LpipsNetwork, frames: FramesTHWC) -> VideoMetrics:
     return measure(frames, [LpipsAnchor(network)])
 
 
-def test_it_is_the_mean_distance_of_the_later_frames(network: LpipsNetwork) -> None:
+def test_it_is_the_mean_distance_of_the_later_frames(network: LpipsNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lpips_anchor, "_BATCH_PIXELS", 8 * SIDE * SIDE)
     frames = random_video(20, SIDE, SIDE)  # more than two batches
     scaled = frames / 127.5 - 1
     expected = FACTOR**2 * np.abs(scaled[1:] - scaled[0]).mean((1, 2, 3))
@@ -85,6 +93,25 @@ def test_it_is_the_mean_distance_of_the_later_frames(network: LpipsNetwork) -> N
     assert list(result.curves["lpips_anchor"].values) == pytest.approx(expected, rel=1e-5)
     assert result.notes == ["LPIPS: LPIPS 0.1 (AlexNet), at the video's own size."]
     assert {*result.values, *result.curves} <= set(LEARNED_FACTS)
+    assert read == [8, 8, 3]
+
+
+def test_batches_are_smaller_for_larger_frames(network: LpipsNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lpips_anchor, "_BATCH_PIXELS", 8 * SIDE * SIDE)
+    measured(network, random_video(6, 2 * SIDE, 2 * SIDE))
+    measured(network, random_video(3, 4 * SIDE, 4 * SIDE))
+    assert read == [2, 2, 1, 1, 1]
+
+
+def test_another_size_within_a_video_is_refused(network: LpipsNetwork) -> None:
+    metric = LpipsAnchor(network)
+    metric.add(random_video(1, SIDE, SIDE)[0])
+    with pytest.raises(ValueError, match="follows frames of 64x64"):
+        metric.add(random_video(1, SIDE, 2 * SIDE)[0])
+
+
+def test_another_backbone_is_named_by_its_checksum(backbone: Path) -> None:
+    assert load_lpips(backbone, "cpu").name == f"LPIPS 0.1 (AlexNet, SHA-256 {file_sha256(backbone)[:8]})"
 
 
 def test_a_frozen_video_has_no_distance(network: LpipsNetwork) -> None:
@@ -102,8 +129,9 @@ def test_a_reader_that_reuses_its_buffer_does_no_harm(network: LpipsNetwork) -> 
 
 def test_one_frame_and_none(network: LpipsNetwork) -> None:
     for frames in (random_video(1, SIDE, SIDE), random_video(0, SIDE, SIDE)):
-        assert measured(network, frames).values == {"lpips_anchor": None}
-    assert "No LPIPS to the anchor: the video has one frame." in measured(network, random_video(1, SIDE, SIDE)).notes
+        result = measured(network, frames)
+        assert result.values == {"lpips_anchor": None}
+        assert "No LPIPS to the anchor: it needs a video of two frames or more." in result.notes
 
 
 def test_frames_that_the_network_cannot_read(network: LpipsNetwork) -> None:
@@ -119,7 +147,7 @@ def test_torchvisions_cache_is_read(backbone: Path, tmp_path: Path, monkeypatch:
     cached = tmp_path / "torch" / "hub" / "checkpoints" / BACKBONE_FILE
     cached.parent.mkdir(parents=True)
     backbone.rename(cached)
-    assert load_lpips(device="cpu").name == "LPIPS 0.1 (AlexNet)"
+    assert load_lpips(device="cpu").name.startswith("LPIPS 0.1 (AlexNet")
 
 
 def test_weights_of_another_network(backbone: Path) -> None:

@@ -89,6 +89,24 @@ def test_fewer_frames_than_a_chunk(sprites: OwnTower, video: FramesTHWC) -> None
     assert "No score of the own tower: it compares chunks of 16 frames." in measured.notes
 
 
+@pytest.mark.parametrize(
+    ("num_frames", "told"),
+    [(0, ["score", "likeness"]), (1, ["score", "likeness"]), (15, ["score"]), (31, ["slope"]), (32, [])],
+)
+def test_every_value_that_is_missing_has_its_note(
+    sprites: OwnTower, video: FramesTHWC, num_frames: int, told: list[str]
+) -> None:
+    notes = scored(sprites, video[:num_frames], RIGHT).notes
+    assert [note.split()[1] for note in notes if note.startswith("No ")] == told
+
+
+def test_another_size_within_a_video_is_refused(sprites: OwnTower, video: FramesTHWC) -> None:
+    metric = OwnTowerScore(sprites, RIGHT)
+    metric.add(video[0])
+    with pytest.raises(ValueError, match="all frames of a video have one size"):
+        metric.add(video[0][:-1])
+
+
 def test_a_preset_without_heads_has_an_identity_only(tmp_path: Path, video: FramesTHWC) -> None:
     own = load_own_tower(write_random_preset(tmp_path / "toy"))
     measured = scored(own, video[:16], RIGHT)

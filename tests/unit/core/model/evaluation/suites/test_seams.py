@@ -106,7 +106,7 @@ def test_the_report_has_the_share_of_the_gain_that_streaming_keeps() -> None:
     assert (report.gain["score"].value, report.gain["score"].low) == pytest.approx((5, 5))
     assert report.above_true["streaming"].value == pytest.approx(3)
     assert (report.rows["streaming"]["score"].low, report.rows["streaming"]["score"].high) == (4, 5)
-    assert "| seam score: deviation of the flow over frames, pixels | 5 (5 to 5) | 0.8 (0.8 to 0.8) |" in report.table()
+    assert "| flow std: deviation of the flow over frames, pixels | 5 (5 to 5) | 0.8 (0.8 to 0.8) |" in report.table()
 
 
 def test_a_share_of_no_gain_is_not_reported() -> None:
