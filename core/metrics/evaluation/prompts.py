@@ -171,7 +171,7 @@ def _csv(text: str) -> Prompts:
                 )
             rows.append((reader.line_num, row))
     except csv.Error as error:
-        raise ValueError(f"line {reader.line_num}: {error}") from error
+        raise ValueError(f"line {reader.reader.line_num}: {error}") from error
     return _rows(rows, "line")
 
 

@@ -22,7 +22,10 @@ from core.metrics.reports.titles import (
 
 
 def as_markdown(results: Results, facts: Facts, about: Sequence[str]) -> str:
-    """The whole page; `about`: what readers need before the values. Texts of files and prompts are escaped: they cannot become markup."""
+    """The whole page; `about`: what readers need before the values.
+
+    Texts of files and prompts are escaped: they cannot become markup.
+    """
     head, caption = f"## {head_of_means(results)}", _text(caption_of_means(results))
     parts = ["# Evaluation", _text(made_of(results)), head, *map(_text, about), means_table(results, facts), caption]
     if results.problems:

@@ -117,13 +117,13 @@ def _draw_y_axis(plot: Element, y: Scale) -> None:
 
 
 def _texts(levels: Sequence[float]) -> list[str]:
-    """The shortest texts of the levels that differ, all with equally many digits after the point where that is short."""
-    for digits in range(6, 17):
-        texts = [f"{level:.{digits}g}" for level in levels]
-        if len(set(texts)) == len(levels):
-            break
-    decimals = [len(text.partition(".")[2]) for text in texts]
-    return texts if any("e" in text for text in texts) else [f"{level:.{max(decimals)}f}" for level in levels]
+    """The shortest texts of levels that differ, with equally many decimals."""
+    written = ([f"{level:.{digits}g}" for level in levels] for digits in range(6, 18))
+    texts = next(texts for texts in written if len(set(texts)) == len(levels))
+    if any("e" in text for text in texts):
+        return texts
+    decimals = max(len(text.partition(".")[2]) for text in texts)
+    return [f"{level:.{decimals}f}" for level in levels]
 
 
 def _turned(label: str) -> Element:
