@@ -37,7 +37,8 @@ for (const source of document.querySelectorAll("video source")) {
     player.hidden = true
   }
   source.addEventListener("error", giveUp)
-  if (player.networkState === HTMLMediaElement.NETWORK_NO_SOURCE) giveUp()
+  // It may have failed before this line; sooner than now the state would be the same of a video that has not begun.
+  addEventListener("load", () => player.networkState === HTMLMediaElement.NETWORK_NO_SOURCE && giveUp())
 }
 // A link to a video opens what is folded.
 const openTarget = () => {
