@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -15,21 +16,28 @@ from benchmarks.figures import Figure
 from core.metrics.video.all_metrics import cheap_metrics
 from core.metrics.video.flow import DIS
 from core.metrics.video.frames import VideoFile
-from core.metrics.video.metric import Curve, Metric
+from core.metrics.video.metric import Curve, Metric, VideoMetrics
 from core.metrics.video.metric import measure as measure_video
 from core.metrics.video.seams import WINDOW_BORDERS
 from core.service.domain.engine import FrameHWC
 from core.service.video.final_video import join_chunks
 from core.service.video.segments import encode_chunk
 
-NUM_FRAMES = 240
-SIZE = 720
 FPS = 10
 CHUNK = 16
-TARGET_SECONDS = 45
-"""For two cores."""
 _STEP = 3
 """Pixels by which the picture moves from frame to frame."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured."""
+
+    num_frames: int = 240
+    """Whole chunks."""
+    size: int = 720
+    target_seconds: float | None = 45
+    """For two cores; None: there is no target for this scale."""
 
 
 class Timed:
@@ -58,45 +66,50 @@ class Timed:
         return self._metric.notes()
 
 
-def measure(say: Callable[[str], None]) -> list[Figure]:
-    """All metrics of a file of NUM_FRAMES frames at SIZE x SIZE."""
-    say(f"metrics of {NUM_FRAMES} frames of {SIZE}x{SIZE}")
+def measure(say: Callable[[str], None], scale: Scale = Scale()) -> list[Figure]:
+    """All metrics of a file of square frames."""
+    title = f"metrics of {scale.num_frames} frames of {scale.size}x{scale.size}"
+    say(title)
     with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder:
         path = Path(folder) / "video.mp4"
-        join_chunks(_encoded(), path)
+        join_chunks(_encoded(scale), path)
         began, cpu_began = time.perf_counter(), time.process_time()
         with VideoFile(path) as video:
-            timed = [Timed(metric) for metric in cheap_metrics(video.fps, SIZE, WINDOW_BORDERS)]
+            timed = [Timed(metric) for metric in cheap_metrics(video.fps, scale.size, WINDOW_BORDERS)]
             result = measure_video(video, timed, DIS)
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
-    assert result.num_frames == NUM_FRAMES
-    ofs = result.values["ofs"]
+    assert result.num_frames == scale.num_frames
     rest = [("decoding", seconds - sum(metric.seconds for metric in timed))]
     parts = [(metric.name, metric.seconds) for metric in timed] + rest
     return [
         Figure(
-            f"metrics of {NUM_FRAMES} frames of {SIZE}x{SIZE}, flow {DIS}",
+            f"{title}, flow {DIS}",
             round(seconds, 1),
             "s",
-            TARGET_SECONDS,
-            note=f"a file whose picture moves by {_STEP} pixels a frame; measured: {ofs}",
+            scale.target_seconds,
+            note=f"a file whose picture moves by {_STEP} pixels a frame; measured: {_ofs_text(result)}",
         ),
         Figure("CPU time of this process", round(cpu_seconds, 1), "s"),
-        *(Figure(f"of this {name}, a frame", round(1000 * part / NUM_FRAMES, 1), "ms") for name, part in parts),
+        *(Figure(f"of this {name}, a frame", round(1000 * part / scale.num_frames, 1), "ms") for name, part in parts),
     ]
 
 
-def _encoded() -> Iterator[bytes]:
+def _ofs_text(result: VideoMetrics) -> str:
+    ofs = result.values["ofs"]
+    return "no OFS" if ofs is None else f"OFS {ofs:.2f}"
+
+
+def _encoded(scale: Scale) -> Iterator[bytes]:
     """Chunks of the video."""
-    frames = _frames()
-    for index in range(NUM_FRAMES // CHUNK):
+    frames = _frames(scale)
+    for index in range(scale.num_frames // CHUNK):
         yield encode_chunk(np.stack(list(islice(frames, CHUNK))), FPS, index, index * CHUNK).data
 
 
-def _frames() -> Iterator[FrameHWC]:
+def _frames(scale: Scale) -> Iterator[FrameHWC]:
     """A camera over coloured blots."""
-    width = SIZE + _STEP * NUM_FRAMES
-    blots = np.random.default_rng(0).integers(0, 256, (SIZE // 12, width // 12, 3), dtype=np.uint8)
-    world = np.asarray(Image.fromarray(blots).resize((width, SIZE), Image.Resampling.BICUBIC))
-    for number in range(NUM_FRAMES):
-        yield world[:, number * _STEP : number * _STEP + SIZE]
+    size, width = scale.size, scale.size + _STEP * scale.num_frames
+    blots = np.random.default_rng(0).integers(0, 256, (size // 12, width // 12, 3), dtype=np.uint8)
+    world = np.asarray(Image.fromarray(blots).resize((width, size), Image.Resampling.BICUBIC))
+    for number in range(scale.num_frames):
+        yield world[:, number * _STEP : number * _STEP + size]

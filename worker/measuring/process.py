@@ -95,7 +95,7 @@ def _value(name: str, value: float | None) -> MetricValue:
 
 
 def _curve(curve: Curve) -> MetricCurve:
-    return MetricCurve(step=curve.step, values=tuple(_finite(value) for value in curve.values))
+    return MetricCurve(step=curve.step, values=tuple(_finite(value) for value in curve.values), first=curve.first)
 
 
 def _finite(value: float | None) -> float | None:

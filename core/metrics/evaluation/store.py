@@ -19,7 +19,7 @@ from core.metrics.evaluation.results import FileFacts, Measured
 from core.metrics.evaluation.whole_files import remove_abandoned, write_whole
 
 M = TypeVar("M", bound=BaseModel)
-_FACTS_VERSION = 1
+_FACTS_VERSION = 2
 """Rises when a look finds other facts in the same bytes: files are then looked at again."""
 
 

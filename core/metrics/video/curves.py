@@ -10,7 +10,9 @@ MOST_POINTS = 512
 class CurveBuilder:
     """Means over equal steps of frames. The step doubles whenever there are more than MOST_POINTS points."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
+        """`first`: the frame of the first value."""
+        self._first = first
         self._step = 1
         self._points: list[float] = []
         self._sum, self._count = 0.0, 0
@@ -29,4 +31,4 @@ class CurveBuilder:
     def curve(self) -> Curve:
         """A last step that is not full counts as a point."""
         last = [self._sum / self._count] if self._count else []
-        return Curve(self._step, [*self._points, *last])
+        return Curve(self._step, [*self._points, *last], self._first)

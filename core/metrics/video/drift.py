@@ -48,8 +48,8 @@ class Drift:
 
     def __init__(self) -> None:
         self._before: FrameHWC | None = None
-        self._saturation, self._contrast, self._sharpness, self._duplicates = Trend(), Trend(), Trend(), Trend()
-        self._log_sharpness = Trend()
+        self._saturation, self._contrast, self._sharpness, self._log_sharpness = Trend(), Trend(), Trend(), Trend()
+        self._duplicates = Trend(first=1)
 
     def add(self, frame: FrameHWC) -> None:
         """Raises ValueError if its size is not that of the frames before."""

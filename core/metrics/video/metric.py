@@ -45,10 +45,12 @@ class Fact:
 
 @dataclass(frozen=True)
 class Curve:
-    """A value over a video's frames: the mean over each `step` frames."""
+    """A value over a video's frames, from the frame `first` on: the mean over each `step` frames."""
 
     step: int
     values: Sequence[float]
+    first: int = 0
+    """1 where a value is of a frame and the one before it, or of the later frames against frame 0."""
 
 
 class Metric(Protocol):

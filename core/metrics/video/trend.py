@@ -19,8 +19,9 @@ class Trend:
     values, and where a quarter's end cuts a step, that step's mean counts in proportion.
     """
 
-    def __init__(self) -> None:
-        self._builder = CurveBuilder()
+    def __init__(self, first: int = 0) -> None:
+        """`first`: the frame of the first value."""
+        self._builder = CurveBuilder(first)
         self._count = 0
 
     def add(self, value: float) -> None:
@@ -57,7 +58,7 @@ class Trend:
         return float(np.average(values, weights=overlap))
 
     def _steps(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Of each step: the number of its first value, that after its last, and its mean."""
+        """Of each step: the number of its first value, from 0, that after its last, and its mean."""
         curve = self.curve()
         begins = np.arange(len(curve.values), dtype=np.float64) * curve.step
         return begins, np.minimum(begins + curve.step, self._count), np.asarray(curve.values, dtype=np.float64)

@@ -53,7 +53,7 @@ class WarpError:
         self._shape: tuple[int, ...] | None = None
         self._before: FrameHWC | None = None
         self._num_frames = self._num_still = self._num_all_holes = 0
-        self._motion, self._error = Trend(), Trend()
+        self._motion, self._error = Trend(first=1), Trend(first=1)
         self._squared, self._ratio = Moments(), Moments()
         self._seams = Seams(borders)
 

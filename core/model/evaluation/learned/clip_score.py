@@ -46,7 +46,7 @@ class ClipScore:
         self._shape: tuple[int, ...] | None = None
         self._anchor_d: Tensor | None = None
         self._text = RunningScore(prefixes=PREFIXES)
-        self._identity = RunningScore()
+        self._identity = RunningScore(first=1)
 
     def add(self, frame: FrameHWC) -> None:
         """Raises ValueError if its size is not that of the frames before."""

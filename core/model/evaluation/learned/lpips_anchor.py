@@ -101,7 +101,7 @@ class LpipsAnchor:
         self._lpips = lpips
         self._anchor: FrameHWC | None = None
         self._waiting: list[FrameHWC] = []
-        self._distance = RunningScore()
+        self._distance = RunningScore(first=1)
 
     def add(self, frame: FrameHWC) -> None:
         """Raises ValueError if its size is not that of the frames before."""

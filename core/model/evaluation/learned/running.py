@@ -11,11 +11,13 @@ from core.metrics.video.metric import Curve
 class RunningScore:
     """Scores of equal spans of frames, given one after another."""
 
-    def __init__(self, frames_each: int = 1, prefixes: Sequence[int] = ()) -> None:
-        """`frames_each`: frames that each score is of. `prefixes`: lengths in frames, multiples of it."""
+    def __init__(self, frames_each: int = 1, prefixes: Sequence[int] = (), first: int = 0) -> None:
+        """`frames_each`: frames that each score is of. `prefixes`: lengths in frames, multiples of it. `first`: the
+        frame of the first score.
+        """
         self._frames_each = frames_each
         self._prefixes: dict[int, float | None] = dict.fromkeys(prefixes)
-        self._curve = CurveBuilder()
+        self._curve = CurveBuilder(first)
         self._count = 0
         self._first = 0.0
         # Sums over scores less the first one: equal scores have a slope of exactly 0.

@@ -67,7 +67,7 @@ class OwnTowerScore:
         self._shape: tuple[int, ...] | None = None
         self._anchor_i: Tensor | None = None
         self._text = RunningScore(frames_each=_CHUNK)
-        self._identity = RunningScore()
+        self._identity = RunningScore(first=1)
 
     def add(self, frame: FrameHWC) -> None:
         """Raises ValueError if its size is not that of the frames before."""

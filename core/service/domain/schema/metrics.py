@@ -27,6 +27,9 @@ class MetricCurve(Stored):
 
     step: int
     values: tuple[float | None, ...]
+    first: int = Field(
+        default=0, description="Frame of the first value: 1 where a value is of a frame and the one before."
+    )
 
 
 class MeasuredVideo(Stored):

@@ -12,6 +12,7 @@ import pytest
 from core.metrics.video.facts import FACTS
 from core.metrics.video.metric import Curve, VideoMetrics
 from core.service.domain.errors import VideoUnmeasurable
+from core.service.domain.schema import MetricCurve
 from tests.helpers.clips import clip
 from worker.measuring.child import measure_in_process
 from worker.measuring.process import as_stored
@@ -47,7 +48,7 @@ def test_a_file_that_is_no_video_is_told(tmp_path: Path) -> None:
 
 
 def test_what_is_not_finite_is_null() -> None:
-    curve = Curve(2, [0.5, math.nan])
+    curve = Curve(2, [0.5, math.nan], first=1)
     metrics = VideoMetrics(3, {"ofs": math.inf, "scuts": 0, "warp_error": None}, {"warp_error": curve}, ["why"], "dis")
     stored = json.loads(as_stored(metrics).model_dump_json())
     assert {name: value["value"] for name, value in stored["values"].items()} == {
@@ -55,8 +56,12 @@ def test_what_is_not_finite_is_null() -> None:
         "scuts": 0,
         "warp_error": None,
     }
-    assert stored["curves"] == {"warp_error": {"step": 2, "values": [0.5, None]}}
+    assert stored["curves"] == {"warp_error": {"step": 2, "values": [0.5, None], "first": 1}}
     assert (stored["num_frames"], stored["notes"], stored["flow"]) == (3, ["why"], "dis")
+
+
+def test_a_stored_curve_without_its_first_frame_begins_with_the_video() -> None:
+    assert MetricCurve.model_validate({"step": 1, "values": [0.5]}).first == 0
 
 
 def test_numbers_of_numpy_are_stored_as_plain_ones() -> None:

@@ -91,3 +91,7 @@ def test_readers_are_told_how_many_videos_still_run(results: Results, lengths: S
     assert section is not None
     texts = [each.text or "" for each in section.iter("p")]
     assert any(f"still running: {told}." in text for text in texts)
+
+
+def test_a_stored_curve_without_its_first_frame_begins_with_the_video() -> None:
+    assert StoredCurve.model_validate({"step": 1, "values": [1.0]}).first == 0

@@ -26,6 +26,16 @@ def test_every_value_has_its_facts_and_every_fact_a_value() -> None:
     assert set(metrics.curves) <= set(FACTS)
 
 
+def test_curves_begin_with_the_first_frame_that_has_a_value() -> None:
+    frames = list(pan([1, 2], 32, 32))
+    curves = measure(frames, cheap_metrics(8, 32), DIS).curves
+    assert {name: curve.first for name, curve in curves.items()} == {
+        **dict.fromkeys(("ofs", "warp_error", "duplicate_ratio"), 1),
+        **dict.fromkeys(("saturation_drift", "contrast_drift", "sharpness_drift"), 0),
+    }
+    assert all(curve.first + curve.step * len(curve.values) == len(frames) for curve in curves.values())
+
+
 def test_facts_are_whole() -> None:
     titles = [fact.title for fact in FACTS.values()]
     assert len(set(titles)) == len(titles)

@@ -179,5 +179,6 @@ def test_values_may_be_read_before_the_end(clip: ClipModel) -> None:
 
 def test_all_values_and_curves_have_facts(clip: ClipModel) -> None:
     measured = scored(clip, random_video(3))
+    assert {name: curve.first for name, curve in measured.curves.items()} == {"clip_score": 0, "clip_identity": 1}
     assert {*measured.values, *measured.curves} <= set(LEARNED_FACTS)
     assert {f"clip_score_{frames}" for frames in PREFIXES} <= set(measured.values)

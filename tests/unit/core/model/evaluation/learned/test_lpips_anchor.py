@@ -93,6 +93,7 @@ def test_it_is_the_mean_distance_of_the_later_frames(network: LpipsNetwork, monk
     assert list(result.curves["lpips_anchor"].values) == pytest.approx(expected, rel=1e-5)
     assert result.notes == ["LPIPS: LPIPS 0.1 (AlexNet), at the video's own size."]
     assert {*result.values, *result.curves} <= set(LEARNED_FACTS)
+    assert result.curves["lpips_anchor"].first == 1
     assert read == [8, 8, 3]
 
 

@@ -125,6 +125,7 @@ def test_the_name_tells_other_weights(sprites: OwnTower, tmp_path: Path) -> None
 
 def test_no_name_is_shared_with_clip(sprites: OwnTower, video: FramesTHWC) -> None:
     measured = scored(sprites, video, RIGHT)
+    assert {name: curve.first for name, curve in measured.curves.items()} == {"tower_score": 0, "tower_identity": 1}
     names = {*measured.values, *measured.curves}
     assert names <= set(LEARNED_FACTS)
     assert all(name.startswith("tower_") for name in names)
