@@ -42,6 +42,7 @@ examples:
 --prompts FILE: a line for each file in the order of the report; or .json {"a.mp4": "a red circle"}; or .jsonl or .csv
 with `file` and `prompt`. Jobs have their own prompts.
 Stop it at any time: finished videos are stored in DIR/measured, and the same command goes on from there.
+Of a folder, files are measured that end as videos do: 3gp avi flv gif m2ts m4v mkv mov mp4 mpeg mpg ogv ts webm wmv.
 What is wrong with an input (unreadable, one frame, twice the same, no prompt, ...) is said, skipped where it cannot be
 measured, and listed in the report. What each value means: docs/evaluation.md.
 exit codes: 0 all videos were measured; 1 some were skipped, or it failed; 2 the arguments cannot be used, or --strict
