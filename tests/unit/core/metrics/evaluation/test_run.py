@@ -265,7 +265,7 @@ def test_a_write_that_fails_leaves_nothing_and_old_remains_are_removed(tmp_path:
     assert list(tmp_path.iterdir()) == []
     for name, age in (("old.json.7.part", 7200), ("new.json.8.part", 0), ("a.json", 7200)):
         (tmp_path / name).touch()
-        os.utime(tmp_path / name, (time.time() - age,) * 2)
+        os.utime(tmp_path / name, (time.time() - age, time.time() - age))
     Store(tmp_path).clean()
     assert {file.name for file in tmp_path.iterdir()} == {"new.json.8.part", "a.json"}
 
