@@ -176,9 +176,9 @@ def _instruments(args: argparse.Namespace) -> tuple[Instruments, list[Problem]]:
 
     if not (args.clip or args.tower or args.lpips or args.flow == "raft"):
         return CheapInstruments(args.size), []
+    tower = _preset_folder(args.tower) if args.tower else None
     with model_extra("measuring with networks"):
         from core.model.evaluation.instruments import LearnedInstruments
-    tower = _preset_folder(args.tower) if args.tower else None
     learned = LearnedInstruments(args.size, args.clip, tower, args.lpips, args.flow == "raft")
     try:
         learned.load()
