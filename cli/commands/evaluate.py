@@ -42,6 +42,7 @@ examples:
 --prompts FILE: a line for each file in the order of the report; or .json {"a.mp4": "a red circle"}; or .jsonl or .csv
 with `file` and `prompt`. Jobs have their own prompts.
 Stop it at any time: finished videos are stored in DIR/measured, and the same command goes on from there.
+Of a folder, files are measured that end as videos do: 3gp avi flv gif m2ts m4v mkv mov mp4 mpeg mpg ogv ts webm wmv.
 What is wrong with an input (unreadable, one frame, twice the same, no prompt, ...) is said, skipped where it cannot be
 measured, and listed in the report. What each value means: docs/evaluation.md.
 exit codes: 0 all videos were measured; 1 some were skipped, or it failed; 2 the arguments cannot be used, or --strict
@@ -96,9 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     networks = parser.add_argument_group("metrics with networks (pip install 'longtake[model]')")
     networks.add_argument("--clip", metavar="MODEL", help="CLIP score: a folder or a Hub name, such as ORG/NAME")
-    networks.add_argument(
-        "--tower", type=Path, metavar="PRESET", help="a preset's own text and image towers, by folder"
-    )
+    networks.add_argument("--tower", metavar="PRESET", help="a preset's own text and image towers, by name or folder")
     networks.add_argument("--lpips", action="store_true", help="LPIPS distance to the first frame")
     networks.add_argument(
         "--flow", choices=("dis", "raft"), default="dis", help="optical flow: OpenCV's DIS (default), or RAFT-large"
@@ -139,17 +138,22 @@ def _evaluate(args: argparse.Namespace) -> int:
     instruments, problems = _instruments(args)
     _make_folder(args.out)
     store = Store(args.out / "measured")
+    store.clean()
     sources, of_sources = _sources(args)
     videos, of_videos = _look(sources, instruments, store, args)
     problems += [*of_sources, *of_videos]
     _tell(problems)
-    if args.strict and problems:
+    if args.strict and any(problem.kind != "left_out" for problem in problems):
         raise _Refused("--strict: nothing was measured, for the reasons above")
     if not videos:
         raise _Refused("there is no video that can be measured")
-    measurements = _measure(videos, instruments, store, args)
+    measurements, failed = _measure(videos, instruments, store, args)
+    _tell(failed)
+    problems += failed
+    if not measurements:
+        raise _Refused("no video could be measured")
     results = results_of(measurements, problems, instruments)
-    _write(results, measurements, instruments, store, args)
+    _report(results, measurements, instruments, store, args)
     return 1 if results.num_skipped else 0
 
 
@@ -172,22 +176,36 @@ def _instruments(args: argparse.Namespace) -> tuple[Instruments, list[Problem]]:
 
     if not (args.clip or args.tower or args.lpips or args.flow == "raft"):
         return CheapInstruments(args.size), []
+    tower = _preset_folder(args.tower) if args.tower else None
     with model_extra("measuring with networks"):
         from core.model.evaluation.instruments import LearnedInstruments
-    learned = LearnedInstruments(args.size, args.clip, args.tower, args.lpips, args.flow == "raft")
+    learned = LearnedInstruments(args.size, args.clip, tower, args.lpips, args.flow == "raft")
     try:
-        assert learned.options, "every result names its options"
+        learned.load()
     except PresetError as error:
-        # Another flow instead would give other numbers than those that were asked for.
         raise _Refused(f"--flow raft: {error.message}", fix=error.fix) from error
     left_out = [Problem(input="networks", kind="no_network", text=note, is_skipped=False) for note in learned.left_out]
     return learned, left_out
 
 
+def _preset_folder(text: str) -> Path:
+    """Of a preset that is given by its folder or its name."""
+    from core.service.admission.catalog import Catalog
+    from core.service.settings import Settings
+
+    if Path(text).is_dir():
+        return Path(text)
+    catalog = Catalog(Settings())
+    if text in catalog.names():
+        return catalog.get(text).path
+    fix = f"presets: {', '.join(catalog.names())}"
+    raise _Refused(f"--tower: there is no folder {shortened(text)}, and no preset of this name", fix=fix)
+
+
 def _sources(args: argparse.Namespace) -> tuple[list[Source], list[Problem]]:
     """The files to measure, with their prompts; jobs are downloaded."""
     from cli.commands.evaluated_jobs import Jobs
-    from core.metrics.evaluation.inputs import Source, find_files, named, readable, without_repeated_paths
+    from core.metrics.evaluation.inputs import named, usable, without_repeated_paths
     from core.metrics.evaluation.prompts import PromptsUnreadable, give_prompts, read_prompts
     from core.service.domain.ids import is_job_id
 
@@ -199,19 +217,27 @@ def _sources(args: argparse.Namespace) -> tuple[list[Source], list[Problem]]:
     problems: list[Problem] = []
     with Jobs(args) as jobs:
         for text in args.videos:
-            path = Path(text)
-            if is_job_id(text) and not path.exists():
+            if is_job_id(text) and not Path(text).exists():
                 found, wrong = jobs.video_of(text)
             else:
-                files, wrong = find_files(path)
-                found = [Source(readable(file), file, chunk_frames=args.chunk_frames) for file in files]
+                found, wrong = _files(Path(text), args.chunk_frames)
             sources += found
             problems += wrong
     if prompts is not None:
         sources, of_prompts = give_prompts(sources, prompts)
         problems += of_prompts
-    sources, repeated = without_repeated_paths(sources)
+    sources, repeated = without_repeated_paths(usable(sources))
     return named(sources), [*problems, *repeated]
+
+
+def _files(path: Path, chunk_frames: int | None) -> tuple[list[Source], list[Problem]]:
+    """The file or the folder's videos. A file that cannot be measured is there, too: it has its line of prompts."""
+    from core.metrics.evaluation.inputs import Source, find_files, readable
+
+    files, problems = find_files(path)
+    if not files and problems[0].kind != "no_video":
+        return [Source(readable(path), path, is_usable=False)], problems
+    return [Source(readable(file), file, chunk_frames=chunk_frames) for file in files], problems
 
 
 def _look(
@@ -233,7 +259,7 @@ def _look(
 
 def _measure(
     videos: Sequence[Video], instruments: Instruments, store: Store, args: argparse.Namespace
-) -> list[Measurement]:
+) -> tuple[list[Measurement], list[Problem]]:
     from cli.output.count_meter import count_meter
     from core.metrics.evaluation.run import measure_all
     from core.model.cores import usable_cores
@@ -245,7 +271,7 @@ def _measure(
         return measure_all(videos, instruments, store, processes, threads, advance)
 
 
-def _write(
+def _report(
     results: Results,
     measurements: Sequence[Measurement],
     instruments: Instruments,
@@ -256,9 +282,9 @@ def _write(
     from core.metrics.reports.markdown import means_table
     from core.metrics.reports.write import HTML_NAME, JSON_NAME, MARKDOWN_NAME, write_reports
 
-    paths = [measurement.video.source.path for measurement in measurements]
+    videos = [measurement.video for measurement in measurements]
     pictures = [store.pictures(measurement.key) for measurement in measurements]
-    write_reports(results, instruments, paths, pictures, args.out, int(args.embed * MEGABYTE))
+    write_reports(results, instruments, videos, pictures, args.out, int(args.embed * MEGABYTE))
     print(means_table(results, instruments.facts))
     print()
     for name in (HTML_NAME, MARKDOWN_NAME, JSON_NAME):

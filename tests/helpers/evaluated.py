@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 from core.metrics.evaluation.inputs import Source
+from core.metrics.evaluation.look import Stamp
 from core.metrics.evaluation.results import FileFacts, Measured, StoredCurve
 from core.metrics.evaluation.run import Video
 
@@ -56,7 +57,8 @@ def facts(
 
 def video(name: str, prompt: str | None = None, **of_file: object) -> Video:
     """A video that was looked at; by default each name has bytes of its own."""
-    return Video(Source(name, Path(name), prompt), facts(**{"sha256": name, **of_file}))  # type: ignore[arg-type]
+    found = facts(**{"sha256": name, **of_file})  # type: ignore[arg-type]
+    return Video(Source(name, Path(name), prompt), found, Stamp(0, 1, 0))
 
 
 def measured(

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
@@ -110,6 +112,33 @@ def test_videos_play_from_within_the_page_and_from_beside_it(page: Page) -> None
             "the video to end",
         )
     assert wait_until_ended(page).error is None
+
+
+def test_a_video_that_plays_has_its_player_and_no_link(page: Page) -> None:
+    assert page.locator("video:visible").count() == 3
+    assert page.locator(".unplayable:visible").count() == 0
+
+
+def test_a_file_that_does_not_play_is_offered_to_another_player(browser: Browser, tmp_path: Path) -> None:
+    """Motion JPEG in AVI, which no browser plays; beside it a QuickTime file, which they do."""
+    pan(tmp_path / "clips" / "a.mov", 8)
+    pan(tmp_path / "clips" / "b.mov", 8, seed=1)
+    for number, embed in enumerate(("3", "0")):
+        with av.open(str(tmp_path / "clips" / "c.avi"), "w") as container:
+            stream = container.add_stream("mjpeg", rate=12)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+            for grey in range(8):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), grey, np.uint8), "rgb24")))
+            container.mux(stream.encode(None))
+        out = tmp_path / str(number)
+        assert main(["evaluate", str(tmp_path / "clips"), "--out", str(out), "--size", "64", "--embed", embed]) == 0
+        with opened(browser, "file:///") as web:
+            web.page.goto((out / "report.html").as_uri())
+            eventually(lambda: web.page.locator(".unplayable:visible").count() == 1, "the link to be shown")
+            assert web.page.locator("video:visible").count() == 2
+            link = web.page.locator(".unplayable:visible a")
+            assert (link.get_attribute("href") or "").startswith("data:video/" if embed == "3" else "file:///")
+            assert link.get_attribute("download") == "c.avi"
 
 
 def test_pictures_and_plots_are_there(page: Page) -> None:

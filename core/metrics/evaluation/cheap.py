@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from core.metrics.evaluation.instruments import Instrument, Shown
+from core.metrics.evaluation.instruments import Asked, Instrument
 from core.metrics.video.all_metrics import cheap_metrics
 from core.metrics.video.facts import FACTS
 from core.metrics.video.flow import DIS
@@ -41,7 +41,9 @@ class CheapInstruments:
 
     @property
     def options(self) -> Mapping[str, str | int | None]:
-        return {"size": self.size, "flow": DIS}
+        """Also what is installed: without a package its values are missing, and another version may find others."""
+        installed = {"opencv": _version("cv2"), "scenedetect": _version("scenedetect")}
+        return {"size": self.size, "flow": DIS, **installed}
 
     @property
     def facts(self) -> Mapping[str, Fact]:
@@ -50,6 +52,10 @@ class CheapInstruments:
     @property
     def curve_facts(self) -> Mapping[str, Fact]:
         return CURVE_FACTS
+
+    @property
+    def about(self) -> Sequence[str]:
+        return about_motion(DIS, self.size)
 
     @property
     def reads_prompts(self) -> bool:
@@ -62,11 +68,37 @@ class CheapInstruments:
         except ImportError:
             return  # the metrics that need it say so
 
-    def of_video(self, fps: float, shown: Shown) -> Sequence[Instrument]:
-        metrics = cheap_metrics(fps, self.size, borders_of(shown))
+    def of_video(self, fps: float, asked: Asked) -> Sequence[Instrument]:
+        metrics = cheap_metrics(fps, self.size, borders_of(asked))
         return [Instrument(metric, DIS if isinstance(metric, WarpError) else None) for metric in metrics]
 
 
-def borders_of(shown: Shown) -> Borders | None:
+def about_motion(flow: str, size: int | None) -> Sequence[str]:
+    """What values of motion come from, and with which others they compare."""
+    measured = f"{size}x{size} pixels" if size else "its own size"
+    published = f"{PUBLISHED_SIZE}x{PUBLISHED_SIZE}"
+    return [
+        f"Motion and warp error come from the optical flow {flow} of each video at {measured}. They compare with "
+        f"values of the same flow and size only; those of the StreamingT2V paper are of RAFT-large at {published}.",
+        f"OFS is how much moves: {_begun(FACTS['ofs'].meaning)} MAWE is how badly that explains the change from frame "
+        f"to frame, in three definitions that do not compare. {FACTS['mawe_v2'].title}: "
+        f"{_begun(FACTS['mawe_v2'].meaning)} All three are large where nearly nothing moves.",
+    ]
+
+
+def _begun(sentence: str) -> str:
+    """A sentence as the end of another one."""
+    return sentence[0].lower() + sentence[1:]
+
+
+def _version(module: str) -> str | None:
+    """Of an installed package; None where it is missing."""
+    try:
+        return str(importlib.import_module(module).__version__)
+    except ImportError:
+        return None
+
+
+def borders_of(asked: Asked) -> Borders | None:
     """Where the video's chunks begin; None where nobody says."""
-    return None if shown.chunk_frames is None else borders_of_chunks(shown.chunk_frames)
+    return None if asked.chunk_frames is None else borders_of_chunks(asked.chunk_frames)

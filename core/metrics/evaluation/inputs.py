@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,14 @@ from pathlib import Path
 from core.metrics.evaluation.results import Problem
 from core.service.domain.schema import PromptChange, Variant
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ogv", ".ts", ".webm"})
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+        *(".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"),
+    }
+)
 """Of the files in a folder those are taken for videos. A file that is named itself can have any name."""
+_LEFT_OUT_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,8 @@ class Source:
     """Later prompts of a job, by frame."""
     chunk_frames: int | None = None
     """Frames of each chunk, where the video is made of chunks."""
+    is_usable: bool = True
+    """False: it is known that it cannot be measured. It is kept until prompts are given, as one of them is its own."""
 
 
 def readable(path: Path | str) -> str:
@@ -37,19 +46,40 @@ def readable(path: Path | str) -> str:
 
 
 def find_files(path: Path) -> tuple[list[Path], list[Problem]]:
-    """The file, or the videos directly in the folder in natural order (`v2` before `v10`), and what is wrong."""
-    if path.is_dir():
-        try:
-            files = [file for file in path.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file()]
-        except OSError as error:
-            return [], [_skipped(path, "unreadable", f"this folder cannot be read: {error.strerror}")]
-        if files:
-            return sorted(files, key=_natural), []
-        suffixes = " ".join(sorted(VIDEO_SUFFIXES))
-        return [], [_skipped(path, "no_video", f"no video is directly in this folder ({suffixes})")]
-    if not path.exists():
-        return [], [_skipped(path, "missing", "there is no such file")]
+    """The file, or the videos directly in the folder in natural order (`v2` before `v10`), and what is wrong.
+
+    A file that cannot be measured is not among the files.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return _in_folder(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return [], [_skipped(path, "missing", "it does not exist")]
+    except OSError as error:
+        return [], [_skipped(path, "unreadable", f"it cannot be read: {error.strerror}")]
+    if not stat.S_ISREG(mode):
+        return [], [_skipped(path, "unreadable", "it is no regular file")]
     return [path], []
+
+
+def _in_folder(folder: Path) -> tuple[list[Path], list[Problem]]:
+    """Raises OSError."""
+    entries = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=_natural)
+    files = [entry for entry in entries if entry.suffix.lower() in VIDEO_SUFFIXES and entry.is_file()]
+    suffixes = " ".join(sorted(VIDEO_SUFFIXES))
+    if not files:
+        return [], [_skipped(folder, "no_video", f"it is a folder without a video ({suffixes})")]
+    if not (others := [readable(entry.name) for entry in entries if entry not in set(files)]):
+        return files, []
+    more = f" and {len(others) - _LEFT_OUT_NAMED} more" if len(others) > _LEFT_OUT_NAMED else ""
+    text = f"not searched for videos in this folder: {', '.join(others[:_LEFT_OUT_NAMED])}{more}"
+    return files, [Problem(input=readable(folder), kind="left_out", text=text, is_skipped=False)]
+
+
+def usable(sources: Iterable[Source]) -> list[Source]:
+    """Those that may be measured."""
+    return [source for source in sources if source.is_usable]
 
 
 def named(sources: Iterable[Source]) -> list[Source]:
@@ -66,10 +96,10 @@ def named(sources: Iterable[Source]) -> list[Source]:
 
 def without_repeated_paths(sources: Sequence[Source]) -> tuple[list[Source], list[Problem]]:
     """Each file once, however often and by whatever name it was given."""
-    kept: dict[Path, Source] = {}
+    kept: dict[str, Source] = {}
     problems: list[Problem] = []
     for source in sources:
-        path = source.path.resolve()
+        path = os.path.realpath(source.path)
         if path in kept:
             problems.append(
                 _skipped(source.path, "duplicate", f"given twice: the same file as {readable(kept[path].path)}")

@@ -11,8 +11,8 @@ from core.service.domain.schema import PromptChange
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What a video should show, as far as it is known."""
+class Asked:
+    """What was asked of a video, as far as it is known."""
 
     prompt: str | None
     changes: Sequence[PromptChange] = ()
@@ -54,6 +54,11 @@ class Instruments(Protocol):
         ...
 
     @property
+    def about(self) -> Sequence[str]:
+        """Sentences that readers need before they read the values."""
+        ...
+
+    @property
     def reads_prompts(self) -> bool:
         """Whether some values depend on the prompt."""
         ...
@@ -62,6 +67,6 @@ class Instruments(Protocol):
         """Called once in every measuring process: load networks, use at most so many threads."""
         ...
 
-    def of_video(self, fps: float, shown: Shown) -> Sequence[Instrument]:
+    def of_video(self, fps: float, asked: Asked) -> Sequence[Instrument]:
         """New metrics for one video."""
         ...

@@ -9,6 +9,10 @@ import numpy as np
 from core.metrics.bootstrap import Values, interval
 from core.metrics.evaluation.results import Column, Mean, Measured, Value
 
+FEWEST_FOR_INTERVAL = 5
+"""Videos. What so few resamples can reach is too narrow: of normal values, an interval that is called one of 95 % holds
+the true mean in 50 % of all cases for 2 videos, in 76 % for 3, in 83 % for 5, in 90 % for 10, in 93 % for 20."""
+
 
 def means_over_videos(measured: Sequence[Measured], order: Sequence[str]) -> list[Mean]:
     """The mean of every column; columns are in the `order` of their values' names, unknown names last.
@@ -28,9 +32,9 @@ def means_over_videos(measured: Sequence[Measured], order: Sequence[str]) -> lis
 def _mean(column: Column, values: Sequence[float]) -> Mean:
     if not values:
         return Mean(column=column, value=None, low=None, high=None, num_videos=0)
-    if len(values) == 1:
-        # Resampling a single video gives the same video: an interval of width 0 would claim that we are certain.
-        return Mean(column=column, value=values[0], low=None, high=None, num_videos=1)
+    if len(values) < FEWEST_FOR_INTERVAL:
+        value = float(np.mean(values))
+        return Mean(column=column, value=value, low=None, high=None, num_videos=len(values))
     found = interval(np.array(values, np.float64), _itself)
     return Mean(column=column, value=found.value, low=found.low, high=found.high, num_videos=len(values))
 

@@ -5,14 +5,13 @@ Memory: a few dozen small frames, however long the video is.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from core.service.domain.engine import FrameHWC
-from core.service.video.contact_sheet import spritesheet
+from core.service.video.contact_sheet import as_jpeg, spritesheet
 
 SHEET_FRAMES, _SHEET_COLUMNS, _SHEET_SIDE = 16, 8, 160
 _MOST_SLICE_COLUMNS, _SLICE_HEIGHT = 512, 192
@@ -51,7 +50,7 @@ class PictureTaker:
     def pictures(self) -> Pictures:
         """Of all frames that were added, at least one."""
         sheet = spritesheet(self._frames, columns=_SHEET_COLUMNS, side=_SHEET_SIDE, gap=2)
-        return Pictures(sheet, _jpeg(Image.fromarray(np.concatenate(self._rows, axis=1))))
+        return Pictures(sheet, as_jpeg(Image.fromarray(np.concatenate(self._rows, axis=1))))
 
 
 def _small(frame: FrameHWC) -> FrameHWC:
@@ -59,9 +58,3 @@ def _small(frame: FrameHWC) -> FrameHWC:
     picture = Image.fromarray(frame)
     picture.thumbnail((2 * _SHEET_SIDE, 2 * _SHEET_SIDE), Image.Resampling.BOX)
     return np.asarray(picture)
-
-
-def _jpeg(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85, subsampling=0)  # optimize fails for noise: its buffer is too small
-    return buffer.getvalue()

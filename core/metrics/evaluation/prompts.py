@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,13 +42,19 @@ def read_prompts(path: Path) -> Prompts:
     Raises PromptsUnreadable, which names the file and, where there is one, the line.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open("rb") as file:  # which may be a pipe, of no known size
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise PromptsUnreadable(f"{readable(path)} is larger than {MAX_BYTES >> 20} MB")
-        text = path.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
         prompts = _READERS.get(path.suffix.lower(), _lines)(text)
     except OSError as error:
         raise PromptsUnreadable(f"{readable(path)} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, ValueError, csv.Error) as error:
+    except RecursionError as error:
+        raise PromptsUnreadable(
+            f"{readable(path)} holds no prompts that can be read: it is nested too deeply"
+        ) from error
+    except ValueError as error:
         raise PromptsUnreadable(f"{readable(path)} holds no prompts that can be read: {error}") from error
     if not prompts.in_order and not prompts.by_name:
         raise PromptsUnreadable(f"{readable(path)} holds no prompt")
@@ -58,7 +65,7 @@ def give_prompts(sources: Sequence[Source], prompts: Prompts) -> tuple[list[Sour
     """The videos with their prompts. A job's own prompt stays; prompts in order are for the videos that are files, and
     a file that is given twice takes two of them.
 
-    Problems: prompts without a video, and names that fit several videos.
+    Problems: prompts without a video, names that fit several videos, and videos that several names fit.
     """
     if prompts.by_name is not None:
         return _by_name(sources, prompts.by_name)
@@ -69,18 +76,33 @@ def give_prompts(sources: Sequence[Source], prompts: Prompts) -> tuple[list[Sour
 
 
 def _by_name(sources: Sequence[Source], prompts: Mapping[str, str]) -> tuple[list[Source], list[Problem]]:
-    given: dict[Path, str] = {}
+    places = [os.path.realpath(source.path) for source in sources]
+    names: dict[str, list[str]] = {}
     problems: list[Problem] = []
-    for name, prompt in prompts.items():
-        fitting = {source.path.resolve(): source for source in sources if not source.job_id and _fits(name, source)}
+    for name in prompts:
+        fitting = {
+            place: source
+            for place, source in zip(places, sources, strict=True)
+            if not source.job_id and _fits(name, source)
+        }
         if len(fitting) > 1:
             fit = ", ".join(readable(source.path) for source in fitting.values())
             problems.append(_problem(shortened(name), "ambiguous_prompt", f"this name of a prompt fits several: {fit}"))
         elif not fitting:
             problems.append(_unused(name, "no video has this name"))
         else:
-            given[next(iter(fitting))] = prompt
-    return [replace(source, prompt=source.prompt or given.get(source.path.resolve())) for source in sources], problems
+            names.setdefault(next(iter(fitting)), []).append(name)
+    given: dict[str, str] = {}
+    for place, of_one in names.items():
+        if len(of_one) == 1:
+            given[place] = prompts[of_one[0]]
+        else:
+            text = f"several names of prompts fit this video, so it has none: {', '.join(map(shortened, of_one))}"
+            problems.append(_problem(readable(sources[places.index(place)].path), "ambiguous_prompt", text))
+    prompted = [
+        replace(source, prompt=source.prompt or given.get(place)) for place, source in zip(places, sources, strict=True)
+    ]
+    return prompted, problems
 
 
 def _fits(name: str, source: Source) -> bool:
@@ -102,7 +124,7 @@ def _lines(text: str) -> Prompts:
 
 
 def _json(text: str) -> Prompts:
-    content: Any = json.loads(text)
+    content = _parsed(text)
     if isinstance(content, list):
         if all(isinstance(entry, str) for entry in content):
             return Prompts([_prompt(entry) for entry in content])
@@ -113,13 +135,44 @@ def _json(text: str) -> Prompts:
 
 
 def _json_lines(text: str) -> Prompts:
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
-    return _rows([(number, json.loads(line)) for number, line in lines], "line")
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    rows: list[tuple[int, Any]] = []
+    for number, line in lines:
+        try:
+            rows.append((number, _parsed(line)))
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from error
+    return _rows(rows, "line")
+
+
+def _parsed(text: str) -> Any:
+    """Raises ValueError, also where an object has a name twice, of which one would be lost."""
+
+    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in made:
+                raise ValueError(f"{shortened(name)} is named twice")
+            made[name] = value
+        return made
+
+    return json.loads(text, object_pairs_hook=without_repeats)
 
 
 def _csv(text: str) -> Prompts:
-    reader = csv.DictReader(io.StringIO(text))
-    return _rows([(reader.line_num, row) for row in reader], "line")
+    """Strict, as a quotation mark that is never closed would swallow the lines after it."""
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    rows: list[tuple[int, dict[str | None, Any]]] = []
+    try:
+        for row in reader:
+            if None in row:
+                raise ValueError(
+                    f"line {reader.line_num} has more fields than the first line: put a prompt with a comma in quotes"
+                )
+            rows.append((reader.line_num, row))
+    except csv.Error as error:
+        raise ValueError(f"line {reader.reader.line_num}: {error}") from error
+    return _rows(rows, "line")
 
 
 def _rows(rows: Sequence[tuple[int, Any]], what: str) -> Prompts:

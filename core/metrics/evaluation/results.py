@@ -25,8 +25,8 @@ class StoredCurve(_Stored):
     """A value over a video's frames: the mean over each `step` frames; null where it is not a finite number."""
 
     step: int
+    first: int = Field(default=0, description="The first value's first frame: 1 of values of pairs of frames.")
     values: tuple[float | None, ...]
-    first: int = Field(default=0, description="Frame of the first value.")
 
     @field_validator("values", mode="before")
     @classmethod
@@ -106,7 +106,7 @@ class Mean(_Stored):
 
     column: Column
     value: float | None
-    low: float | None = Field(description="95 % bootstrap interval over videos; null for a single video.")
+    low: float | None = Field(description="95 % bootstrap interval over videos; null below five.")
     high: float | None
     num_videos: int = Field(description="Videos that answered.")
 
@@ -116,7 +116,7 @@ class Problem(_Stored):
 
     input: str = Field(description="The video, folder, job or prompt.")
     kind: Literal[
-        "missing", "unreadable", "no_video", "one_frame", "duplicate", "job_failed",
+        "missing", "unreadable", "no_video", "one_frame", "duplicate", "changed", "failed", "job_failed", "left_out",
         "no_prompt", "unused_prompt", "ambiguous_prompt", "variable_frame_rate", "cut_off", "unequal", "no_network",
     ]  # fmt: skip
     text: str

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
 from core.metrics.evaluation.inputs import Source, readable
-from core.metrics.evaluation.instruments import Instrument, Instruments, Shown
-from core.metrics.evaluation.look import Look
+from core.metrics.evaluation.instruments import Asked, Instrument, Instruments
+from core.metrics.evaluation.look import Fault, Look, Looked, Stamp, stamp_of, text_of_unreadable
 from core.metrics.evaluation.means import means_over_videos
-from core.metrics.evaluation.pictures import PictureTaker
+from core.metrics.evaluation.pictures import Pictures, PictureTaker
 from core.metrics.evaluation.processes import Tell, work_all
 from core.metrics.evaluation.results import FileFacts, Measured, Problem, Results, StoredCurve, Value, VideoResult
 from core.metrics.evaluation.store import Store, key_of
 from core.metrics.video.frames import VideoFile
+from core.metrics.video.metric import Curve
+from core.service.domain.errors import shortened
+from core.service.video.decode import VideoUnreadable
 
 METRICS_VERSION = 2
 """Rises when a metric of the same name and options gives other values: stored results are then made again."""
@@ -27,6 +30,7 @@ class Video:
 
     source: Source
     file: FileFacts
+    stamp: Stamp
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,10 @@ def look_at_all(
     problems: list[Problem] = []
     for index, source in enumerate(sources):
         match found[index]:
-            case FileFacts() as facts:
-                videos.append(Video(source, facts))
+            case Looked(facts, stamp):
+                videos.append(Video(source, facts, stamp))
             case fault:
-                problems.append(Problem(input=source.name, kind=fault.kind, text=fault.text, is_skipped=True))
+                problems.append(_skipped(source, fault))
     return videos, problems
 
 
@@ -61,37 +65,45 @@ def measure_all(
     processes: int,
     threads: int,
     tell: Tell,
-    on_video: Callable[[Video], None] = lambda _: None,
-) -> list[Measurement]:
-    """Measure what the store does not have; results are in the order of `videos`. `tell` is told frames.
+) -> tuple[list[Measurement], list[Problem]]:
+    """Measure what the store does not have: results in the order of `videos`, and why others failed. `tell` is told
+    frames.
 
-    Each result is stored at once. Raises SetupError where a process was killed.
+    Each result is stored at once. Raises SetupError where a process was killed, and OSError where nothing can be
+    stored.
     """
-    keys = [_key_of(video, instruments) for video in videos]
-    stored = [store.measured(key) for key in keys]
-    for video, measured in zip(videos, stored, strict=True):
-        if measured is not None:
-            tell(video.file.num_frames)
-            on_video(video)
-    missing = [index for index, measured in enumerate(stored) if measured is None]
+    options = instruments.options
+    keys = [_key_of(video, options, reads_prompts=instruments.reads_prompts) for video in videos]
+    found: list[Measured | Fault | None] = [store.measured(key) for key in keys]
+    missing = [index for index, stored in enumerate(found) if stored is None]
+    tell(sum(video.file.num_frames for video, stored in zip(videos, found, strict=True) if stored is not None))
     work = _Measure(instruments, store, threads)
     for done, measured in work_all(work, [(videos[index], keys[index]) for index in missing], processes, tell):
-        stored[missing[done]] = measured
-        on_video(videos[missing[done]])
-    found = zip(videos, stored, keys, strict=True)
-    return [Measurement(video, measured, key) for video, measured, key in found if measured is not None]
+        found[missing[done]] = measured
+    measurements: list[Measurement] = []
+    problems: list[Problem] = []
+    for video, key, result in zip(videos, keys, found, strict=True):
+        if isinstance(result, Measured):
+            measurements.append(Measurement(video, result, key))
+        elif result is not None:
+            problems.append(_skipped(video.source, result))
+    return measurements, problems
 
 
-def _key_of(video: Video, instruments: Instruments) -> str:
+def _skipped(source: Source, fault: Fault) -> Problem:
+    return Problem(input=source.name, kind=fault.kind, text=fault.text, is_skipped=True)
+
+
+def _key_of(video: Video, options: Mapping[str, str | int | None], *, reads_prompts: bool) -> str:
     source = video.source
     prompts = [source.prompt, [change.model_dump() for change in source.prompt_changes]]
     return key_of(
         {
             "file": video.file.sha256,
             "version": METRICS_VERSION,
-            "options": dict(instruments.options),
+            "options": dict(options),
             "chunk_frames": source.chunk_frames,
-            "prompts": prompts if instruments.reads_prompts else None,
+            "prompts": prompts if reads_prompts else None,
         }
     )
 
@@ -107,11 +119,42 @@ class _Measure:
     def prepare(self) -> None:
         self.instruments.prepare(self.threads)
 
-    def __call__(self, task: tuple[Video, str], tell: Tell) -> Measured:
+    def __call__(self, task: tuple[Video, str], tell: Tell) -> Measured | Fault:
         video, key = task
+        told = 0
+
+        def tell_and_count(frames: int) -> None:
+            nonlocal told
+            tell(frames)
+            told += frames
+
+        found = self._try(video, tell_and_count)
+        tell(video.file.num_frames - told)
+        if isinstance(found, Fault):
+            return found
+        measured, pictures = found
+        self.store.keep_measured(key, measured, pictures)
+        return measured
+
+    def _try(self, video: Video, tell: Tell) -> tuple[Measured, Pictures] | Fault:
+        """One video that fails, in whichever library, does not end the others."""
+        path = video.source.path
+        try:
+            found = self._measure(video, tell)
+            # A result is stored by the bytes that were looked at: these must be the ones that were measured.
+            return found if stamp_of(path) == video.stamp else Fault("changed", "it changed while it was measured")
+        except VideoUnreadable as error:
+            return Fault("unreadable", text_of_unreadable(error))
+        except OSError as error:
+            return Fault("unreadable", f"it cannot be read: {error.strerror}")
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            return Fault("failed", f"it could not be measured: {shortened(reason)}")
+
+    def _measure(self, video: Video, tell: Tell) -> tuple[Measured, Pictures]:
         source = video.source
-        shown = Shown(source.prompt, source.prompt_changes, source.chunk_frames)
-        instruments = self.instruments.of_video(video.file.fps, shown)
+        asked = Asked(source.prompt, source.prompt_changes, source.chunk_frames)
+        instruments = self.instruments.of_video(video.file.fps, asked)
         taker = PictureTaker(video.file.num_frames)
         untold = 0
         with VideoFile(source.path.absolute()) as frames:
@@ -124,9 +167,7 @@ class _Measure:
                     tell(untold)
                     untold = 0
         tell(untold)
-        measured = _measured(instruments)
-        self.store.keep_measured(key, measured, taker.pictures())
-        return measured
+        return _measured(instruments), taker.pictures()
 
 
 def _measured(instruments: Sequence[Instrument]) -> Measured:
@@ -139,10 +180,7 @@ def _measured(instruments: Sequence[Instrument]) -> Measured:
         of_one = instrument.metric.values()
         curves_of_one = instrument.metric.curves()
         values.update(of_one)
-        stored = {
-            name: StoredCurve(step=c.step, values=tuple(c.values), first=c.first) for name, c in curves_of_one.items()
-        }
-        curves.update(stored)
+        curves.update({name: _stored(curve) for name, curve in curves_of_one.items()})
         for name in dict.fromkeys([*of_one, *curves_of_one]):
             if instrument.flow is not None:
                 flows[name] = instrument.flow
@@ -150,6 +188,10 @@ def _measured(instruments: Sequence[Instrument]) -> Measured:
                 models[name] = model
     notes = tuple(note for instrument in instruments for note in instrument.metric.notes())
     return Measured(values=values, flows=flows, models=models, curves=curves, notes=notes)
+
+
+def _stored(curve: Curve) -> StoredCurve:
+    return StoredCurve(step=curve.step, first=curve.first, values=tuple(curve.values))
 
 
 def results_of(measurements: Sequence[Measurement], problems: Sequence[Problem], instruments: Instruments) -> Results:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from core.metrics.evaluation.pictures import Pictures
 from core.metrics.evaluation.results import FileFacts, Measured
+from core.metrics.evaluation.whole_files import remove_abandoned, write_whole
 
 M = TypeVar("M", bound=BaseModel)
 _FACTS_VERSION = 2
@@ -29,12 +29,16 @@ class Store:
 
     folder: Path
 
+    def clean(self) -> None:
+        """Remove what killed processes left half written."""
+        remove_abandoned(self.folder)
+
     def file_facts(self, sha256: str) -> FileFacts | None:
         """What was found before in a file with these bytes."""
         return _read(self._facts(sha256), FileFacts)
 
     def keep_file_facts(self, facts: FileFacts) -> None:
-        _write(self._facts(facts.sha256), facts.model_dump_json().encode())
+        write_whole(self._facts(facts.sha256), facts.model_dump_json().encode())
 
     def measured(self, key: str) -> Measured | None:
         """The result of an earlier run; None also if a picture of it is missing."""
@@ -44,9 +48,9 @@ class Store:
 
     def keep_measured(self, key: str, measured: Measured, pictures: Pictures) -> None:
         """The result last: where it is, all is."""
-        _write(self._sheet(key), pictures.sheet)
-        _write(self._slice(key), pictures.slice)
-        _write(self.folder / f"{key}.json", measured.model_dump_json().encode())
+        write_whole(self._sheet(key), pictures.sheet)
+        write_whole(self._slice(key), pictures.slice)
+        write_whole(self.folder / f"{key}.json", measured.model_dump_json().encode())
 
     def pictures(self, key: str) -> Pictures:
         """Those of a kept result."""
@@ -79,11 +83,3 @@ def _read(path: Path, model: type[M]) -> M | None:
         return model.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)

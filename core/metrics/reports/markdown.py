@@ -7,12 +7,27 @@ from collections.abc import Sequence
 
 from core.metrics.evaluation.checks import few
 from core.metrics.evaluation.results import Results
-from core.metrics.reports.titles import Facts, better_of, fact_of, interval_of, made_of, text_of, title_of
+from core.metrics.reports.titles import (
+    Facts,
+    better_of,
+    caption_of_means,
+    fact_of,
+    head_of_means,
+    interval_of,
+    made_of,
+    mean_text,
+    text_of,
+    title_of,
+)
 
 
-def as_markdown(results: Results, facts: Facts) -> str:
-    """The whole page. Texts of files and prompts are escaped: they cannot become markup."""
-    parts = ["# Evaluation", _text(made_of(results)), "## Means", means_table(results, facts)]
+def as_markdown(results: Results, facts: Facts, about: Sequence[str]) -> str:
+    """The whole page; `about`: what readers need before the values.
+
+    Texts of files and prompts are escaped: they cannot become markup.
+    """
+    head, caption = f"## {head_of_means(results)}", _text(caption_of_means(results))
+    parts = ["# Evaluation", _text(made_of(results)), head, *map(_text, about), means_table(results, facts), caption]
     if results.problems:
         lines = [
             f"- {'skipped' if problem.is_skipped else 'measured'}: {_text(problem.input)}: {_text(problem.text)}"
@@ -27,18 +42,18 @@ def as_markdown(results: Results, facts: Facts) -> str:
 
 
 def means_table(results: Results, facts: Facts) -> str:
-    """One row a column: mean, interval, number of videos that answered. Also what a terminal is shown."""
-    rows = [
-        [
-            _text(title_of(mean.column, facts)),
-            text_of(None if mean.value is None else float(mean.value), mean.column.name, facts),
-            interval_of(mean, facts),
-            str(mean.num_videos),
-            better_of(mean.column.name, facts),
-        ]
-        for mean in results.means
-    ]
-    return _table(["metric", "mean", "95 % interval", "videos", "better"], rows)
+    """One row a column: mean, interval, number of videos that answered; of a single video its values. Also what a
+    terminal is shown."""
+    is_single = len(results.videos) == 1
+    rows: list[list[str]] = []
+    for mean in results.means:
+        name = mean.column.name
+        spread = [] if is_single else [interval_of(mean, facts), str(mean.num_videos)]
+        rows.append(
+            [_text(title_of(mean.column, facts)), mean_text(mean, results, facts), *spread, better_of(name, facts)]
+        )
+    heads = ["value"] if is_single else ["mean", "95 % interval", "videos"]
+    return _table(["metric", *heads, "better"], rows)
 
 
 def _videos_table(results: Results, facts: Facts) -> str:

@@ -11,9 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from core.metrics.evaluation.look import stamp_of
+from core.metrics.evaluation.run import Video
+from core.metrics.evaluation.whole_files import remove_abandoned, unfinished
+
 MOST_EMBEDDED_BYTES = 40 * 10**6
 """Of a page, for all videos within it: browsers become slow beyond that."""
 VIDEOS_FOLDER = "videos"
+_COPY = re.compile(r"[0-9a-f]{16}-[A-Za-z0-9._-]+")
+"""The name of a copy: the beginning of its SHA-256, and the file's name in plain letters."""
 
 
 @dataclass(frozen=True)
@@ -22,22 +28,40 @@ class Media:
 
     url: str
     """A data URL, or an address relative to the page."""
-    content_type: str
+    file_name: str
+    """In plain letters: as what it is saved."""
 
 
-def media_of(paths: Sequence[Path], folder: Path, embed_bytes: int) -> list[Media]:
+@dataclass(frozen=True)
+class NoMedia:
+    """A video that a page cannot have."""
+
+    reason: str
+
+
+def media_of(videos: Sequence[Video], folder: Path, embed_bytes: int) -> list[Media | NoMedia]:
     """Each video of at most `embed_bytes` within the page, as long as all fit into MOST_EMBEDDED_BYTES; the others are
-    copied to `folder`/videos, unless they are there already."""
-    media: list[Media] = []
+    copied to `folder`/videos, unless they are there already. Copies of earlier reports are removed from there.
+
+    A video that changed since it was measured, or cannot be read or copied, is not there.
+    """
+    beside = folder / VIDEOS_FOLDER
+    media: list[Media | NoMedia] = []
     left = MOST_EMBEDDED_BYTES
-    for number, path in enumerate(paths, start=1):
-        size, content_type = path.stat().st_size, _content_type(path)
-        if size <= embed_bytes and _as_text(size) <= left:
-            left -= _as_text(size)
-            data = base64.b64encode(path.read_bytes()).decode()
-            media.append(Media(f"data:{content_type};base64,{data}", content_type))
-        else:
-            media.append(Media(_beside(path, folder / VIDEOS_FOLDER, number), content_type))
+    for video in videos:
+        size = video.stamp.size_bytes
+        is_embedded = size <= embed_bytes and _as_text(size) <= left
+        try:
+            if stamp_of(video.source.path) != video.stamp:
+                media.append(NoMedia("The file changed after it was measured."))
+                continue
+            url = _embedded(video.source.path) if is_embedded else _beside(video, beside)
+        except OSError as error:
+            media.append(NoMedia(f"The file cannot be {'read' if is_embedded else 'copied'}: {error.strerror}."))
+            continue
+        left -= _as_text(size) if is_embedded else 0
+        media.append(Media(url, _plain(video.source.path.name)))
+    _remove_others(beside, videos, media)
     return media
 
 
@@ -46,25 +70,43 @@ def _as_text(size: int) -> int:
     return -(-size // 3) * 4
 
 
-def _beside(path: Path, folder: Path, number: int) -> str:
+def _embedded(path: Path) -> str:
+    return f"data:{_content_type(path)};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _beside(video: Video, folder: Path) -> str:
     """The relative address of the video, copied if need be."""
+    path = video.source.path
     if path.resolve().parent == folder.resolve():
         return f"{VIDEOS_FOLDER}/{quote(path.name)}"
-    # Numbered, as videos of several folders can have one name; plain letters, as not every server takes others.
-    name = f"{number:03d}-{re.sub(r'[^A-Za-z0-9._-]+', '_', path.name)[-80:]}"
+    # Named by its bytes, so that an earlier report's address never shows another video.
+    name = f"{video.file.sha256[:16]}-{_plain(path.name)}"
     copy = folder / name
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (copy.is_file() and _same_file(path, copy)):
-        shutil.copy2(path, copy)
+    if not (copy.is_file() and copy.stat().st_size == video.stamp.size_bytes):
+        with unfinished(copy) as part:
+            shutil.copy2(path, part)
     return f"{VIDEOS_FOLDER}/{quote(name)}"
 
 
-def _same_file(path: Path, copy: Path) -> bool:
-    """By size and time, which a copy keeps."""
-    first, second = path.stat(), copy.stat()
-    return (first.st_size, int(first.st_mtime)) == (second.st_size, int(second.st_mtime))
+def _remove_others(folder: Path, videos: Sequence[Video], media: Sequence[Media | NoMedia]) -> None:
+    """Copies that this report does not refer to. Other files, such as videos of jobs, stay."""
+    if not folder.is_dir():
+        return
+    remove_abandoned(folder)
+    kept = {each.url.rpartition("/")[2] for each in media if isinstance(each, Media)}
+    measured = {video.source.path.resolve() for video in videos}
+    for file in folder.iterdir():
+        if _COPY.fullmatch(file.name) and file.name not in kept and file.resolve() not in measured:
+            file.unlink(missing_ok=True)
+
+
+def _plain(name: str) -> str:
+    """Plain letters, as not every server takes others."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-80:]
 
 
 def _content_type(path: Path) -> str:
+    """Of a data URL. QuickTime files are taken for MP4, as which browsers play them."""
     guessed, _ = mimetypes.guess_type(path.name)
-    return guessed if guessed and re.fullmatch(r"video/[a-z0-9.+-]+", guessed) else "video/mp4"
+    is_known = guessed and guessed != "video/quicktime" and re.fullmatch(r"video/[a-z0-9.+-]+", guessed)
+    return guessed if guessed and is_known else "video/mp4"

@@ -12,32 +12,45 @@ from dataclasses import dataclass
 from importlib import resources
 from xml.etree.ElementTree import Element
 
+from core.metrics.evaluation.instruments import Instruments
 from core.metrics.evaluation.pictures import Pictures
 from core.metrics.evaluation.results import Results, Value, VideoResult
 from core.metrics.reports.curves import mean_curves, video_curves
 from core.metrics.reports.markup import document, element
-from core.metrics.reports.media import Media
+from core.metrics.reports.media import Media, NoMedia
 from core.metrics.reports.plots import picture_plot
-from core.metrics.reports.titles import Facts, better_of, fact_of, interval_of, made_of, text_of
+from core.metrics.reports.titles import (
+    Facts,
+    better_of,
+    caption_of_means,
+    fact_of,
+    head_of_means,
+    interval_of,
+    made_of,
+    mean_text,
+    text_of,
+)
 
 _OPEN_VIDEOS = 3
 """Of a report with more videos, all are folded."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What is shown of a video beside its numbers."""
+class Illustrations:
+    """What a page has of a video beside its numbers."""
 
-    media: Media
+    media: Media | NoMedia
     pictures: Pictures
 
 
-def page(results: Results, facts: Facts, curve_facts: Facts, shown: Sequence[Shown]) -> str:
-    """The whole file. `shown` is in the order of `results.videos`; `curve_facts` are of curves, before `facts`."""
-    of_curves = {**facts, **curve_facts}
+def page(results: Results, instruments: Instruments, illustrations: Sequence[Illustrations]) -> str:
+    """The whole file. `illustrations` are in the order of `results.videos`."""
+    facts = instruments.facts
+    of_curves = {**facts, **instruments.curve_facts}
     header = element("header", element("h1", "Evaluation"), element("p", made_of(results), class_="quiet"))
-    tables = (_problems(results), _means(results, facts), _videos_table(results, facts))
-    main = element("main", *tables, mean_curves(results, of_curves), _videos(results, of_curves, shown))
+    means = _means(results, facts, instruments.about)
+    tables = (_problems(results), means, _videos_table(results, facts) if len(results.videos) > 1 else None)
+    main = element("main", *tables, mean_curves(results, of_curves), _videos(results, of_curves, illustrations))
     body = element("body", header, main, element("script", _text("report.js")))
     return document(element("html", _head(), body, lang="en"))
 
@@ -79,25 +92,24 @@ def _problems(results: Results) -> Element | None:
     return element("section", element("h2", "What was wrong with the inputs"), element("ul", *items, class_="problems"))
 
 
-def _means(results: Results, facts: Facts) -> Element:
+def _means(results: Results, facts: Facts, about: Sequence[str]) -> Element:
+    """Narrow screens have no row of heads: there each cell has its own."""
+    heads = ("value",) if len(results.videos) == 1 else ("mean", "95 % interval", "videos")
     rows: list[Element] = []
     for mean in results.means:
         name = mean.column.name
         fact = fact_of(name, facts)
-        meaning = element("td", fact.meaning, element("small", f" {fact.source}", class_="quiet"))
-        value = None if mean.value is None else float(mean.value)
-        cells = (
-            element("td", text_of(value, name, facts), class_="number"),
-            element("td", interval_of(mean, facts), class_="number"),
-            element("td", str(mean.num_videos), class_="number"),
-            element("td", better_of(name, facts)),
-        )
+        meaning = element("td", fact.meaning, element("small", f" {fact.source}", class_="quiet"), class_="meaning")
+        texts = (mean_text(mean, results, facts), interval_of(mean, facts), str(mean.num_videos))[: len(heads)]
+        cells = [element("td", text, class_="number", data_head=head) for head, text in zip(heads, texts, strict=True)]
+        cells.append(element("td", better_of(name, facts), data_head="better"))
         made_by = element("small", mean.column.made_by, class_="quiet") if mean.column.made_by else None
         rows.append(element("tr", element("th", fact.title, made_by, scope="row"), *cells, meaning))
-    numbers = [_column_head(head, is_number=True) for head in ("mean", "95 % interval", "videos")]
-    heads = ("metric", *numbers, "better", "what it is")
-    caption = "Means over the videos that answered, with bootstrap intervals over videos."
-    return element("section", element("h2", "Means"), _table(heads, rows, "Means", caption))
+    columns = ("metric", *(_column_head(head, is_number=True) for head in heads), "better", "what it is")
+    title = head_of_means(results)
+    told = (element("p", sentence, class_="quiet") for sentence in about)
+    table = _table(columns, rows, title, caption_of_means(results), "means")
+    return element("section", element("h2", title), *told, table)
 
 
 def _videos_table(results: Results, facts: Facts) -> Element:
@@ -106,7 +118,7 @@ def _videos_table(results: Results, facts: Facts) -> Element:
         heads.append(_column_head(fact_of(column.name, facts).title, column.made_by, is_number=True))
     rows: list[Element] = []
     for number, video in enumerate(results.videos, start=1):
-        link = element("a", video.name, href=f"#video-{number}")
+        link = element("a", video.name, href=f"#video-{number}", title=video.name)
         prompt = element("span", video.prompt, class_="prompt") if video.prompt else None
         row = element("tr", element("th", link, prompt, scope="row", data_value=video.name))
         row.append(_number(video.file.num_frames, str(video.file.num_frames)))
@@ -144,9 +156,9 @@ def _table(
     return element("div", table, class_="scroll", tabindex=0, role="region", aria_label=label)
 
 
-def _videos(results: Results, facts: Facts, shown: Sequence[Shown]) -> Element:
+def _videos(results: Results, facts: Facts, illustrations: Sequence[Illustrations]) -> Element:
     section = element("section", element("h2", "Each video"))
-    for number, (video, of_video) in enumerate(zip(results.videos, shown, strict=True), start=1):
+    for number, (video, of_video) in enumerate(zip(results.videos, illustrations, strict=True), start=1):
         inside = element("div", _told(video), class_="inside")
         for note in video.measured.notes:
             inside.append(element("p", note, class_="quiet"))
@@ -168,14 +180,25 @@ def _told(video: VideoResult) -> Element:
     return element("p", *(element("strong", f"{prompt} ") for prompt in prompts), element("span", told, class_="quiet"))
 
 
-def _media(video: VideoResult, shown: Shown) -> Element:
-    player = element("video", controls=True, preload="metadata", muted=True, aria_label=f"The video {video.name}")
-    player.append(element("source", src=shown.media.url, type=shown.media.content_type))
-    sheet = f"data:image/jpeg;base64,{base64.b64encode(shown.pictures.sheet).decode()}"
+def _media(video: VideoResult, illustrations: Illustrations) -> Element:
+    sheet = f"data:image/jpeg;base64,{base64.b64encode(illustrations.pictures.sheet).decode()}"
     alt = f"Contact sheet of {video.name}: frames evenly spaced from the first to the last"
     caption = "Contact sheet: frames evenly spaced from the first to the last, row by row."
     pictures = element("figure", element("img", src=sheet, alt=alt), element("figcaption", caption))
-    return element("div", element("figure", player), pictures, class_="media")
+    return element("div", element("figure", *_player(video, illustrations.media)), pictures, class_="media")
+
+
+def _player(video: VideoResult, media: Media | NoMedia) -> Sequence[Element]:
+    """The player, and what the script shows in its place where the browser does not play the file."""
+    if isinstance(media, NoMedia):
+        return [element("p", media.reason, class_="quiet")]
+    # No type: by the name of some formats, browsers refuse files that they can play.
+    source = element("source", src=media.url)
+    player = element(
+        "video", source, controls=True, preload="metadata", muted=True, aria_label=f"The video {video.name}"
+    )
+    link = element("a", "Save it for another player", download=media.file_name)
+    return [player, element("p", "This browser does not play the file. ", link, class_="unplayable", hidden=True)]
 
 
 def _slice(video: VideoResult, jpeg: bytes) -> Element:

@@ -6,17 +6,21 @@ import base64
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from xml.etree.ElementTree import Element
 
 from core.metrics.reports.markup import element
 
-_WIDTH, _HEIGHT = 640, 190
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 10, 40
-_MOST_POINTS = 320
-"""Points that are drawn of a curve: two pixels each."""
+_WIDTH, _HEIGHT = 480, 190
+_LEFT, _RIGHT, _TOP, _BOTTOM = 74, 14, 10, 42
+_MOST_POINTS = 600
+"""Points that are drawn of a curve. Stored ones have fewer (core.metrics.video.curves), so that each of their peaks is
+seen."""
+_FEWEST_TICKS = 2
 
 Point = tuple[float, float | None]
 """(frame, value); None is a gap."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,14 @@ class Scale:
         return round(self.start_pixel + share * (self.end_pixel - self.start_pixel), 1)
 
     def ticks(self, number: int) -> list[float]:
-        """About so many round numbers within the axis."""
-        step = _round_step((self.high - self.low) / number)
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
-        return [index * step for index in range(first, last + 1)]
+        """About so many round numbers within the axis, at least two, as one number tells no scale."""
+        while True:
+            step = _round_step((self.high - self.low) / number)
+            first = math.ceil(self.low / step - 1e-9)
+            last = math.floor(self.high / step + 1e-9)
+            if last - first + 1 >= _FEWEST_TICKS:
+                return [index * step for index in range(first, last + 1)]
+            number += 1
 
 
 def line_plot(
@@ -48,7 +55,7 @@ def line_plot(
     `described` is read out instead of the picture; `y_label` stands beside the vertical axis.
     """
     drawn = _thinned(points)
-    shaded = list(band)[:: -(-len(band) // _MOST_POINTS) or 1]
+    shaded = _thinned_band(band)
     levels = [value for _, value in [*drawn, *(end for ends in shaded for end in ends)] if value is not None]
     x, y = _x_scale(num_frames), Scale(*_range_of(levels), _HEIGHT - _BOTTOM, _TOP)
     plot = _frame(described)
@@ -97,27 +104,57 @@ def _draw_x_axis(plot: Element, x: Scale) -> None:
     for frame in x.ticks(8):
         if frame == int(frame):
             plot.append(element("line", class_="axis", x1=x(frame), x2=x(frame), y1=floor, y2=floor + 4))
-            plot.append(element("text", f"{frame:.0f}", class_="tick middle", x=x(frame), y=floor + 16))
+            plot.append(element("text", f"{frame:.0f}", class_="tick middle", x=x(frame), y=floor + 18))
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    plot.append(element("text", "frame", class_="label middle", x=middle, y=_HEIGHT - 6))
+    plot.append(element("text", "frame", class_="label middle", x=middle, y=_HEIGHT - 5))
 
 
 def _draw_y_axis(plot: Element, y: Scale) -> None:
-    for level in y.ticks(4):
+    levels = y.ticks(4)
+    for level, text in zip(levels, _texts(levels), strict=True):
         plot.append(element("line", class_="grid", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y(level), y2=y(level)))
-        plot.append(element("text", f"{level:.6g}", class_="tick end", x=_LEFT - 6, y=y(level) + 4))
+        plot.append(element("text", text, class_="tick end", x=_LEFT - 6, y=y(level) + 4))
+
+
+def _texts(levels: Sequence[float]) -> list[str]:
+    """The shortest texts of levels that differ, with equally many decimals."""
+    written = ([f"{level:.{digits}g}" for level in levels] for digits in range(6, 18))
+    texts = next(texts for texts in written if len(set(texts)) == len(levels))
+    if any("e" in text for text in texts):
+        return texts
+    decimals = max(len(text.partition(".")[2]) for text in texts)
+    return [f"{level:.{decimals}f}" for level in levels]
 
 
 def _turned(label: str) -> Element:
     middle = (_TOP + _HEIGHT - _BOTTOM) / 2
-    return element("text", label, class_="label middle", transform=f"translate(12 {middle:g}) rotate(-90)")
+    return element("text", label, class_="label middle turned", transform=f"translate(12 {middle:g}) rotate(-90)")
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:
     """At most _MOST_POINTS: of each few neighbours the mean, or a gap where all of them are gaps."""
-    step = -(-len(points) // _MOST_POINTS) or 1
-    parts = [points[start : start + step] for start in range(0, len(points), step)]
-    return [(part[0][0], mean_of([value for _, value in part])) for part in parts]
+    return [(_place(part), mean_of([value for _, value in part])) for part in _parts(points)]
+
+
+def _thinned_band(band: Sequence[tuple[Point, Point]]) -> list[tuple[Point, Point]]:
+    """At most _MOST_POINTS: of each few neighbours the lowest and the highest end."""
+    thinned: list[tuple[Point, Point]] = []
+    for part in _parts(band):
+        place = _place([lower for lower, _ in part])
+        lowest = min((value for (_, value), _ in part if value is not None), default=None)
+        highest = max((value for _, (_, value) in part if value is not None), default=None)
+        thinned.append(((place, lowest), (place, highest)))
+    return thinned
+
+
+def _parts(drawn: Sequence[T]) -> list[Sequence[T]]:
+    step = -(-len(drawn) // _MOST_POINTS) or 1
+    return [drawn[start : start + step] for start in range(0, len(drawn), step)]
+
+
+def _place(part: Sequence[Point]) -> float:
+    """The middle of several points."""
+    return (part[0][0] + part[-1][0]) / 2
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:

@@ -27,6 +27,19 @@ for (const table of document.querySelectorAll("table.sortable")) {
     })
   })
 }
+// Where a browser does not play a file, a link to it takes the player's place.
+for (const source of document.querySelectorAll("video source")) {
+  const player = source.parentElement
+  const giveUp = () => {
+    const told = player.parentElement.querySelector(".unplayable")
+    told.querySelector("a").href = source.src
+    told.hidden = false
+    player.hidden = true
+  }
+  source.addEventListener("error", giveUp)
+  // It may have failed before this line; sooner than now the state would be the same of a video that has not begun.
+  addEventListener("load", () => player.networkState === HTMLMediaElement.NETWORK_NO_SOURCE && giveUp())
+}
 // A link to a video opens what is folded.
 const openTarget = () => {
   const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1))

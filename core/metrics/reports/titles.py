@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from core.metrics.evaluation.means import FEWEST_FOR_INTERVAL
 from core.metrics.evaluation.results import Column, Mean, Results, Value
 from core.metrics.video.metric import Fact
 
@@ -31,6 +32,14 @@ def text_of(value: Value, name: str, facts: Facts) -> str:
     return str(value) if isinstance(value, int) else f"{value:z.{fact_of(name, facts).decimals}f}"
 
 
+def mean_text(mean: Mean, results: Results, facts: Facts) -> str:
+    """A mean, with the decimals of its fact also of whole numbers; of a single video its value."""
+    value = mean.value
+    if len(results.videos) == 1:
+        value = results.videos[0].measured.by_column()[mean.column]
+    return text_of(value, mean.column.name, facts)
+
+
 def interval_of(mean: Mean, facts: Facts) -> str:
     """Such as "1.20 to 1.45"."""
     if mean.low is None or mean.high is None:
@@ -44,6 +53,26 @@ def better_of(name: str, facts: Facts) -> str:
     return fact_of(name, facts).better or UNKNOWN
 
 
+def counted(number: int, what: str) -> str:
+    """Such as "1 video", "2 videos"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def head_of_means(results: Results) -> str:
+    """What the table of means is called: a single video has values."""
+    return "Values" if len(results.videos) == 1 else "Means"
+
+
+def caption_of_means(results: Results) -> str:
+    """What stands in the table of means."""
+    if len(results.videos) == 1:
+        return "A dash: the metric says nothing of this video."
+    return (
+        "Means over the videos that answered, with 95 % bootstrap intervals over videos, from "
+        f"{FEWEST_FOR_INTERVAL} videos on: fewer would give intervals that are far too narrow."
+    )
+
+
 def made_of(results: Results) -> str:
     """What was measured, and what made the numbers."""
     flows = sorted({column.flow for column in results.columns if column.flow})
@@ -55,4 +84,4 @@ def made_of(results: Results) -> str:
         made[0] += f" at {size}x{size} pixels"
     made.append(f"networks: {', '.join(models)}" if models else "no networks")
     versions = f"Longtake {results.longtake_version}, metrics version {results.metrics_version}"
-    return f"{len(results.videos)} videos, {frames} frames. {versions}; {'; '.join(made)}."
+    return f"{counted(len(results.videos), 'video')}, {frames} frames. {versions}; {'; '.join(made)}."

@@ -8,9 +8,11 @@ from pathlib import Path
 from core.metrics.evaluation.instruments import Instruments
 from core.metrics.evaluation.pictures import Pictures
 from core.metrics.evaluation.results import Results
+from core.metrics.evaluation.run import Video
+from core.metrics.evaluation.whole_files import remove_abandoned, write_whole
 from core.metrics.reports.markdown import as_markdown
 from core.metrics.reports.media import media_of
-from core.metrics.reports.page import Shown, page
+from core.metrics.reports.page import Illustrations, page
 
 JSON_NAME, MARKDOWN_NAME, HTML_NAME = "results.json", "results.md", "report.html"
 
@@ -18,22 +20,16 @@ JSON_NAME, MARKDOWN_NAME, HTML_NAME = "results.json", "results.md", "report.html
 def write_reports(
     results: Results,
     instruments: Instruments,
-    paths: Sequence[Path],
+    videos: Sequence[Video],
     pictures: Sequence[Pictures],
     folder: Path,
     embed_bytes: int,
 ) -> None:
-    """`paths` and `pictures` are of `results.videos`, in their order. Videos of more than `embed_bytes` become copies
-    beside the page."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / JSON_NAME, results.model_dump_json(indent=1) + "\n")
-    _write(folder / MARKDOWN_NAME, as_markdown(results, instruments.facts))
-    shown = [Shown(*each) for each in zip(media_of(paths, folder, embed_bytes), pictures, strict=True)]
-    _write(folder / HTML_NAME, page(results, instruments.facts, instruments.curve_facts, shown))
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all, so that a reader never sees half a report."""
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    """`videos` and `pictures` are of `results.videos`, in their order. Videos of more than `embed_bytes` become copies
+    beside the page. Raises OSError."""
+    remove_abandoned(folder)
+    write_whole(folder / JSON_NAME, (results.model_dump_json(indent=1) + "\n").encode())
+    write_whole(folder / MARKDOWN_NAME, as_markdown(results, instruments.facts, instruments.about).encode())
+    media = media_of(videos, folder, embed_bytes)
+    illustrations = [Illustrations(*each) for each in zip(media, pictures, strict=True)]
+    write_whole(folder / HTML_NAME, page(results, instruments, illustrations).encode())

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from core.metrics.evaluation.cheap import CheapInstruments, borders_of
-from core.metrics.evaluation.instruments import Instrument, Shown
+from core.metrics.evaluation.cheap import CheapInstruments, about_motion, borders_of
+from core.metrics.evaluation.instruments import Asked, Instrument
 from core.metrics.video.frames import PUBLISHED_SIZE
 from core.metrics.video.metric import Fact
 from core.metrics.video.warp_error import WarpError
@@ -37,7 +37,6 @@ class LearnedInstruments:
 
     @property
     def options(self) -> Mapping[str, str | int | None]:
-        """Raises PresetError if RAFT is asked for and cannot be loaded."""
         raft = self._flow()
         names = {"flow": raft.name} if raft else {}
         return {**self._cheap.options, **names, **self._networks().models}
@@ -51,6 +50,11 @@ class LearnedInstruments:
         return self._cheap.curve_facts
 
     @property
+    def about(self) -> Sequence[str]:
+        raft = self._flow()
+        return about_motion(raft.name, self.size) if raft else self._cheap.about
+
+    @property
     def reads_prompts(self) -> bool:
         return self.clip is not None or self.tower is not None
 
@@ -59,23 +63,28 @@ class LearnedInstruments:
         """What was asked for and could not be loaded: why, and what to do about it."""
         return self._networks().notes
 
-    def prepare(self, threads: int) -> None:
-        self._cheap.prepare(threads)
-        torch.set_num_threads(threads)
+    def load(self) -> None:
+        """Load all that is asked for, unless it is loaded. Raises PresetError where RAFT cannot be loaded: another flow
+        instead would give other numbers than those that were asked for."""
         self._networks()
         self._flow()
 
-    def of_video(self, fps: float, shown: Shown) -> Sequence[Instrument]:
-        instruments = [self._with_raft(each, shown) for each in self._cheap.of_video(fps, shown)]
+    def prepare(self, threads: int) -> None:
+        self._cheap.prepare(threads)
+        torch.set_num_threads(threads)
+        self.load()
+
+    def of_video(self, fps: float, asked: Asked) -> Sequence[Instrument]:
+        instruments = [self._with_raft(each, asked) for each in self._cheap.of_video(fps, asked)]
         networks = self._networks()
-        learned = learned_metrics(networks, shown.prompt, shown.changes)
+        learned = learned_metrics(networks, asked.prompt, asked.changes)
         return [*instruments, *(Instrument(metric, models=networks.models) for metric in learned)]
 
-    def _with_raft(self, instrument: Instrument, shown: Shown) -> Instrument:
+    def _with_raft(self, instrument: Instrument, asked: Asked) -> Instrument:
         raft = self._flow()
         if raft is None or not isinstance(instrument.metric, WarpError):
             return instrument
-        return Instrument(WarpError(raft, self.size, borders_of(shown)), raft.name)
+        return Instrument(WarpError(raft, self.size, borders_of(asked)), raft.name)
 
     @property
     def _cheap(self) -> CheapInstruments:

@@ -53,7 +53,7 @@ def contact_sheet(
 
 def thumbnail(frames_THWC: FramesTHWC) -> bytes:
     """JPEG of the middle frame, longer side at most 512 pixels; small frames are enlarged by an integer factor."""
-    return _jpeg(_fitted(frames_THWC[len(frames_THWC) // 2], THUMBNAIL_SIDE_PIXELS))
+    return as_jpeg(_fitted(frames_THWC[len(frames_THWC) // 2], THUMBNAIL_SIDE_PIXELS))
 
 
 def spritesheet(
@@ -67,7 +67,7 @@ def spritesheet(
     sheet = Image.new("RGB", size, _GREY if gap else 0)
     for number, cell in enumerate(cells):
         sheet.paste(cell, (number % columns * width, number // columns * height))
-    return _jpeg(sheet)
+    return as_jpeg(sheet)
 
 
 def _fitted(frame_HWC: FrameHWC, side: int) -> Image.Image:
@@ -78,7 +78,8 @@ def _fitted(frame_HWC: FrameHWC, side: int) -> Image.Image:
     return Image.fromarray(frame_HWC).resize(size, _resampling(frame_HWC, size[0]))
 
 
-def _jpeg(picture: Image.Image) -> bytes:
+def as_jpeg(picture: Image.Image) -> bytes:
+    """A JPEG file with colours at full resolution."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=90, subsampling=0)  # optimize fails for noise: its buffer is too small
     return buffer.getvalue()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cli.main import main, parse_args
-from core.metrics.evaluation.run import Video
+from core.metrics.evaluation.run import Video, look_at_all
 from tests.helpers.deadline import eventually
 from tests.helpers.evaluated import pan
 from tests.unit.cli.commands.conftest import Api
@@ -54,7 +54,9 @@ def test_a_folder_becomes_three_files(folder: Path, capsys: pytest.CaptureFixtur
     assert printed.splitlines()[-3:] == ["out/report.html", "out/results.md", "out/results.json"]
     assert "| OFS, dis " in printed
     assert [video["name"] for video in results()["videos"]] == ["a.mp4", "b.mp4"]
-    assert results()["options"] == {"size": 64, "flow": "dis"}
+    options = results()["options"]
+    assert (options.pop("size"), options.pop("flow")) == (64, "dis")
+    assert set(options) == {"opencv", "scenedetect"}
     assert "OFS" in (folder / "out" / "results.md").read_text()
     assert "<h1>Evaluation</h1>" in (folder / "out" / "report.html").read_text()
 
@@ -117,6 +119,60 @@ def test_prompts_come_from_a_file(folder: Path, capsys: pytest.CaptureFixture[st
     assert kinds() == [("c.mp4", "unused_prompt", False), ("b.mp4", "no_prompt", False)]
     assert evaluate("a.mp4", "--prompts", "gone.txt") == 2
     assert "--prompts: gone.txt cannot be read" in capsys.readouterr().err
+
+
+def test_a_file_that_is_missing_keeps_its_line_of_prompts(folder: Path) -> None:
+    pan(folder / "a.mp4", 8)
+    pan(folder / "c.mp4", 8, seed=1)
+    (folder / "p.txt").write_text("of a\nof b\nof c\n")
+    assert evaluate("a.mp4", "b.mp4", "c.mp4", "--prompts", "p.txt") == 1
+    assert [(video["name"], video["prompt"]) for video in results()["videos"]] == [("a.mp4", "of a"), ("c.mp4", "of c")]
+    assert kinds() == [("b.mp4", "missing", True)]
+    (folder / "p.json").write_text('{"a": "of a", "b": "of b", "c": "of c"}')
+    assert evaluate("a.mp4", "b.mp4", "c.mp4", "--prompts", "p.json") == 1
+    assert kinds() == [("b.mp4", "missing", True)]
+
+
+def test_what_is_left_out_of_a_folder_is_said_and_not_refused(folder: Path) -> None:
+    pan(folder / "clips" / "a.mp4", 8)
+    (folder / "clips" / "notes.txt").touch()
+    assert evaluate("clips", "--strict") == 0
+    assert kinds() == [("clips", "left_out", False)]
+
+
+def test_a_video_that_fails_is_skipped_and_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It vanishes after it was looked at."""
+
+    def and_vanishes(*given: Any) -> Any:
+        found = look_at_all(*given)
+        (folder / "b.mp4").unlink()
+        return found
+
+    monkeypatch.setattr("core.metrics.evaluation.run.look_at_all", and_vanishes)
+    pan(folder / "a.mp4", 8)
+    pan(folder / "b.mp4", 8, seed=1)
+    assert evaluate("a.mp4", "b.mp4") == 1
+    assert kinds() == [("b.mp4", "unreadable", True)]
+    assert "skipped: b.mp4: it cannot be read: No such file or directory" in capsys.readouterr().err
+    pan(folder / "b.mp4", 8, seed=1)
+    assert evaluate("b.mp4", out="other") == 2
+    assert "no video could be measured" in capsys.readouterr().err
+
+
+def test_what_cannot_be_looked_up_ends_nothing(folder: Path) -> None:
+    pan(folder / "a.mp4", 8)
+    os.mkfifo(folder / "pipe.mp4")
+    assert evaluate("a.mp4", "x" * 300 + ".mp4", "pipe.mp4", "/dev/zero") == 1
+    assert [kind for _, kind, _ in kinds()] == ["unreadable"] * 3
+
+
+def test_a_tower_that_is_not_there_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(str(pan(folder / "a.mp4", 8)), "--tower", "nowhere") == 2
+    told = capsys.readouterr().err
+    assert "--tower: there is no folder nowhere, and no preset of this name (presets: " in told
+    assert " sprites" in told
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,20 @@ import pytest
 from core.metrics.evaluation.inputs import Source, find_files, named, readable, without_repeated_paths
 
 
-def test_a_folder_has_its_videos_in_natural_order_and_nothing_else(tmp_path: Path) -> None:
-    for name in ("v10.mp4", "v2.MP4", "v1.webm", "notes.txt", "inside/v3.mp4"):
+def test_a_folder_has_its_videos_in_natural_order_and_says_what_is_left_out(tmp_path: Path) -> None:
+    for name in ("v10.mp4", "v2.MP4", "v1.webm", "notes.txt", "inside/v3.mp4", ".hidden"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    files, problems = find_files(tmp_path)
+    files, [problem] = find_files(tmp_path)
     assert [file.name for file in files] == ["v1.webm", "v2.MP4", "v10.mp4"]
-    assert problems == []
+    assert (problem.kind, problem.is_skipped) == ("left_out", False)
+    assert problem.text == "not searched for videos in this folder: inside, notes.txt"
+
+
+@pytest.mark.parametrize("suffix", [".mpeg", ".wmv", ".flv", ".3gp", ".m2ts", ".gif"])
+def test_formats_that_are_rare_are_videos_too(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"a{suffix}").touch()
+    assert find_files(tmp_path) == ([tmp_path / f"a{suffix}"], [])
 
 
 def test_a_file_that_is_named_can_have_any_name(tmp_path: Path) -> None:
@@ -32,6 +39,22 @@ def test_empty_folders_and_missing_files_are_named(tmp_path: Path, name: str, ki
     assert (problem.input, problem.kind, problem.is_skipped) == (str(tmp_path / name), kind, True)
 
 
+def test_a_path_that_cannot_be_looked_up_is_named(tmp_path: Path) -> None:
+    files, [problem] = find_files(tmp_path / ("x" * 300 + ".mp4"))
+    assert (files, problem.kind, problem.is_skipped) == ([], "unreadable", True)
+    assert problem.text == "it cannot be read: File name too long"
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    files, [problem] = find_files(tmp_path / "loop.mp4")
+    assert (files, problem.kind) == ([], "unreadable")
+
+
+def test_what_may_never_end_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for path in (tmp_path / "pipe.mp4", Path("/dev/zero")):
+        files, [problem] = find_files(path)
+        assert (files, problem.kind, problem.text) == ([], "unreadable", "it is no regular file")
+
+
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
@@ -39,7 +62,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Path, "iterdir", refuse)
     files, [problem] = find_files(tmp_path)
     assert (files, problem.kind) == ([], "unreadable")
-    assert problem.text == "this folder cannot be read: Permission denied"
+    assert problem.text == "it cannot be read: Permission denied"
 
 
 def test_names_have_as_much_of_the_path_as_makes_them_differ() -> None:

@@ -12,7 +12,16 @@ from tests.helpers.evaluated import measured
 def test_videos_that_say_nothing_are_left_out() -> None:
     [mean] = means_over_videos([measured(ofs=1.0), measured(ofs=None), measured(ofs=3.0)], ["ofs"])
     assert (mean.value, mean.num_videos) == (2.0, 2)
-    assert (mean.low, mean.high) == (1.0, 3.0)
+
+
+def test_few_videos_have_no_interval() -> None:
+    [four] = means_over_videos([measured(ofs=float(value)) for value in range(4)], ["ofs"])
+    [five] = means_over_videos([measured(ofs=float(value)) for value in range(5)], ["ofs"])
+    assert (four.value, four.low, four.high) == (1.5, None, None)
+    assert five.value == 2
+    assert five.low is not None
+    assert five.high is not None
+    assert 0 < five.low < 2 < five.high < 4
 
 
 def test_a_single_video_has_no_interval_and_none_has_no_mean() -> None:

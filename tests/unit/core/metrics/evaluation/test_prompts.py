@@ -85,6 +85,12 @@ def test_a_file_that_is_given_twice_moves_no_other_prompt(tmp_path: Path) -> Non
         ("p.jsonl", '{"prompt": "one"}', "line 1 has no `file`"),
         ("p.csv", "file,text\na.mp4,one\n", "line 2 has no `prompt`"),
         ("p.csv", "file,prompt\na.mp4,one\na.mp4,two\n", "line 3 names a.mp4 again"),
+        ("p.csv", "file,prompt\na.mp4,one\nb.mp4,a blue, large square\n", "line 3 has more fields than the first line"),
+        ("p.csv", 'file,prompt\na.mp4,"one\nb.mp4,two\n', "line 3: unexpected end of data"),
+        ("p.json", '{"a.mp4": "one", "a.mp4": "two"}', "a.mp4 is named twice"),
+        ("p.jsonl", '{"file": "a.mp4", "prompt": "one", "prompt": "two"}', "line 1: prompt is named twice"),
+        ("p.jsonl", '{"file": "a.mp4", "prompt": "one"}\n\n{"file": ', "line 3: Expecting value"),
+        ("p.json", "[" * 100_000, "it is nested too deeply"),
     ],
 )
 def test_a_file_that_holds_no_prompts_is_refused_with_the_place(
@@ -92,6 +98,18 @@ def test_a_file_that_holds_no_prompts_is_refused_with_the_place(
 ) -> None:
     with pytest.raises(PromptsUnreadable, match=said):
         prompts_of(tmp_path, name, text)
+
+
+def test_a_video_that_two_names_fit_has_no_prompt(tmp_path: Path) -> None:
+    given, [problem] = give_prompts(SOURCES, prompts_of(tmp_path, "p.json", '{"a.mp4": "one", "x/a.mp4": "two"}'))
+    assert [source.prompt for source in given] == [None, None]
+    assert (problem.input, problem.kind) == ("x/a.mp4", "ambiguous_prompt")
+    assert problem.text == "several names of prompts fit this video, so it has none: a.mp4, x/a.mp4"
+
+
+def test_what_is_read_of_prompts_has_an_end() -> None:
+    with pytest.raises(PromptsUnreadable, match="larger than 64 MB"):
+        read_prompts(Path("/dev/zero"))
 
 
 def test_a_missing_or_foreign_file_is_refused(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ from html.parser import HTMLParser
 
 import pytest
 
+from core.metrics.evaluation.cheap import CheapInstruments
 from core.metrics.evaluation.pictures import Pictures
 from core.metrics.evaluation.results import Results
-from core.metrics.reports.media import Media
-from core.metrics.reports.page import Shown, page
-from core.metrics.video.facts import FACTS
+from core.metrics.reports.media import Media, NoMedia
+from core.metrics.reports.page import Illustrations, page
 from tests.unit.core.metrics.reports.conftest import HOSTILE
 
-SHOWN = Shown(Media("videos/001-a.mp4", "video/mp4"), Pictures(b"sheet", b"slice"))
+SHOWN = Illustrations(Media("videos/0-a.mov", "a.mov"), Pictures(b"sheet", b"slice"))
 
 
 class Seen(HTMLParser):
@@ -37,7 +37,7 @@ class Seen(HTMLParser):
 
 @pytest.fixture
 def seen(results: Results) -> Seen:
-    return Seen(page(results, FACTS, {}, [SHOWN, SHOWN]))
+    return Seen(page(results, CheapInstruments(), [SHOWN, SHOWN]))
 
 
 def test_hostile_texts_are_texts(seen: Seen) -> None:
@@ -54,7 +54,7 @@ def test_nothing_is_asked_for_but_what_is_within_and_beside_the_page(seen: Seen)
         if name in attributes
     }
     kinds = {address.partition(":")[0] for address in addresses if not address.startswith("#")}
-    assert kinds == {"data", "videos/001-a.mp4"}
+    assert kinds == {"data", "videos/0-a.mov"}
 
 
 def test_tables_have_heads_and_pictures_have_words(seen: Seen) -> None:
@@ -69,5 +69,35 @@ def test_tables_have_heads_and_pictures_have_words(seen: Seen) -> None:
 
 def test_a_single_video_has_no_curves_of_means(results: Results) -> None:
     alone = results.model_copy(update={"videos": results.videos[:1]})
-    assert "Over time" in Seen(page(results, FACTS, {}, [SHOWN, SHOWN])).texts
-    assert "Over time" not in Seen(page(alone, FACTS, {}, [SHOWN])).texts
+    assert "Over time" in Seen(page(results, CheapInstruments(), [SHOWN, SHOWN])).texts
+    assert "Over time" not in Seen(page(alone, CheapInstruments(), [SHOWN])).texts
+
+
+def test_a_single_video_has_values_and_no_intervals(results: Results, seen: Seen) -> None:
+    alone = Seen(page(results.model_copy(update={"videos": results.videos[:1]}), CheapInstruments(), [SHOWN])).texts
+    assert {"Means", "mean", "95 % interval", "videos"} <= set(seen.texts)
+    assert {"Values", "value", "2"} <= set(alone)
+    assert not {"Means", "mean", "95 % interval", "videos"} & set(alone)
+    assert any(text.startswith("1 video, 24 frames.") for text in alone)
+
+
+def test_readers_are_told_what_the_values_come_from(seen: Seen) -> None:
+    [flow] = [text for text in seen.texts if text.startswith("Motion and warp error come from")]
+    assert "the optical flow dis of each video at 720x720 pixels" in flow
+    assert "those of the StreamingT2V paper are of RAFT-large at 720x720" in flow
+    assert any(text.startswith("OFS is how much moves: mean length of the flow") for text in seen.texts)
+    assert any("from 5 videos on" in text for text in seen.texts)
+
+
+def test_no_type_keeps_a_browser_from_a_video_and_a_link_is_there_if_it_does_not_play(seen: Seen) -> None:
+    sources = [attributes for tag, attributes in seen.elements if tag == "source"]
+    assert sources == [{"src": "videos/0-a.mov"}] * 2
+    links = [attributes for tag, attributes in seen.elements if tag == "a" and "download" in attributes]
+    assert [link["download"] for link in links] == ["a.mov", "a.mov"]
+
+
+def test_a_video_that_is_gone_is_said(results: Results) -> None:
+    gone = Illustrations(NoMedia("The file changed after it was measured."), Pictures(b"sheet", b"slice"))
+    found = Seen(page(results, CheapInstruments(), [gone, SHOWN]))
+    assert sum(tag == "video" for tag, _ in found.elements) == 1
+    assert "The file changed after it was measured." in found.texts

@@ -29,6 +29,21 @@ def test_ticks_are_round_numbers_within_the_axis(low: float, high: float, ticks:
     assert Scale(low, high, 0, 100).ticks(4) == pytest.approx(ticks)
 
 
+@pytest.mark.parametrize("ratio", [1.01, 1.2, 1.25, 2.01, 2.4, 3.9, 5.1, 9.99])
+@pytest.mark.parametrize("low", [0.0, 0.91, 49.7, -3.3])
+def test_an_axis_has_two_numbers_or_more(low: float, ratio: float) -> None:
+    ticks = Scale(low, low + ratio, 0, 100).ticks(4)
+    assert len(ticks) >= 2
+    assert all(low - 1e-6 <= tick <= low + ratio + 1e-6 for tick in ticks)
+
+
+def test_neighbouring_numbers_of_an_axis_differ() -> None:
+    plot = drawn(123456.78, 123456.79)
+    levels = [text.text for text in plot.iter("text") if text.get("class") == "tick end"]
+    assert len(levels) >= 2
+    assert len(set(levels)) == len(levels)
+
+
 def test_a_scale_maps_both_ends() -> None:
     scale = Scale(2, 4, 190, 10)
     assert (scale(2), scale(3), scale(4)) == (190, 100, 10)
@@ -51,14 +66,16 @@ def test_a_gap_cuts_a_curve_and_a_lonely_point_is_a_dot() -> None:
 def test_any_values_fit_into_the_picture(values: tuple[float | None, ...]) -> None:
     plot = drawn(*values)
     for curve in plot.findall("polyline"):
-        heights = [float(pair.split(",")[1]) for pair in (curve.get("points") or "").split()]
-        assert all(0 <= height <= 160 for height in heights)
+        pairs = [pair.split(",") for pair in (curve.get("points") or "").split()]
+        heights = [float(height) for _, height in pairs]
+        assert all(74 <= float(place) <= 480 - 14 for place, _ in pairs)
+        assert all(10 <= height <= 148 for height in heights)
     assert len(plot.findall("polyline")) == (1 if values and values[0] is not None else 0)
 
 
 def test_a_long_curve_is_drawn_with_few_points() -> None:
     [curve] = drawn(*(float(number) for number in range(5000))).findall("polyline")
-    assert 250 <= len((curve.get("points") or "").split()) <= 320
+    assert 500 <= len((curve.get("points") or "").split()) <= 600
 
 
 def test_a_range_is_shaded_behind_the_curve() -> None:
@@ -77,3 +94,13 @@ def test_a_picture_has_the_same_axis_of_frames_as_a_curve() -> None:
     image = picture.find("image")
     assert image is not None
     assert image.get("href") == "data:image/jpeg;base64,anBlZw=="
+
+
+def test_a_long_range_keeps_its_peaks() -> None:
+    """One frame of 5000 that is far above the others."""
+    band: list[tuple[Point, Point]] = [
+        ((float(frame), 0.0), (float(frame), 100.0 if frame == 2501 else 1.0)) for frame in range(5000)
+    ]
+    [shape] = drawn(*([0.5] * 5000), band=band).findall("polygon")
+    heights = [float(pair.split(",")[1]) for pair in (shape.get("points") or "").split()]
+    assert min(heights) == pytest.approx(148 - 138 * 100 / 108, abs=0.1)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cli.main import main
-from core.metrics.evaluation.instruments import Shown
+from core.metrics.evaluation.instruments import Asked
 from core.metrics.video.metric import FlowHW2
 from core.metrics.video.warp_error import WarpError
 from core.model.evaluation import instruments as module
@@ -84,7 +84,8 @@ def test_raft_takes_the_place_of_dis_and_gives_its_name(monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "load_raft", StillFlow)
     instruments = LearnedInstruments(64, raft=True)
     instruments.prepare(1)
-    made = instruments.of_video(12, Shown(None, chunk_frames=4))
+    made = instruments.of_video(12, Asked(None, chunk_frames=4))
+    assert "the optical flow raft-stand-in of each video at 64x64 pixels" in instruments.about[0]
     flows = {type(each.metric): each.flow for each in made}
     assert flows.pop(WarpError) == instruments.options["flow"] == "raft-stand-in"
     assert set(flows.values()) == {None}
@@ -120,4 +121,14 @@ def test_instruments_go_to_other_processes_without_their_networks(clip_folder: P
     instruments.prepare(1)
     assert len(pickle.dumps(instruments)) < 1000
     assert pickle.loads(pickle.dumps(instruments)) == instruments  # noqa: S301 - our own bytes
-    assert set(instruments.options) == {"size", "flow", "clip", "tower"}
+    assert set(instruments.options) == {"size", "flow", "opencv", "scenedetect", "clip", "tower"}
+
+
+def test_a_tower_is_named_as_its_preset_or_by_its_folder(tmp_path: Path) -> None:
+    path = pan(tmp_path / "a.mp4", 20)
+    found = list[dict[str, Any]]()
+    for tower in ("sprites", str(SHIPPED_PRESETS_DIR / "sprites")):
+        assert main(["evaluate", str(path), "--tower", tower, "--size", "64", "--out", str(tmp_path / "out")]) == 0
+        found.append(results(tmp_path / "out")["options"])
+    assert found[0] == found[1]
+    assert found[0]["tower"].startswith("own tower of sprites (")
