@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from core.service.domain.schema import Variant
+
+MEMORY_BYTES = 2_000_000_000
+"""Of address space, several times what a video takes whatever its length: a damaged one must not starve the worker."""
 
 
 class MeasureRequest(BaseModel):
@@ -17,6 +20,10 @@ class MeasureRequest(BaseModel):
     folder: Path
     videos: dict[Variant, Path]
     fps: float
+    num_frames: dict[Variant, int] = Field(default_factory=dict[Variant, int])
+    """Frames that a video must have, where that is known."""
+    memory_bytes: int = MEMORY_BYTES
+    """The most that measuring takes beyond the program itself."""
 
     @property
     def progress(self) -> Path:
