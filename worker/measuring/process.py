@@ -33,6 +33,8 @@ from worker.measuring.request import MeasureRequest
 from worker.runtime.limits import limit_memory, set_limit
 
 NICENESS = 15
+BYTES_PER_CORE = 100_000_000
+"""Of address space: OpenCV and FFmpeg have a thread for each, with a stack and a heap that are hardly used."""
 
 
 def main() -> int:
@@ -42,7 +44,7 @@ def main() -> int:
     with suppress(OSError):
         os.nice(NICENESS)
     set_limit(resource.RLIMIT_CORE, 0)
-    limit_memory(request.memory_bytes)
+    limit_memory(request.memory_bytes + BYTES_PER_CORE * (os.cpu_count() or 1))
     request.result.write_text(json.dumps(_outcome(request)))
     return 0
 

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.service.domain.schema import Variant
 
-MEMORY_BYTES = 2_000_000_000
-"""Of address space, several times what a video takes whatever its length: a damaged one must not starve the worker."""
+MEMORY_BYTES = 3_000_000_000
+"""Of address space: twice what frames of 3840x2160 take, however many they are. A damaged video must not starve the
+worker."""
 
 
 class MeasureRequest(BaseModel):
@@ -23,7 +24,7 @@ class MeasureRequest(BaseModel):
     num_frames: dict[Variant, int] = Field(default_factory=dict[Variant, int])
     """Frames that a video must have, where that is known."""
     memory_bytes: int = MEMORY_BYTES
-    """The most that measuring takes beyond the program itself."""
+    """The most address space that measuring takes beyond the program itself and its threads."""
 
     @property
     def progress(self) -> Path:
