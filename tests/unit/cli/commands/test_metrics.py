@@ -98,6 +98,14 @@ def test_a_job_that_nobody_measured_is_measured_and_waited_for(api: Api, capsys:
 @pytest.mark.parametrize(("more", "asks"), [([], False), (["--again"], True)])
 @pytest.mark.usefixtures("no_pause", "capsys")
 def test_a_failure_is_tried_again_only_if_asked_for(api: Api, more: list[str], asks: bool) -> None:
-    asked = answers(api, state("failed"), state("measured"))
-    assert main(["metrics", "job_x", *more]) == 0
-    assert ("POST /jobs/job_x/metrics" in asked) is asks
+    for known in ("failed", "measured"):
+        asked = answers(api, state(known), state("measured"))
+        assert main(["metrics", "job_x", *more]) == 0
+        assert ("POST /jobs/job_x/metrics" in asked) is asks
+
+
+@pytest.mark.usefixtures("no_pause", "capsys")
+def test_a_job_that_waits_is_asked_for_again(api: Api) -> None:
+    asked = answers(api, state("waiting"), state("waiting"), state("measured"))
+    assert main(["metrics", "job_x"]) == 0
+    assert asked.count("POST /jobs/job_x/metrics") == 1
