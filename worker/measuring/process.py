@@ -106,7 +106,7 @@ def _value(name: str, value: float | None) -> MetricValue:
         meaning=fact.meaning,
         better="lower" if fact.better == "lower" else "higher" if fact.better == "higher" else None,
         source=fact.source,
-        decimals=fact.decimals,
+        decimals=0 if isinstance(value, int) else fact.decimals,  # those of the fact are for means, of counts too
     )
 
 

@@ -90,6 +90,14 @@ def test_what_is_not_finite_is_null() -> None:
     assert (stored["num_frames"], stored["notes"], stored["flow"]) == (3, ["why"], "dis")
 
 
+def test_counts_have_no_decimals_and_whole_numbers_that_are_none_have_those_of_their_fact() -> None:
+    stored = as_stored(VideoMetrics(3, {"scuts": 2, "warp_error": 0.0}))
+    assert {name: value.decimals for name, value in stored.values.items()} == {
+        "scuts": 0,
+        "warp_error": FACTS["warp_error"].decimals,
+    }
+
+
 def test_numbers_of_numpy_are_stored_as_plain_ones() -> None:
     metrics = VideoMetrics(3, {"ofs": float(np.float32(0.5))}, {"ofs": Curve(1, [np.float64(0.25)])})
     assert json.loads(as_stored(metrics).model_dump_json())["curves"]["ofs"]["values"] == [0.25]
