@@ -120,6 +120,13 @@ class Measurer(LaneWorker):
             return self._fail_job(record, lease, error)
         return super()._failed(record, lease, error, keeper)
 
+    def _poisoned(self, record: JobRecord) -> Outcome:
+        deaths = record.lane(self.lane).deaths
+        message = f"{deaths} workers in a row died while measuring the video"
+        fix = "tell the operator: the workers' logs show how they ended"
+        self._give_up(record, JobError(code="poison_job", message=message, retryable=False, fix=fix))
+        return Outcome.FAILED
+
     def _give_up(self, record: JobRecord, reason: JobError) -> None:
         """There are no metrics. The job stays as it is."""
         logger.error("%s: not measured: %s: %s", record.id, reason.code, reason.message)

@@ -90,7 +90,7 @@ def test_meanings_and_sources_are_told_when_asked_for(api: Api, capsys: pytest.C
     answers(api, state("measured"))
     assert main(["metrics", "job_x", "--meaning"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2] == "      Hard cuts."
+    assert lines[2] == "      Number of hard cuts."
     assert lines[10] == "      A score. (seams.py)"
 
 

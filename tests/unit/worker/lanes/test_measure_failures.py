@@ -150,6 +150,7 @@ def test_a_video_that_kills_its_workers_is_given_up_and_its_job_is_not(world: Wo
     assert measure(world, fake) is Outcome.FAILED
     assert (fake.sizes, world.store.get(JOB).status) == ([], JobStatus.SUCCEEDED)
     assert error_of(world).code == "poison_job"
+    assert error_of(world).message == f"{LONELY_DEATHS} workers in a row died while measuring the video"
     assert given_up() == 1
     assert measure(world) is Outcome.DROPPED
 
