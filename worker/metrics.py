@@ -28,6 +28,8 @@ from core.service.domain.frame_rate import seconds_of
 from core.service.domain.schema import ChunkRecord, DeliveryState, JobSpec, JobStatus, Lane
 from core.service.settings import Settings
 
+MeasuringOutcome = Literal["measured", "failed"]
+
 disable_created_metrics()  # a series more for each counter
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
@@ -64,6 +66,7 @@ _failed = Counter("longtake_failed_attempts", "Failures that count as an attempt
 _retries = Counter("longtake_server_retries", "Repeated calls of servers.", ("server",), registry=REGISTRY)
 _lost = Counter("longtake_leases_lost", "Leases lost.", ("lane",), registry=REGISTRY)
 _refused = Counter("longtake_commits_refused", "Commits that came too late.", ("lane",), registry=REGISTRY)
+_measured = Counter("longtake_measurements", "Jobs whose measuring ended.", ("outcome",), registry=REGISTRY)
 _attempts = Counter("longtake_webhook_attempts", "Attempts to deliver a webhook.", ("outcome",), registry=REGISTRY)
 _attempt_seconds = Histogram(
     "longtake_webhook_attempt_duration_seconds", "Seconds of an attempt.", buckets=_SECONDS, registry=REGISTRY
@@ -74,6 +77,7 @@ for _rare, _values in (  # so that the first one is a rise from 0: alerts would 
     (_refused, Lane),
     (_retries, ("redis", "storage")),
     (_attempts, get_args(DeliveryState)),
+    (_measured, get_args(MeasuringOutcome)),
 ):
     for _value in _values:
         _rare.labels(str(_value))
@@ -151,6 +155,11 @@ def lease_lost(lane: Lane) -> None:
 def commit_refused(lane: Lane) -> None:
     """A commit came too late."""
     _refused.labels(lane.value).inc()
+
+
+def video_measured(outcome: MeasuringOutcome) -> None:
+    """Measuring the video of an ended job is done, or given up."""
+    _measured.labels(outcome).inc()
 
 
 def webhook_attempted(outcome: DeliveryState, seconds: float) -> None:

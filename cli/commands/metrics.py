@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from cli.commands.api import add_job_arguments
 
     add_job_arguments(parser)
-    parser.add_argument("--again", action="store_true", help="try once more what could not be measured")
+    parser.add_argument("--again", action="store_true", help="try once more what could not be measured, or is lost")
     parser.add_argument("--meaning", action="store_true", help="say what each value means, and where it comes from")
 
 
@@ -44,10 +44,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measured(job: Job, *, again: bool = False) -> JobMetrics:
-    """The metrics of the job, which is waited for and measured if needed; with `again` also if it could not be before.
+    """The metrics of the job, which is waited for and measured if needed; with `again` also if it could not be before,
+    or the metrics are lost.
     Raises ApiError if it cannot be measured."""
     known = job.data.measurement
-    if known is None or (again and known.status == "failed"):
+    if again or known is None or known.status == "waiting":  # it may wait in vain for workers of an older version
         job.measure()
     is_told = False
     while job.data.measurement is not None and job.data.measurement.status == "waiting":

@@ -35,7 +35,5 @@ def _lines(values: Mapping[str, MetricValue], width: int) -> Iterator[tuple[str,
 
 
 def shown(value: MetricValue) -> str:
-    """The number with the digits that are worth showing."""
-    if value.value is None:
-        return "-"
-    return str(value.value) if isinstance(value.value, int) else f"{value.value:.{value.decimals}f}"
+    """The number with the digits that are worth showing, as the page shows it; never "-0.00"."""
+    return "-" if value.value is None else f"{value.value:z.{value.decimals}f}"

@@ -155,9 +155,12 @@ class AsyncJob(JobAttributes):
         num_frames: int | None = None,
         metadata: Mapping[str, str] | None = None,
         priority: PriorityName | None = None,
+        measure: bool | None = None,
     ) -> AsyncJob:
         """A new job that shares the chunks before `from_chunk`, and is as this one in what is left out."""
-        changes = given(prompt=prompt, seed=seed, num_frames=num_frames, metadata=metadata, priority=priority)
+        changes = given(
+            prompt=prompt, seed=seed, num_frames=num_frames, metadata=metadata, priority=priority, measure=measure
+        )
         return AsyncJob(self._connection, Seen(await self._connection.send(calls.branch(self.id, from_chunk, changes))))
 
     async def retry(self) -> Self:
@@ -171,7 +174,7 @@ class AsyncJob(JobAttributes):
 
     async def metrics(self) -> JobMetrics:
         """What was measured of the video. Raises NotFound until it is measured: `code` metrics_not_ready, or
-        metrics_not_asked if nobody asked; Conflict (measuring_failed) with the reason if it cannot be."""
+        metrics_not_asked if nobody asked; Conflict (measuring_failed) with the reason if it cannot be, or is lost."""
         return await self._connection.send(calls.metrics(self.id))
 
     async def measure(self) -> Self:

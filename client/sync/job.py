@@ -156,9 +156,12 @@ class Job(JobAttributes):
         num_frames: int | None = None,
         metadata: Mapping[str, str] | None = None,
         priority: PriorityName | None = None,
+        measure: bool | None = None,
     ) -> Job:
         """A new job that shares the chunks before `from_chunk`, and is as this one in what is left out."""
-        changes = given(prompt=prompt, seed=seed, num_frames=num_frames, metadata=metadata, priority=priority)
+        changes = given(
+            prompt=prompt, seed=seed, num_frames=num_frames, metadata=metadata, priority=priority, measure=measure
+        )
         return Job(self._connection, Seen(self._connection.send(calls.branch(self.id, from_chunk, changes))))
 
     def retry(self) -> Self:
@@ -172,7 +175,7 @@ class Job(JobAttributes):
 
     def metrics(self) -> JobMetrics:
         """What was measured of the video. Raises NotFound until it is measured: `code` metrics_not_ready, or
-        metrics_not_asked if nobody asked; Conflict (measuring_failed) with the reason if it cannot be."""
+        metrics_not_asked if nobody asked; Conflict (measuring_failed) with the reason if it cannot be, or is lost."""
         return self._connection.send(calls.metrics(self.id))
 
     def measure(self) -> Self:

@@ -232,7 +232,7 @@ class Settings(BaseSettings):
         default=False, description="Allow images and videos from private and loopback addresses."
     )
     measure_max_frames: Annotated[int, Field(ge=16)] = Field(
-        default=14_400, description="Longest video that `measure` measures; a CPU worker measures one at a time."
+        default=14_400, description="Most frames that `measure` measures of a job, those of both variants together."
     )
     webhook_secret: Annotated[SecretStr, AfterValidator(usable_secret)] | None = Field(
         default=None, description="whsec_... secret that signs webhooks; `up` generates one."

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from core.service.domain.errors import JobNotFound, JobStateConflict, StaleLease
-from core.service.domain.schema import JobError, JobExtension, JobRecord, JobStatus, Lane
+from core.service.domain.schema import JobError, JobExtension, JobRecord, JobStatus, Lane, record_text
+from core.service.domain.transitions.measuring import MAX_MEASUREMENTS
 from core.service.records.chunk_reads import all_chunks
 from tests.helpers.jobs import chunk_of, queued_job
 from tests.helpers.store_contract import SHORT, StorePorts
@@ -187,3 +188,38 @@ class MeasuringContract:
         assert ports.store.restore(job, lists)
         assert waits(ports) == [job.id]
         assert measure(ports, job).measurement is not None
+
+    def test_a_pass_over_the_queues_keeps_what_waits_to_be_measured(self, ports: StorePorts) -> None:
+        job = ended(ports, measure=True)
+        ports.store.create(queued_job(2, measure=True))
+        for _ in range(2):
+            assert ports.store.reindex() == 0
+            assert waits(ports) == [job.id]
+
+    def test_a_measurement_is_made_anew_on_request_if_it_is_still_the_newest(self, ports: StorePorts) -> None:
+        job = ended(ports, measure=True)
+        first = measure(ports, job)
+        again = ports.store.ask_measuring(job.id, first.measurement)
+        assert (again.measurement, again.spec.measure) == (None, True)
+        assert waits(ports) == [job.id]
+        assert ports.store.ask_measuring(job.id, first.measurement) == again
+        second = measure(ports, job)
+        assert ports.store.ask_measuring(job.id, first.measurement) == second, "it has been made anew"
+        assert waits(ports) == []
+
+    def test_a_video_is_measured_only_so_often_until_the_job_goes_on(self, ports: StorePorts) -> None:
+        job = ended(ports, measure=True)
+        long = ERROR.model_copy(update={"message": "x" * 10_000, "fix": "y" * 10_000})
+        for _ in range(MAX_MEASUREMENTS - 1):
+            ports.store.give_up_measuring(job.id, 0, long)
+            ports.store.ask_measuring(job.id)
+        told = ports.store.give_up_measuring(job.id, 0, long)
+        with pytest.raises(JobStateConflict, match=str(MAX_MEASUREMENTS)):
+            ports.store.ask_measuring(job.id)
+        assert len(record_text(told)) < 20_000
+        longer = ports.store.extend(job.id, JobExtension(num_frames=16))
+        ports.store.commit_chunk(ports.claim(job), chunk_of(longer, 2), "f1")
+        ports.finish(job)
+        assert waits(ports) == [job.id]
+        ports.store.give_up_measuring(job.id, 1, long)
+        assert ports.store.ask_measuring(job.id).measurement is None

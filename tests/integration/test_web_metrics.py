@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, expect
 
-from core.service.domain.schema import JobMetrics
+from cli.output.metric_lines import shown
+from core.service.domain.manifest import metrics_key
+from core.service.domain.schema import JobMetrics, MeasuredVideo
 from tests.helpers.deadline import eventually
 from tests.helpers.service import Service
 from tests.helpers.web_page import Opened, live_service
@@ -36,10 +38,42 @@ def metrics_of(service: Service, job_id: str) -> JobMetrics:
     return eventually(read, f"{job_id} to be measured", seconds=MEASURED_MS / 1000)
 
 
+def with_odd_values(service: Service, job_id: str) -> MeasuredVideo:
+    """What was measured, with values that are whole numbers but no counts, and one that is nearly zero."""
+    metrics = metrics_of(service, job_id)
+    video = metrics.videos["preview"]
+    odd = {"duplicate_ratio": 0.0, "warp_error": 3.0, "motion_drift": -0.0004}
+    values = {
+        name: value.model_copy(update={"value": odd.get(name, value.value)}) for name, value in video.values.items()
+    }
+    video = video.model_copy(update={"values": values})
+    stored = metrics.model_copy(update={"videos": {"preview": video}})
+    service.storage().put(metrics_key(job_id), stored.model_dump_json().encode(), "application/json")
+    return video
+
+
+def test_lost_metrics_are_asked_for_once_and_measured_anew_on_request(service: Service, web: Opened) -> None:
+    job = service.submit(model="live", num_frames=16, measure=True)
+    service.wait_for_success(job.id)
+    metrics_of(service, job.id)
+    service.storage().delete([metrics_key(job.id)])
+    asked = list[str]()
+    web.page.on("request", lambda request: asked.append(request.method) if request.url.endswith("/metrics") else None)
+    web.watch(job.id)
+    panel = unfold(web)
+    expect(panel).to_contain_text("the metrics are lost")
+    again = panel.get_by_role("button", name="Measure the video")
+    web.page.wait_for_timeout(3500)
+    assert asked == ["GET"]
+    web.forget_failed_requests()
+    again.click()
+    expect(panel).to_contain_text("16 frames", timeout=MEASURED_MS)
+
+
 def test_what_was_measured_is_shown_with_its_meaning(service: Service, web: Opened) -> None:
     job = service.submit(model="live", num_frames=32, measure=True)
     service.wait_for_success(job.id)
-    video = metrics_of(service, job.id).videos["preview"]
+    video = with_odd_values(service, job.id)
     web.watch(job.id)
     panel = unfold(web)
     expect(panel).to_contain_text(f"32 frames, flow {video.flow}.")
@@ -49,8 +83,8 @@ def test_what_was_measured_is_shown_with_its_meaning(service: Service, web: Open
         header = web.page.get_by_role("rowheader", name=value.title, exact=True)
         row = table.get_by_role("row").filter(has=header)
         expect(row).to_contain_text(value.meaning)
-        if isinstance(value.value, float) and not value.value.is_integer():
-            expect(row.get_by_role("cell").first).to_have_text(f"{value.value:.{value.decimals}f}")
+        if value.value is not None:
+            expect(row.get_by_role("cell").first).to_have_text(shown(value))
     cuts = table.get_by_role("row").filter(has_text="SCuts")
     expect(cuts.get_by_role("cell").first).to_have_text("0")
     expect(cuts).to_contain_text("Lower is better.")

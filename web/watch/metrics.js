@@ -1,16 +1,17 @@
 // What is measured of the finished video, each value with its meaning; and the button that asks for it.
-import { post, read, textOf } from "../core/api.js"
+import { isPassing, post, read, textOf } from "../core/api.js"
 import { button, el, setText } from "../core/dom.js"
 import { plural } from "../core/format.js"
 import { hasEnded } from "../job/facts.js"
 
-const LOOK_AGAIN = 2000 // milliseconds, while the video is measured: an ended job has no stream of events
+const LOOK_AGAIN = 2000 // milliseconds, while the video is measured, which no stream tells, or while requests fail
 const NAMES = { preview: "The video", refined: "The refined video" }
 
 export class Metrics {
   // `followed`: a FollowedJob.
   constructor(followed) {
     this._followed = followed
+    this._notBefore = 0 // when the next request may be made that nobody asked for; Infinity: it would be refused again
     this._told = el("p", { class: "hint", attributes: { role: "status" } })
     this._ask = button("Measure the video", () => this._try(() => post(`${followed.path}/metrics`).then((job) => followed.take(job))))
     this._tables = el("div")
@@ -25,19 +26,29 @@ export class Metrics {
     this.element.hidden = job.progress.chunks_done === 0 || job.status === "failed"
     if (!this.element.open) return
     const status = job.measurement?.status
-    this._ask.hidden = !isOver || status === "waiting" || status === "measured"
+    this._forget(`${job.generation} ${status} ${job.measurement?.at}`)
+    const isLost = this._notBefore === Infinity // the metrics, if they were measured
+    this._ask.hidden = !isOver || status === "waiting" || (status === "measured" && !isLost)
     if (status !== "measured" || this._generation !== job.generation) this._tables.replaceChildren()
     if (status === "measured") {
-      if (this._tables.children.length === 0 && !this._isBusy) this._try(() => this._read(job.generation))
+      if (this._tables.children.length === 0 && performance.now() >= this._notBefore) this._try(() => this._read(job.generation))
       return
     }
     if (this._failure) setText(this._told, this._failure)
     else if (!isOver) setText(this._told, status ? "It is measured once the video is finished." : "It can be measured once the video is finished.")
     else if (status === "failed") setText(this._told, `It could not be measured: ${job.measurement.error.message}.`)
     else setText(this._told, status ? "The video is being measured …" : "Nobody has asked for it.")
-    if (isOver && status === "waiting" && performance.now() - this._followed.readAt > LOOK_AGAIN) {
+    if (isOver && status === "waiting" && performance.now() >= Math.max(this._notBefore, this._followed.readAt + LOOK_AGAIN)) {
       this._try(() => read(this._followed.path, { cache: "no-cache" }).then((read) => this._followed.take(read)))
     }
+  }
+
+  // What was refused may be granted once the job is another one. `state` tells which it is.
+  _forget(state) {
+    if (state === this._state) return
+    this._state = state
+    this._failure = ""
+    this._notBefore = 0
   }
 
   // One request at a time; of a failure is told until another one succeeds.
@@ -47,8 +58,10 @@ export class Metrics {
     try {
       await request()
       this._failure = ""
+      this._notBefore = 0
     } catch (error) {
       this._failure = textOf(error)
+      this._notBefore = isPassing(error) ? performance.now() + LOOK_AGAIN : Infinity
       setText(this._told, this._failure)
     } finally {
       this._isBusy = this._ask.disabled = false
@@ -78,8 +91,9 @@ function notesOf({ notes }) {
   return el("ul", { class: "hint", hidden: notes.length === 0 }, ...notes.map((textContent) => el("li", { textContent })))
 }
 
-// Whole numbers are counts.
+// As `longtake metrics` writes it; never "-0.00".
 export function numberOf(value, decimals) {
   if (value === null) return "–"
-  return Number.isInteger(value) ? String(value) : value.toFixed(decimals)
+  const text = value.toFixed(decimals)
+  return Number(text) === 0 ? text.replace("-", "") : text
 }

@@ -27,9 +27,13 @@ from core.processes import end_with_parent
 from core.service.domain.engine import FrameHWC
 from core.service.domain.errors import LongtakeError
 from core.service.domain.schema import MeasuredVideo, MetricCurve, MetricValue
+from core.service.video.decode import VideoUnreadable
 from worker.measuring.request import MeasureRequest
+from worker.runtime.limits import limit_memory, set_limit
 
 NICENESS = 15
+BYTES_PER_CORE = 100_000_000
+"""Of address space: OpenCV and FFmpeg have a thread for each, with a stack and a heap that are hardly used."""
 
 
 def main() -> int:
@@ -38,7 +42,8 @@ def main() -> int:
     request = MeasureRequest.model_validate_json(sys.stdin.buffer.read())
     with suppress(OSError):
         os.nice(NICENESS)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    set_limit(resource.RLIMIT_CORE, 0)
+    limit_memory(request.memory_bytes + BYTES_PER_CORE * (os.cpu_count() or 1))
     request.result.write_text(json.dumps(_outcome(request)))
     return 0
 
@@ -52,17 +57,26 @@ def _outcome(request: MeasureRequest) -> dict[str, Any]:
         request.progress.write_text(str(done))
 
     try:
-        measured = {variant: _measured(file, request.fps, count) for variant, file in request.videos.items()}
+        measured = {
+            variant: _measured(file, request.fps, request.num_frames.get(variant), count)
+            for variant, file in request.videos.items()
+        }
     except LongtakeError as error:
         return {"unreadable": error.message}
+    except MemoryError:
+        return {"unreadable": f"Measuring the video takes more than {request.memory_bytes // 1_000_000} MB of memory."}
     return {"videos": {variant: video.model_dump(mode="json") for variant, video in measured.items()}}
 
 
-def _measured(file: Path, fps: float, count: Callable[[], None]) -> MeasuredVideo:
-    """Raises LongtakeError if the file is no video."""
+def _measured(file: Path, fps: float, num_frames: int | None, count: Callable[[], None]) -> MeasuredVideo:
+    """Raises LongtakeError if the file is no video, or lacks frames: those that it says it has, or `num_frames`."""
     flow = DIS if dis_flow() is not None else None
     with VideoFile(file) as video:
-        return as_stored(measure(_counted(video, count), cheap_metrics(fps, borders=WINDOW_BORDERS), flow))
+        measured = as_stored(measure(_counted(video, count), cheap_metrics(fps, borders=WINDOW_BORDERS), flow))
+        whole = video.num_frames + video.missing_frames if num_frames is None else num_frames
+        if video.num_frames != whole:
+            raise VideoUnreadable(f"The video has {video.num_frames} of its {whole} frames.")
+        return measured
 
 
 def _counted(frames: Iterable[FrameHWC], count: Callable[[], None]) -> Iterator[FrameHWC]:
@@ -90,7 +104,7 @@ def _value(name: str, value: float | None) -> MetricValue:
         meaning=fact.meaning,
         better="lower" if fact.better == "lower" else "higher" if fact.better == "higher" else None,
         source=fact.source,
-        decimals=fact.decimals,
+        decimals=0 if isinstance(value, int) else fact.decimals,  # those of the fact are for means, of counts too
     )
 
 

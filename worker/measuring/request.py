@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from core.service.domain.schema import Variant
+
+MEMORY_BYTES = 3_000_000_000
+"""Of address space: twice what frames of 3840x2160 take, however many they are. A damaged video must not starve the
+worker."""
 
 
 class MeasureRequest(BaseModel):
@@ -17,6 +21,10 @@ class MeasureRequest(BaseModel):
     folder: Path
     videos: dict[Variant, Path]
     fps: float
+    num_frames: dict[Variant, int] = Field(default_factory=dict[Variant, int])
+    """Frames that a video must have, where that is known."""
+    memory_bytes: int = MEMORY_BYTES
+    """The most address space that measuring takes beyond the program itself and its threads."""
 
     @property
     def progress(self) -> Path:

@@ -12,8 +12,6 @@ import resource
 import signal
 import sys
 import time
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from core.processes import end_with_parent
@@ -21,6 +19,7 @@ from core.service.domain.errors import MediaError
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.media.video import DECODER_THREADS
 from worker.media.decode import RGB_CHANNELS, DecodeRequest, decode_media
+from worker.runtime.limits import limit_memory, set_limit
 
 START_SECONDS = 15.0
 """How long the program may take to start; not counted as decoding."""
@@ -62,25 +61,10 @@ def _limit(request: DecodeRequest) -> None:
     cpu_seconds = math.ceil(time.process_time() + request.decode_seconds * DECODER_THREADS) + 1
     pixels = max(request.max_image_pixels, CHUNK_FRAMES * request.height * request.width)
     file_bytes = RGB_CHANNELS * pixels + _BYTES_BESIDE_PIXELS
-    _set_limit(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 1)  # equal ones would kill without SIGXCPU
-    _set_limit(resource.RLIMIT_FSIZE, file_bytes)
-    _set_limit(resource.RLIMIT_CORE, 0)
-    _limit_memory(request.memory_bytes)
-
-
-def _set_limit(which: int, most: int, hard: int | None = None) -> None:
-    """Irreversible. Ignored if the system has no such limit, or a lower one."""
-    with suppress(ValueError, OSError):
-        resource.setrlimit(which, (most, most if hard is None else hard))
-
-
-def _limit_memory(more_bytes: int) -> None:
-    """`more_bytes` beyond the memory in use now. Without effect on systems without /proc."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-    except OSError:
-        return
-    _set_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + more_bytes)
+    set_limit(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 1)  # equal ones would kill without SIGXCPU
+    set_limit(resource.RLIMIT_FSIZE, file_bytes)
+    set_limit(resource.RLIMIT_CORE, 0)
+    limit_memory(request.memory_bytes)
 
 
 if __name__ == "__main__":

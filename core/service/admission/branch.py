@@ -48,6 +48,7 @@ def admit_branch(
     metadata = (branch.metadata or {}) if "metadata" in branch.model_fields_set else spec.metadata
     changes |= {"prompt_changes": prompt_changes, "webhook_url": url, "webhook_events": events, "metadata": metadata}
     changes["priority"] = branch.priority or spec.priority
+    changes["measure"] = branch.measure if "measure" in branch.model_fields_set else spec.measure
     return Admitted(spec.model_copy(update=changes), warnings, _secret(branch, source, url))
 
 

@@ -19,6 +19,7 @@ from core.service.domain.schema import (
     JobExtension,
     JobRecord,
     JobWarning,
+    Measurement,
     PreparedMedia,
 )
 from core.service.domain.transitions import Transition
@@ -118,9 +119,9 @@ class TransitionStore(ABC):
         now = self._clock.now()
         return self._change(job_id, lambda record: transitions.extend(record, extension, now), limits)
 
-    def ask_measuring(self, job_id: str) -> JobRecord:
+    def ask_measuring(self, job_id: str, instead_of: Measurement | None = None) -> JobRecord:
         now = self._clock.now()
-        return self._change(job_id, lambda record: transitions.ask_measuring(record, now))
+        return self._change(job_id, lambda record: transitions.ask_measuring(record, now, instead_of))
 
     def commit_measurement(self, lease: Lease) -> JobRecord:
         now = self._clock.now()

@@ -10,11 +10,13 @@ from typing import cast
 from redis.client import Pipeline
 from redis.exceptions import WatchError
 
+from core.service.domain import transitions
 from core.service.domain.errors import JobNotFound
 from core.service.domain.manifest import ChunkPage
 from core.service.domain.ports.outbox import PING_JOB_PREFIX
-from core.service.domain.schema import JobRecord, JobStatus
+from core.service.domain.schema import JobRecord, JobStatus, Lane, Measurement
 from core.service.domain.transitions import Transition
+from core.service.records.job_order import job_id_of_member
 from core.service.redis import job_rows as rows
 from core.service.redis import job_scripts as scripts
 from core.service.redis import keys
@@ -49,8 +51,11 @@ class JobCleanup(JobRecords):
 
     @raises_store_errors
     def reindex(self) -> int:
-        """Reads only four counters, and some of each queue, if nothing is missing."""
+        """Reads only some counters, some of each queue, and what is to be measured later, if nothing is missing."""
         self._schedule.recount(queues_of(cast("set[str]", self._redis.smembers(keys.QUEUES))))
+        return self._index_active() + self._index_awaiting_measuring()
+
+    def _index_active(self) -> int:
         statuses = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FINALIZING)
         with self._redis.pipeline(transaction=True) as pipe:
             for index in (keys.SCHEDULED_JOBS, *map(keys.status_index, statuses)):
@@ -72,6 +77,48 @@ class JobCleanup(JobRecords):
 
     def _add_to_queues(self, pipe: Pipeline, record: JobRecord) -> None:
         rows.write_queue_entries(pipe, record, self._now())
+
+    def _index_awaiting_measuring(self) -> int:
+        """A version that measures nothing ends jobs that are to be measured, lets measured ones go on, and deletes
+        them, without a word to the queue of the measure lane and its indexes."""
+        queue = keys.entries_key(keys.ready_queue(Lane.MEASURE, ""))
+        ends = (keys.status_index(status) for status in JobStatus if status.is_terminal)
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zcard(keys.AWAITING_MEASURING)
+            pipe.hlen(queue)
+            for index in ends:
+                pipe.zinter([keys.MEASURED_LATER, index])  # as long as the shorter one
+            awaiting, queued, *ended = cast("tuple[int, int, *tuple[list[str], ...]]", pipe.execute())
+        wrong = {job_id_of_member(member) for members in ended for member in members}
+        if awaiting != queued:
+            listed = cast("list[str]", self._redis.zrange(keys.AWAITING_MEASURING, 0, -1))
+            members = {job_id_of_member(member): member for member in listed}
+            in_queue = {*cast("list[str]", self._redis.hkeys(queue))}
+            if gone := [job_id for job_id in members.keys() - in_queue if not self._redis.exists(keys.job_key(job_id))]:
+                self._redis.zrem(keys.AWAITING_MEASURING, *(members[job_id] for job_id in gone))
+            wrong |= members.keys() ^ in_queue
+        return sum(self._list_for_measuring(record) for record in self._records_of(sorted(wrong)))
+
+    @raises_store_errors
+    def ask_measuring(self, job_id: str, instead_of: Measurement | None = None) -> JobRecord:
+        asked = super().ask_measuring(job_id, instead_of)
+        if transitions.awaits_measuring(asked):
+            queue = keys.entries_key(keys.ready_queue(Lane.MEASURE, ""))
+            if not self._redis.hexists(queue, job_id):  # an older version has ended the job
+                self._list_for_measuring(asked)
+        return asked
+
+    def _list_for_measuring(self, record: JobRecord) -> bool:
+        """Correct where the job is listed. Whether it awaits measuring now."""
+        with suppress(JobNotFound):
+            now = self._transact(
+                record.id, lambda _pipe, now: Transition(now), also_write=self._correct_queues_of, even_deleted=True
+            )
+            return now is not None and transitions.awaits_measuring(now)
+        return False
+
+    def _correct_queues_of(self, pipe: Pipeline, record: JobRecord) -> None:
+        rows.correct_queue_entries(pipe, record, self._now())
 
     @raises_store_errors
     def purge(self, job_id: str) -> None:

@@ -155,12 +155,14 @@ def write_queue_entries(pipe: Pipeline, record: JobRecord, now: Now) -> None:
 
 
 def correct_queue_entries(pipe: Pipeline, record: JobRecord, now: Now) -> None:
-    """Add a job to the queues that it belongs to and remove it from the others."""
+    """Add a job to the queues that it belongs to, with their indexes, and remove it from the others."""
     schedule.write_again(pipe, record, now)
-    if any(transitions.wants(record, lane) for lane in Lane):
-        pipe.zadd(keys.SCHEDULED_JOBS, {index_member(record): 0})
-    else:
-        pipe.zrem(keys.SCHEDULED_JOBS, index_member(record))
+    rightly = _indexes_of_work(record)
+    for index in _INDEXES_OF_WORK:
+        if index in rightly:
+            pipe.zadd(index, {index_member(record): 0})
+        else:
+            pipe.zrem(index, index_member(record))
 
 
 def _indexes(record: JobRecord | None) -> dict[str, int]:
@@ -174,12 +176,28 @@ def _indexes(record: JobRecord | None) -> dict[str, int]:
         listed += [keys.jobs_index(record.owner, None), keys.jobs_index(record.owner, record.status)]
     if transitions.is_prepared_ahead(record):
         listed.append(keys.prepared_index(record.spec.model))
-    if any(transitions.wants(record, lane) for lane in Lane):
-        listed.append(keys.SCHEDULED_JOBS)
+    listed += _indexes_of_work(record)
     scores = dict.fromkeys(listed, 0)
     if record.status is JobStatus.QUEUED:
         scores[keys.queue_index(record.spec.model)] = keys.class_score(record.spec.priority)
     return scores
+
+
+def _indexes_of_work(record: JobRecord) -> list[str]:
+    """Those of _INDEXES_OF_WORK that list a record: JobCleanup.reindex compares them with what else is stored."""
+    if record.delete_requested:
+        return []
+    listed = list[str]()
+    if any(transitions.wants(record, lane) for lane in Lane if lane is not Lane.MEASURE):
+        listed.append(keys.SCHEDULED_JOBS)
+    if transitions.awaits_measuring(record):
+        listed.append(keys.AWAITING_MEASURING)
+    elif record.spec.measure and not record.status.is_terminal:
+        listed.append(keys.MEASURED_LATER)
+    return listed
+
+
+_INDEXES_OF_WORK = (keys.SCHEDULED_JOBS, keys.MEASURED_LATER, keys.AWAITING_MEASURING)
 
 
 def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: Iterable[str], now: Now) -> None:
@@ -200,9 +218,9 @@ def remove(pipe: Pipeline, job_id: str, record: JobRecord | None, deliveries: It
 
 
 def _indexes_of_any_version(record: JobRecord) -> Iterator[str]:
-    """Where a record may be listed: an older version, which knows no owners, may have changed it without updating
-    these."""
-    yield from (keys.EXPIRY, keys.SCHEDULED_JOBS, keys.prepared_index(record.spec.model))
+    """Where a record may be listed: an older version, which knows no owners and measures nothing, may have changed it
+    without updating these."""
+    yield from (keys.EXPIRY, *_INDEXES_OF_WORK, keys.prepared_index(record.spec.model))
     if record.owner is not None:
         yield from (keys.jobs_index(record.owner, status) for status in (None, *JobStatus))
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from core.service.domain.manifest import manifest_key
+from core.service.domain.manifest import manifest_key, metrics_key
 from core.service.domain.schema import JobError, JobMetrics, Lane
 from core.service.redis import queue
 from core.service.testing.outbox import FakeOutbox
@@ -92,6 +92,46 @@ def test_a_failure_is_told_with_its_reason_and_may_be_tried_again(api: TestClien
     assert api.get(f"/jobs/{job_id}/metrics").status_code == 200
 
 
+def test_metrics_that_are_lost_are_told_and_made_anew_on_request(api: TestClient, world: World) -> None:
+    job_id = submit(api, measure=True)
+    world.finish(job_id)
+    metrics = world.measure(job_id)
+    world.storage.delete([metrics_key(job_id)])
+    assert problem(api, job_id)[:2] == (409, "measuring_failed")
+    assert "POST" in problem(api, job_id)[2]
+    world.queue.messages.clear()
+    assert api.post(f"/jobs/{job_id}/metrics").json()["measurement"]["status"] == "waiting"
+    assert [message.task for message in world.queue.messages] == [queue.TASK_MEASURE_VIDEO]
+    assert problem(api, job_id)[:2] == (404, "metrics_not_ready")
+    assert world.measure(job_id).videos == metrics.videos
+    assert api.get(f"/jobs/{job_id}/metrics").status_code == 200
+
+
+@pytest.mark.parametrize("damage", ["no flow", "no metrics"])
+def test_metrics_that_lack_something_are_made_anew_on_request(api: TestClient, world: World, damage: str) -> None:
+    job_id = submit(api, measure=True)
+    world.finish(job_id)
+    whole = world.measure(job_id).model_dump_json()
+    stored = whole.replace('"flow":"dis"', '"flow":null') if damage == "no flow" else "{"
+    assert stored != whole
+    world.storage.put(metrics_key(job_id), stored.encode(), "application/json")
+    assert status_of(api, job_id) == "measured"
+    assert api.post(f"/jobs/{job_id}/metrics").json()["measurement"]["status"] == "waiting"
+
+
+def test_asking_for_what_is_asked_for_or_measured_writes_nothing(api: TestClient, world: World) -> None:
+    job_id = submit(api)
+    world.finish(job_id)
+    assert api.post(f"/jobs/{job_id}/metrics").status_code == 202
+    for change in (lambda: None, lambda: world.measure(job_id)):
+        change()
+        world.storage.delete([manifest_key(job_id)])
+        world.queue.messages.clear()
+        assert api.post(f"/jobs/{job_id}/metrics").status_code == 202
+        assert manifest_key(job_id) not in world.storage.objects
+        assert [*world.queue.messages] == []
+
+
 @pytest.mark.parametrize("ask", ["get", "post"])
 def test_a_job_without_a_video_has_nothing_to_measure(api: TestClient, world: World, ask: str) -> None:
     job_id = submit(api, measure=True)
@@ -114,11 +154,16 @@ def test_the_metrics_of_a_shorter_video_are_gone_when_the_job_goes_on(api: TestC
     assert api.get(f"/jobs/{job_id}/metrics").json()["generation"] == 1
 
 
-def test_a_branch_is_measured_as_its_source_is(api: TestClient, world: World) -> None:
+def test_a_branch_is_measured_as_its_source_is_or_as_it_asks(api: TestClient, world: World) -> None:
     job_id = submit(api, num_frames=48, measure=True)
     world.make_chunk(job_id)
     branch = api.post(f"/jobs/{job_id}/branch", json={"from_chunk": 1})
     assert (branch.status_code, branch.json()["request"]["measure"]) == (202, True)
+    for asked in (False, True):
+        branch = api.post(f"/jobs/{job_id}/branch", json={"from_chunk": 1, "measure": asked})
+        assert (branch.status_code, branch.json()["request"]["measure"]) == (202, asked)
+    refused = api.post(f"/jobs/{job_id}/branch", json={"from_chunk": 1, "measure": None})
+    assert (refused.status_code, refused.json()["field"]) == (422, "measure")
 
 
 @pytest.mark.parametrize("asked", ["yes", 1, None])

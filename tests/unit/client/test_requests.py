@@ -158,6 +158,7 @@ def test_a_job_goes_on_and_a_branch_is_begun(ask: Ask, make_job: MakeJob) -> Non
         lambda job: job.retry(),
         lambda job: job.branch(3),
         lambda job: job.branch(3, "a blue circle", 8, 96, {"a": "b"}, "low"),
+        lambda job: job.branch(3, measure=False),
         lambda job: job.cancel(),
         job=make_job(),
     )
@@ -168,6 +169,7 @@ def test_a_job_goes_on_and_a_branch_is_begun(ask: Ask, make_job: MakeJob) -> Non
         ("POST", "/jobs/job_x/retry", None),
         ("POST", "/jobs/job_x/branch", {"from_chunk": 3}),
         ("POST", "/jobs/job_x/branch", {"from_chunk": 3, **named}),
+        ("POST", "/jobs/job_x/branch", {"from_chunk": 3, "measure": False}),
         ("POST", "/jobs/job_x/cancel", None),
     ]
 

@@ -21,6 +21,7 @@ from core.service.domain.schema import (
     JobRecord,
     JobWarning,
     Lane,
+    Measurement,
     PreparedMedia,
     StepProgress,
     Variant,
@@ -99,7 +100,7 @@ class JobStore(JobReads, WorkReads, Protocol):
 
     def reindex(self) -> int:
         """Add jobs written by an older version to the queues, and count again what another version has changed there.
-        Returns how many were added."""
+        Returns how many were added. Costs as much as is wrong there."""
         ...
 
     def claim_next(
@@ -218,8 +219,10 @@ class JobStore(JobReads, WorkReads, Protocol):
         LimitReached; see transitions.extend, and `create` for `limits`."""
         ...
 
-    def ask_measuring(self, job_id: str) -> JobRecord:
-        """Have the video measured once the job has ended. Raises JobStateConflict; see transitions.ask_measuring."""
+    def ask_measuring(self, job_id: str, instead_of: Measurement | None = None) -> JobRecord:
+        """Have the video measured once the job has ended, also if a worker of an older version has ended it.
+        `instead_of`: the measurement that is to be made anew. Raises JobStateConflict; see transitions.ask_measuring.
+        """
         ...
 
     def commit_measurement(self, lease: Lease) -> JobRecord:

@@ -12,7 +12,7 @@ from core.service.domain.schema.status import JobStatus
 
 
 class JobError(Stored):
-    """Why a job failed."""
+    """Why a job failed, or why its video could not be measured."""
 
     code: str
     message: str
@@ -24,7 +24,9 @@ class Measurement(Stored):
     """A time at which the video was measured, or measuring it was given up, with its entry of the event log."""
 
     at: datetime
-    entry: int = Field(description="Number of the entry in the log, from 1.")
+    entry: int | None = Field(
+        description="Number of the entry in the log, from 1; None in a job of a version that did not count them."
+    )
     generation: int = Field(description="Generation of the job whose video it was.")
     error: JobError | None = Field(default=None, description="Why there are no metrics; None if there are.")
 

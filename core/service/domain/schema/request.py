@@ -318,6 +318,7 @@ class JobBranch(Frozen):
     )
     metadata: Metadata | None = Field(default=None, description="As of POST /jobs. null, written out: none.")
     priority: AskedPriority | None = Field(default=None, description="As of POST /jobs; by default the source's.")
+    measure: bool = Field(default=False, description="As of POST /jobs; by default as the source was asked.")
     webhook_url: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
         default=None, description="As of POST /jobs. null, written out: none, nor events."
     )

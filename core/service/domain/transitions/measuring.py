@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from core.service.domain.errors import JobNotFound, JobStateConflict, StaleLease
+from core.service.domain.errors import JobNotFound, JobStateConflict, StaleLease, shortened
 from core.service.domain.ports import Lease
 from core.service.domain.schema import EventType, JobError, JobRecord, Lane, LaneState, Measurement
 from core.service.domain.transitions.rules import awaits_measuring, has_final_video
@@ -23,12 +23,15 @@ from core.service.domain.transitions.transition import (
     with_revision,
 )
 
-MAX_MEASUREMENTS = 1000
-"""A job's record keeps all of them: their events are rewritten when it is rebuilt."""
+MAX_MEASUREMENTS = 20
+"""Of one generation. A job's record keeps all of them: their events are rewritten when it is rebuilt."""
+MAX_ERROR_CHARS = 300
+"""Of the message and of the fix of a measurement."""
 
 
-def ask_measuring(record: JobRecord, at: datetime) -> Transition:
-    """The job is measured at its end, or now if it has ended; again if it could not be measured before. Idempotent.
+def ask_measuring(record: JobRecord, at: datetime, instead_of: Measurement | None = None) -> Transition:
+    """The job is measured at its end, or now if it has ended; again if it could not be measured before. `instead_of`:
+    a measurement whose metrics are lost or lack something, which is made anew if it is the newest. Idempotent.
 
     Raises JobStateConflict for an ended job without a video; JobNotFound for a job that is about to expire.
     """
@@ -41,10 +44,11 @@ def ask_measuring(record: JobRecord, at: datetime) -> Transition:
     if not has_final_video(record):
         raise JobStateConflict(f"the job is {record.status} and has no video to measure", fix="retry it first")
     newest = record.measurement
-    if awaits_measuring(record) or (newest is not None and newest.error is None):
+    if awaits_measuring(record) or (newest is not None and newest.error is None and newest != instead_of):
         return Transition(record)
-    if len(record.measurements) >= MAX_MEASUREMENTS:
-        raise JobStateConflict(f"the job was measured {MAX_MEASUREMENTS} times, which is the limit", fix="branch it")
+    if sum(one.generation == record.generation for one in record.measurements) >= MAX_MEASUREMENTS:
+        message = f"the video was measured {MAX_MEASUREMENTS} times, or tried to be, which is the limit"
+        raise JobStateConflict(message, fix="download it and run `longtake evaluate` on the file")
     fresh = with_lane(asked, Lane.MEASURE, LaneState(token=record.lane(Lane.MEASURE).token))
     # Later than the measurement that failed, also if the clocks of two machines differ.
     asked_at = at if newest is None else max(at, newest.at + timedelta(microseconds=1))
@@ -73,10 +77,16 @@ def give_up_measuring(record: JobRecord, generation: int, error: JobError, at: d
 
 
 def _measured(record: JobRecord, at: datetime, error: JobError | None = None) -> Transition:
-    at = max(at, record.measure_asked_at or at)
-    entry = (record.num_events or 0) + 1
-    measurement = Measurement(at=at, entry=entry, generation=record.generation, error=error)
+    at = max(at, record.measure_asked_at or at, record.finished_at or at)  # by the clocks of other machines
+    entry = None if record.num_events is None else record.num_events + 1
+    short = None if error is None else _shortened(error)
+    measurement = Measurement(at=at, entry=entry, generation=record.generation, error=short)
     free = with_lane(record, Lane.MEASURE, LaneState(token=record.lane(Lane.MEASURE).token))
     told = updated(free, measurements=(*record.measurements, measurement))
     # Not counted as a commit: CPU workers may make progress during an outage of all engine workers.
     return replace(with_event(told, EventType.JOB_MEASURED, at, released=Lane.MEASURE), is_prepared=error is None)
+
+
+def _shortened(error: JobError) -> JobError:
+    fix = None if error.fix is None else shortened(error.fix, MAX_ERROR_CHARS)
+    return error.model_copy(update={"message": shortened(error.message, MAX_ERROR_CHARS), "fix": fix})

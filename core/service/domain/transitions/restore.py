@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -21,6 +21,7 @@ from core.service.domain.schema import (
     JobStatus,
     Lane,
     LaneState,
+    Measurement,
     Variant,
 )
 from core.service.domain.transitions.branches import totals_of_copies
@@ -125,7 +126,8 @@ def _is_of(run: _Run, commit: _Commit) -> bool:
 
 
 def _with_beside(past: Iterable[_HistoryEntry], record: JobRecord) -> list[_HistoryEntry]:
-    """The history with the changes of the prompt and the measurements, each at the number that its entry had."""
+    """The history with the changes of the prompt and the measurements, each at the number that its entry had, or at its
+    time if that is not known."""
     whole = list(past)
     beside: list[tuple[int, EventType, datetime, dict[str, object]]] = [
         *(
@@ -133,7 +135,12 @@ def _with_beside(past: Iterable[_HistoryEntry], record: JobRecord) -> list[_Hist
             for index, change in enumerate(record.steering, 1)
         ),
         *(
-            (one.entry, EventType.JOB_MEASURED, one.at, {"measurements": record.measurements[:index]})
+            (
+                _entry_of(one, index, whole),
+                EventType.JOB_MEASURED,
+                one.at,
+                {"measurements": record.measurements[:index]},
+            )
             for index, one in enumerate(record.measurements, 1)
         ),
     ]
@@ -141,6 +148,12 @@ def _with_beside(past: Iterable[_HistoryEntry], record: JobRecord) -> list[_Hist
         place = min(entry - 1, len(whole))
         whole.insert(place, (updated(whole[place - 1][0], **changes), event, at))
     return whole
+
+
+def _entry_of(one: Measurement, index: int, whole: Sequence[_HistoryEntry]) -> int:
+    """Number in the log of the `index`-th measurement, from 1. If an older version did not count the entries it comes
+    after all events until its time, and the measurements before."""
+    return one.entry or max(1, sum(at <= one.at for _, _, at in whole)) + index
 
 
 def _commits(record: JobRecord, lists: ChunkLists) -> list[_Commit]:

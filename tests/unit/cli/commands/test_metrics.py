@@ -21,8 +21,16 @@ METRICS: dict[str, Any] = {
             "num_frames": 48,
             "flow": "dis",
             "values": {
-                "scuts": {"value": 0, "title": "SCuts", "meaning": "Number of hard cuts.", "better": "lower"},
+                "scuts": {
+                    "value": 0,
+                    "title": "SCuts",
+                    "meaning": "Number of hard cuts.",
+                    "better": "lower",
+                    "decimals": 0,
+                },
                 "mawe_code": {"value": 1.23456, "title": "MAWE (code)", "meaning": "A ratio.", "decimals": 2},
+                "warp_error": {"value": 3, "title": "Warp error W", "meaning": "An error.", "decimals": 2},
+                "motion_drift": {"value": -0.0004, "title": "Motion drift", "meaning": "A drift.", "decimals": 3},
                 "seam_score": {"value": None, "title": "Seam score", "meaning": "A score.", "source": "seams.py"},
             },
             "curves": {},
@@ -33,9 +41,11 @@ METRICS: dict[str, Any] = {
 }
 TABLE = """\
 preview: 48 frames, flow dis
-  SCuts                 0  lower is better
-  MAWE (code)        1.23
-  Seam score            -
+  SCuts                  0  lower is better
+  MAWE (code)         1.23
+  Warp error W        3.00
+  Motion drift       0.000
+  Seam score             -
   There are no seams.
 
 refined: 48 frames
@@ -81,7 +91,7 @@ def test_meanings_and_sources_are_told_when_asked_for(api: Api, capsys: pytest.C
     assert main(["metrics", "job_x", "--meaning"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[2] == "      Number of hard cuts."
-    assert lines[6] == "      A score. (seams.py)"
+    assert lines[10] == "      A score. (seams.py)"
 
 
 @pytest.mark.usefixtures("no_pause")
@@ -98,6 +108,14 @@ def test_a_job_that_nobody_measured_is_measured_and_waited_for(api: Api, capsys:
 @pytest.mark.parametrize(("more", "asks"), [([], False), (["--again"], True)])
 @pytest.mark.usefixtures("no_pause", "capsys")
 def test_a_failure_is_tried_again_only_if_asked_for(api: Api, more: list[str], asks: bool) -> None:
-    asked = answers(api, state("failed"), state("measured"))
-    assert main(["metrics", "job_x", *more]) == 0
-    assert ("POST /jobs/job_x/metrics" in asked) is asks
+    for known in ("failed", "measured"):
+        asked = answers(api, state(known), state("measured"))
+        assert main(["metrics", "job_x", *more]) == 0
+        assert ("POST /jobs/job_x/metrics" in asked) is asks
+
+
+@pytest.mark.usefixtures("no_pause", "capsys")
+def test_a_job_that_waits_is_asked_for_again(api: Api) -> None:
+    asked = answers(api, state("waiting"), state("waiting"), state("measured"))
+    assert main(["metrics", "job_x"]) == 0
+    assert asked.count("POST /jobs/job_x/metrics") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from core.metrics.video.facts import FACTS
 from core.metrics.video.metric import Curve, VideoMetrics
 from core.service.domain.errors import VideoUnmeasurable
 from core.service.domain.schema import MetricCurve
-from tests.helpers.clips import clip
+from tests.helpers.clips import clip, faststart
 from worker.measuring.child import measure_in_process
 from worker.measuring.process import as_stored
 from worker.measuring.request import MeasureRequest
@@ -47,6 +48,36 @@ def test_a_file_that_is_no_video_is_told(tmp_path: Path) -> None:
         measure_in_process(request, nothing)
 
 
+def cut_off(tmp_path: Path, num_frames: int) -> MeasureRequest:
+    """Nine tenths of a final video, whose index is in front."""
+    whole = faststart(clip(tmp_path / "whole.mp4", num_frames), tmp_path / "index.mp4").read_bytes()
+    file = tmp_path / "preview.mp4"
+    file.write_bytes(whole[: len(whole) * 9 // 10])
+    return MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0)
+
+
+def test_a_video_that_was_cut_off_is_told(tmp_path: Path) -> None:
+    request = cut_off(tmp_path, 48)
+    with pytest.raises(VideoUnmeasurable, match="of its 48 frames"):
+        measure_in_process(request, nothing)
+
+
+def test_a_whole_video_with_fewer_frames_than_the_job_has_is_told(tmp_path: Path) -> None:
+    file = clip(tmp_path / "preview.mp4", 20)
+    request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0, num_frames={"preview": 32})
+    with pytest.raises(VideoUnmeasurable, match="has 20 of its 32 frames"):
+        measure_in_process(request, nothing)
+
+
+def test_a_video_that_takes_too_much_memory_is_told_and_one_of_usual_size_does_not(tmp_path: Path) -> None:
+    file = clip(tmp_path / "preview.mp4", 3, height=720, width=1280)
+    request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0)
+    assert measure_in_process(request, nothing)["preview"].num_frames == 3
+    small = request.model_copy(update={"memory_bytes": -100_000_000 * (os.cpu_count() or 1)})
+    with pytest.raises((VideoUnmeasurable, RuntimeError)):
+        measure_in_process(small, nothing)
+
+
 def test_what_is_not_finite_is_null() -> None:
     curve = Curve(2, [0.5, math.nan], first=1)
     metrics = VideoMetrics(3, {"ofs": math.inf, "scuts": 0, "warp_error": None}, {"warp_error": curve}, ["why"], "dis")
@@ -62,6 +93,14 @@ def test_what_is_not_finite_is_null() -> None:
 
 def test_a_stored_curve_without_its_first_frame_begins_with_the_video() -> None:
     assert MetricCurve.model_validate({"step": 1, "values": [0.5]}).first == 0
+
+
+def test_counts_have_no_decimals_and_whole_numbers_that_are_none_have_those_of_their_fact() -> None:
+    stored = as_stored(VideoMetrics(3, {"scuts": 2, "warp_error": 0.0}))
+    assert {name: value.decimals for name, value in stored.values.items()} == {
+        "scuts": 0,
+        "warp_error": FACTS["warp_error"].decimals,
+    }
 
 
 def test_numbers_of_numpy_are_stored_as_plain_ones() -> None:
