@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from core.metrics.evaluation.processes import Tell, work_all
-from core.model.evaluation.compare.plan import ComparisonError, Plan, Video
+from core.model.evaluation.compare.plan import ComparisonError, Plan, Video, named_borders
 from core.model.evaluation.compare.ports import LoadMeasurement, LoadMethod, Measurement
 from core.model.evaluation.compare.prefixes import measure_prefixes
 from core.model.evaluation.compare.workspace import Workspace, facts_of
@@ -146,11 +146,12 @@ class VideoMaker:
             done = self._workspace.make(video, parts, method.fps)
             if done != video.frames:
                 raise ComparisonError(f"{video.method} made {done} frames instead of {video.frames}")
-            self._workspace.store_made(video, facts, parts.seconds)
-        if not self._workspace.is_measured(video, self._measurement.key):
-            metrics = self._measurement.metrics(video.prompt, method.fps)
+            self._workspace.store_made(video, facts, parts.seconds, method.threads)
+        borders = named_borders(method.facts.borders)
+        if not self._workspace.is_measured(video, self._measurement.key, borders):
+            metrics = self._measurement.metrics(video.prompt, method.fps, method.facts.borders)
             measured = measure_prefixes(self._workspace.frames(video), metrics, video.frames, self._measurement.flow)
-            self._workspace.store_measured(video, self._measurement.key, measured)
+            self._workspace.store_measured(video, self._measurement.key, borders, measured)
         self._workspace.forget_failure(video)
 
     def _first_chunk(self, video: Video) -> FramesTHWC:

@@ -64,8 +64,9 @@ METRICS: Mapping[str, PublishedMetric] = {
 }
 
 COUNTERPARTS: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "streaming_t2v": {"table_1": ("StreamingT2V",), "short_term": ("CAM",)},
-    "streaming_t2v_trial": {"table_1": ("StreamingT2V",), "short_term": ("CAM",)},
+    "streaming_t2v": {"table_1": ("StreamingT2V",)},
+    "streaming_t2v_trial": {"table_1": ("StreamingT2V",)},
+    "cam": {"short_term": ("CAM",)},
     "concat": {"short_term": ("Conc-Cond",)},
     "additive": {"table_1": ("SparseCtrl",), "short_term": ("Add-Cond",)},
     "last_frame": {"table_1": ("I2VGen-XL", "DynamiCrafter-XL", "SEINE", "SVD")},
@@ -76,7 +77,7 @@ COUNTERPARTS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "svd-xt": {"table_1": ("SVD",)},
 }
 """By method, rows of the published tables that it stands for: the same method, or the same kind of conditioning."""
-OF_A_KIND = frozenset({"streaming_t2v_trial", "concat", "additive", "last_frame"})
+OF_A_KIND = frozenset({"streaming_t2v_trial", "cam", "concat", "additive", "last_frame"})
 """Methods that share the kind of conditioning with their rows, and are not the methods of these rows."""
 
 

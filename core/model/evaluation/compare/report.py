@@ -65,6 +65,7 @@ def _method(results: Results, key: str, method: MethodResults) -> dict[str, Any]
     return {
         "facts": asdict(method.facts),
         "fingerprints": method.fingerprints,
+        "threads": method.threads,
         "finished": len(method.finished),
         "failures": {results.plan.prompts[index]: error for index, error in method.failures.items()},
         "seconds_per_video": _numbers(method.seconds),
@@ -235,10 +236,16 @@ def method_rows(results: Results) -> list[tuple[str, str, str, str, str]]:
             begins[method.facts.takes_first_chunk],
             "" if method.seconds is None else str(method.seconds),
             method.facts.source,
-            "; ".join(method.fingerprints),
+            _made_by(method),
         )
         for name, method in results.methods.items()
     ]
+
+
+def _made_by(method: MethodResults) -> str:
+    """Fingerprints and CPU threads of its videos."""
+    threads = f"{', '.join(map(str, method.threads))} threads" if method.threads else ""
+    return "; ".join([*method.fingerprints, *([threads] if threads else [])])
 
 
 def one_line(text: str) -> str:

@@ -54,8 +54,13 @@ class MethodResults:
 
     @property
     def fingerprints(self) -> list[str]:
-        """Of the method; more than one if its weights changed between runs."""
+        """Of the method's finished videos."""
         return sorted({video.fingerprint for video in self.finished.values()})
+
+    @property
+    def threads(self) -> list[int]:
+        """CPU threads with which its videos were made; several if runs had different ones."""
+        return sorted({video.threads for video in self.finished.values()})
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,11 @@ def read_results(plan: Plan, workspace: Workspace) -> Results:
     taken, and the other videos count as not finished."""
     indices = range(len(plan.prompts))
     finished = {
-        name: {i: video for i in indices if (video := workspace.finished(plan.video(name, i))) is not None}
+        name: {
+            i: video
+            for i in indices
+            if (video := workspace.finished(plan.video(name, i), plan.expected(name))) is not None
+        }
         for name in plan.methods
     }
     by = _commonest(video.by for videos in finished.values() for video in videos.values())

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.metrics.evaluation.pictures import Pictures, PictureTaker
 from core.model.evaluation.compare.exact_frames import read_exact, write_exact, write_playable
-from core.model.evaluation.compare.plan import VERSION, Video, digest, read_json, write_json
+from core.model.evaluation.compare.plan import VERSION, Expected, Video, digest, read_json, write_json
 from core.model.evaluation.compare.prefixes import Measured
 from core.service.domain.engine import FrameHWC, FramesTHWC
 
@@ -31,6 +31,8 @@ class Finished:
     """Of its method."""
     seconds: float
     """How long its method needed for it, without storing it, and without a first chunk that it was given."""
+    threads: int
+    """CPU threads of its method."""
     by: Mapping[str, str]
     """Of the measurement."""
 
@@ -108,9 +110,10 @@ class Workspace:
         stem.with_suffix(_SLICE).write_bytes(pictures.slice)
         return done
 
-    def store_made(self, video: Video, facts: Mapping[str, Any], seconds: float) -> None:
-        """The video is complete: what it was made by, and how long that took."""
-        write_json(self._made_file(video), {"facts": {"version": VERSION, **facts}, "seconds": seconds})
+    def store_made(self, video: Video, facts: Mapping[str, Any], seconds: float, threads: int) -> None:
+        """The video is complete: what it was made by, how long that took, and with how many CPU threads."""
+        content = {"facts": {"version": VERSION, **facts}, "seconds": seconds, "threads": threads}
+        write_json(self._made_file(video), content)
 
     def playable(self, video: Video) -> Path:
         """The stored video as an MP4 for people."""
@@ -120,29 +123,31 @@ class Workspace:
         """The exact frames of a stored video. Raises VideoUnreadable."""
         return read_exact(self.stem(video).with_suffix(".mkv"))
 
-    def is_measured(self, video: Video, by: Mapping[str, str]) -> bool:
-        """Whether the stored video has figures by this measurement."""
+    def is_measured(self, video: Video, by: Mapping[str, str], borders: str) -> bool:
+        """Whether the stored video has figures by this measurement, with the seams at these borders."""
         measured = self._measured(video)
-        return measured is not None and measured["by"] == dict(by)
+        return measured is not None and (measured["by"], measured["borders"]) == (dict(by), borders)
 
     def pictures(self, video: Video) -> Pictures:
         """The contact sheet and the x-t slice of a stored video."""
         stem = self.stem(video)
         return Pictures(stem.with_suffix(_SHEET).read_bytes(), stem.with_suffix(_SLICE).read_bytes())
 
-    def store_measured(self, video: Video, by: Mapping[str, str], measured: Measured) -> None:
-        """Keep a video's figures. `by`: what they depend on beside video and prompt."""
-        content = {"version": VERSION, "of": self._made_digest(video), "by": dict(by), "measured": asdict(measured)}
+    def store_measured(self, video: Video, by: Mapping[str, str], borders: str, measured: Measured) -> None:
+        """Keep a video's figures. `by`: what they depend on beside video, prompt and borders."""
+        how = {"by": dict(by), "borders": borders}
+        content = {"version": VERSION, "of": self._made_digest(video), **how, "measured": asdict(measured)}
         write_json(self._measured_file(video), content)
 
-    def finished(self, video: Video) -> Finished | None:
-        """A video of this request with its figures; None if it is not made and measured, or has another first chunk
-        than the others."""
+    def finished(self, video: Video, expected: Expected) -> Finished | None:
+        """A video of this request with its figures; None if it is not made and measured as expected, or has another
+        first chunk than the others."""
         made, measured = read_json(self._made_file(video)), self._measured(video)
         if made is None or measured is None:
             return None
         facts = made["facts"]
-        if any(facts.get(name) != value for name, value in asdict(video).items()):
+        wanted = {**asdict(video), "version": VERSION, "fingerprint": expected.fingerprint}
+        if any(facts.get(name) != value for name, value in wanted.items()) or measured["borders"] != expected.borders:
             return None
         if facts["first_chunk"] not in (None, self.first_chunk_digest(video)):
             return None
@@ -150,7 +155,7 @@ class Workspace:
             figures = _MEASURED.validate_python(measured["measured"])
         except ValidationError:
             return None  # measured by another version
-        return Finished(figures, facts["fingerprint"], made["seconds"], measured["by"])
+        return Finished(figures, facts["fingerprint"], made["seconds"], made["threads"], measured["by"])
 
     def _measured(self, video: Video) -> dict[str, Any] | None:
         """The stored figures, if they are of the stored video."""

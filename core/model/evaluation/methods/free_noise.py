@@ -31,9 +31,10 @@ class FreeNoise(Method):
 
     def __init__(self, base: BaseModel, windows: Windows | None = None) -> None:
         """`windows` None: those of the paper, 16 frames every 4."""
-        super().__init__(FREE_NOISE, base.preset.fps, f"{FREE_NOISE.name}; {base.fingerprint}")
         self._base = base
         self._windows = windows or Windows()
+        constants = f"windows of {self._windows.size} every {self._windows.stride}"
+        super().__init__(FREE_NOISE, base.preset.fps, f"{constants}; {base.fingerprint}")
 
     @torch.inference_mode()
     def _latents(self, request: MethodRequest) -> Tensor:

@@ -83,7 +83,7 @@ def test_without_names_all_that_can_be_loaded_are_compared_and_the_others_named_
     content = json.loads((out / "compare.json").read_text())
     assert list(content["methods"]) == ["streaming_t2v", "last_frame", "free_noise"]
     assert content["plan"]["left_out"]["concat"] == "concat is not trained (longtake evaluate --suite ablations)"
-    assert set(content["plan"]["left_out"]) == {"streaming_t2v_trial", "concat", "additive", "text2video_zero"}
+    assert set(content["plan"]["left_out"]) == {"streaming_t2v_trial", "cam", "concat", "additive", "text2video_zero"}
     assert "Not compared: additive: additive is not trained" in capsys.readouterr().out.replace("\\", "")
 
 
@@ -218,7 +218,7 @@ def test_a_report_needs_nothing_but_the_folder_and_makes_nothing(
 
 def test_a_damaged_plan_is_no_comparison(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out.mkdir()
-    (out / "plan.json").write_text('{"version": 1, "plan": {"preset": 3}}')
+    (out / "plan.json").write_text('{"version": 2, "plan": {"preset": 3}}')
     assert command.main(["--report", "--out", str(out)]) == 2
     assert "nothing is finished" in capsys.readouterr().err
 

@@ -11,7 +11,7 @@ import pytest
 
 from core.metrics.video.metric import VideoMetrics
 from core.model.evaluation.compare.page import page
-from core.model.evaluation.compare.plan import Plan
+from core.model.evaluation.compare.plan import VERSION, Plan
 from core.model.evaluation.compare.prefixes import Measured, prefix_lengths
 from core.model.evaluation.compare.published import MARK
 from core.model.evaluation.compare.report import content, markdown, one_line
@@ -19,7 +19,7 @@ from core.model.evaluation.compare.results import Results, read_results
 from core.model.evaluation.compare.table_one import table_one
 from core.model.evaluation.compare.workspace import Workspace, facts_of
 from core.model.evaluation.compare.write import FILES, write_report
-from tests.helpers.compared_methods import facts, fake_plan
+from tests.helpers.compared_methods import facts, fake_plan, fingerprint
 
 HOSTILE = "</td><script>alert(1)</script> | `x` <img src=x onerror=alert(2)>\n# not a title"
 NUM_PROMPTS = 8
@@ -30,12 +30,15 @@ def store(workspace: Workspace, plan: Plan, method: str, values: Mapping[str, li
     for index in range(len(plan.prompts)):
         video = plan.video(method, index)
         workspace.make(video, iter([np.full((plan.frames, 32, 32, 3), 90, np.uint8)]), 8)
-        workspace.store_made(video, facts_of(video, f"{method} weights", None), 2.0 + index)
+        workspace.store_made(video, facts_of(video, fingerprint(method), None), 2.0 + index, 1)
         found = {name: by_prompt[index] for name, by_prompt in values.items()}
         notes = [f"{name}: nothing moves." for name, value in found.items() if value is None]
         prefixes = {length: dict(found) for length in prefix_lengths(plan.frames)}
         workspace.store_measured(
-            video, {"flow": "dis"}, Measured(VideoMetrics(plan.frames, found, {}, notes, "dis"), prefixes)
+            video,
+            {"flow": "dis"},
+            plan.expected(method).borders,
+            Measured(VideoMetrics(plan.frames, found, {}, notes, "dis"), prefixes),
         )
 
 
@@ -106,7 +109,7 @@ def test_the_program_readable_report_is_strict_json_with_every_figure(compared: 
         raise AssertionError(f"{constant} is no JSON")
 
     read = json.loads(json.dumps(content(compared[0])), parse_constant=refuse)
-    assert read["version"] == 1
+    assert read["version"] == VERSION
     assert read["methods"]["streaming_t2v"]["means"]["mawe_v2"]["value"] == 53.5
     assert read["methods"]["streaming_t2v"]["seconds_per_video"]["value"] == 5.5
     assert read["methods"]["free_noise"]["by_prompt"]["7"]["mawe_v2"] is None
