@@ -46,11 +46,12 @@ examples:
                                                             `longtake evaluate --suite ablations` trains
   longtake compare --methods streaming_t2v free_noise --prompts prompts.txt --frames 48
   longtake compare --preset modelscope --profile reference --flow raft
-                                                            the paper's Table 1, with its weights and on a GPU
+                                                            by the paper's protocol, with its prompts and weights
+                                                            and on a GPU; not enhanced to 720x720
   longtake compare --report                                 what is finished, and what is not
 
 Stop it at any time: finished videos are stored in the output folder, and the same command goes on from there. Open
-DIR/compare.html: Table 1 beside the published one, orders, plots, and the videos side by side.
+DIR/compare.html: verdicts, Table 1 beside the published one, plots, and the videos side by side.
 What is compared how: docs/evaluation.md.
 exit codes: 0 all videos are finished; 1 some failed, and are named; 2 the arguments, the preset or a method cannot be
 used; 130 stopped by Ctrl-C.

@@ -1,7 +1,7 @@
 """The paper's figures (published.toml), and which of its methods ours stand for.
 
-They were measured on other videos with another flow and another CLIP: they are shown beside ours, never in one column
-with them, and what is compared is the order of methods.
+They are of the paper's own videos: they are shown beside ours, never in one column with them, and what is compared is
+the order of methods (mark.py says in words why).
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
-
-MARK = "published (another dataset, model, flow and CLIP)"
-"""Stands over every published figure."""
 
 _FILE = Path(__file__).with_name("published.toml")
 
@@ -50,7 +47,7 @@ class PublishedMetric:
     title: str
     better: Literal["lower", "higher"]
     measured_as: Sequence[str]
-    """The values measured here that stand for it, the nearest first."""
+    """The values measured here that stand for it, the nearest first; none for metrics that are for reference."""
 
 
 METRICS: Mapping[str, PublishedMetric] = {

@@ -128,10 +128,14 @@ class Workspace:
         measured = self._measured(video)
         return measured is not None and (measured["by"], measured["borders"]) == (dict(by), borders)
 
-    def pictures(self, video: Video) -> Pictures:
+    def picture_files(self, video: Video) -> tuple[Path, Path]:
         """The contact sheet and the x-t slice of a stored video."""
         stem = self.stem(video)
-        return Pictures(stem.with_suffix(_SHEET).read_bytes(), stem.with_suffix(_SLICE).read_bytes())
+        return stem.with_suffix(_SHEET), stem.with_suffix(_SLICE)
+
+    def pictures(self, video: Video) -> Pictures:
+        """The content of `picture_files`."""
+        return Pictures(*(file.read_bytes() for file in self.picture_files(video)))
 
     def store_measured(self, video: Video, by: Mapping[str, str], borders: str, measured: Measured) -> None:
         """Keep a video's figures. `by`: what they depend on beside video, prompt and borders."""

@@ -23,7 +23,9 @@ from core.model.sampling.samplers import sample
 from core.service.domain.engine import FramesTHWC, ignore_step
 from core.service.domain.frame_plan import CHUNK_FRAMES
 
-FREE_NOISE = MethodFacts("free_noise", "FreeNoise", "no", "arXiv 2310.15169, without training, on the preset's base")
+FREE_NOISE = MethodFacts(
+    *("free_noise", "FreeNoise", "no", "arXiv 2310.15169, without training, on the preset's base"), training="none"
+)
 
 
 class FreeNoise(Method):

@@ -38,6 +38,7 @@ LAST_FRAME = MethodFacts(
     "its last frame",
     "arXiv 2204.03458 section 3.1, without training, on the preset's base",
     Borders(CHUNK_FRAMES, CHUNK_FRAMES - 1),
+    "none",
 )
 _MIN_STEPS = 12
 """Guidance acts between steps: fewer leave a jump at the clip's beginning."""

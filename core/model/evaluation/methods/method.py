@@ -20,6 +20,11 @@ TakesFirstChunk = Literal["all 16 frames", "its last frame", "no"]
 """What a method reads of a given first chunk."""
 
 
+Training = Literal["the preset's", "a trial's", "none"]
+"""Of a method's own weights: a preset's as it is installed, an ablation trial's of a small budget, or none beside the
+base."""
+
+
 class MethodError(PresetError):
     """The compared method is unknown or cannot be loaded."""
 
@@ -37,6 +42,7 @@ class MethodFacts:
     """Paper, training, or the preset's source."""
     borders: Borders | None = None
     """Where its chunks or windows begin, for the seam score; None if it has none, or they are not known."""
+    training: Training = "the preset's"
     version: int = 1
     """Of the code that makes its frames beside the engines': raised with every change of what comes out."""
 

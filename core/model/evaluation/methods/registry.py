@@ -152,7 +152,9 @@ _OWN = (
     _Entry(FREE_NOISE, _load_free_noise),
     _Entry(
         MethodFacts(
-            *("text2video_zero", "Text2Video-Zero", "no", "arXiv 2303.13439"), Borders(CHUNK_FRAMES, CHUNK_FRAMES)
+            *("text2video_zero", "Text2Video-Zero", "no", "arXiv 2303.13439"),
+            borders=Borders(CHUNK_FRAMES, CHUNK_FRAMES),
+            training="none",
         ),
         _load_zero,
     ),

@@ -45,8 +45,8 @@ class TrialFiles:
 
 def trial_facts(name: str, variant: str, title: str) -> MethodFacts:
     """Facts of a method that is an ablation trial."""
-    source = f"ablation trial `{variant}` (arXiv 2403.14773), trained by `longtake evaluate`"
-    return MethodFacts(name, title, "all 16 frames", source, WINDOW_BORDERS)
+    source = f"ablation trial {variant} (arXiv 2403.14773), trained by longtake evaluate"
+    return MethodFacts(name, title, "all 16 frames", source, WINDOW_BORDERS, "a trial's")
 
 
 def load_trial_method(facts: MethodFacts, variant: str, files: TrialFiles, profile: Profile) -> PresetMethod:

@@ -97,7 +97,7 @@ def test_videos_by_other_weights_or_settings_never_share_a_report(tmp_path: Path
     # A run with other weights was stopped after the first prompt: the second prompt's videos are still the old ones.
     workspace = make(fake_plan(METHODS, PROMPTS[:1], version="2"), tmp_path, version="2")
     results = read_results(fake_plan(METHODS, PROMPTS, version="2"), workspace)
-    assert {name: set(method.finished) for name, method in results.methods.items()} == dict.fromkeys(METHODS, {0})
+    assert {name: set(method.finished) for name, method in results.methods.items()} == {key: {0} for key in METHODS}
     assert "concat: 1 of 2 videos" in results.missing
 
 
