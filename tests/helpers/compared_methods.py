@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
@@ -31,6 +33,7 @@ BORDERS: Mapping[str, Borders] = {
     "last_frame": Borders(16, 15),
 }
 BROKEN = "a prompt that breaks free_noise"
+KILLED = "a prompt for which the process of free_noise is killed"
 NO_BEGINNING = "a prompt without a first chunk"
 
 
@@ -56,6 +59,8 @@ class FakeMethod(Method):
             file.write(f"{self.facts.name}\t{request.prompt}\t{request.num_frames}\n")
         if self.facts.name == "streaming_t2v" and request.prompt == NO_BEGINNING:
             raise RuntimeError("no beginning")
+        if self.facts.name == "free_noise" and request.prompt == KILLED:
+            os.kill(os.getpid(), signal.SIGKILL)
         if self.facts.name == "free_noise" and request.prompt == BROKEN:
             raise RuntimeError("out of <b>memory</b>")
 

@@ -50,6 +50,21 @@ def choose(names: Sequence[str] | None, default: Sequence[str], load: LoadMethod
     return Chosen(methods, fingerprints, left_out)
 
 
+def require_source(chosen: Chosen, load: LoadMethod, source: str) -> None:
+    """Raises ComparisonError if methods need given first chunks, and what makes them cannot be loaded."""
+    given = [name for name, facts in chosen.methods.items() if facts.takes_first_chunk != "no"]
+    if not given or source in chosen.methods:
+        return
+    try:
+        load(source)
+    except LongtakeError as error:
+        raise ComparisonError(
+            f"{', '.join(given)} begin with first chunks by {source}, which cannot be loaded: {error.with_fix}"
+        ) from error
+    finally:
+        _free_memory()
+
+
 def _free_memory() -> None:
     """Give back what networks that are gone took of a GPU: other processes are to use it."""
     gc.collect()

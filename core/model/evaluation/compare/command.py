@@ -13,8 +13,8 @@ from core.metrics.evaluation.prompts import read_prompts
 from core.metrics.video.frames import PUBLISHED_SIZE
 from core.model.arguments import positive_int
 from core.model.cores import usable_cores
-from core.model.evaluation.compare.choice import choose
-from core.model.evaluation.compare.making import Tools, make_all
+from core.model.evaluation.compare.choice import choose, require_source
+from core.model.evaluation.compare.making import SOURCE, Tools, make_all
 from core.model.evaluation.compare.measurement import MeasurementOptions, load_measurement
 from core.model.evaluation.compare.plan import ComparisonError, Plan
 from core.model.evaluation.compare.prompts import SEED, Prompts, default_prompts, shows_sprites
@@ -161,6 +161,7 @@ def _run(arguments: argparse.Namespace) -> int:
         )
         load = partial(load_method, options=options)
         chosen = choose(arguments.methods, _default_methods(options, preset), load)
+        require_source(chosen, load, SOURCE)
         measurement = partial(load_measurement, _measurement_options(arguments, preset))
         plan = Plan(
             arguments.preset,
@@ -179,8 +180,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def compare(plan: Plan, tools: Tools, processes: int) -> None:
     """Make and measure all videos of a plan, with progress bars."""
-    plan.write(tools.workspace.folder)
-    with progress_bars() as add_bar:
+    with tools.workspace.alone(), progress_bars() as add_bar:
+        plan.write(tools.workspace.folder)
         make_all(plan, tools, processes, add_bar)
 
 

@@ -95,6 +95,22 @@ def test_a_named_method_that_cannot_be_loaded_is_refused_before_any_work(
     assert not out.exists()
 
 
+def test_without_a_source_of_first_chunks_nothing_is_begun(
+    out: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(name: str, options: MethodOptions) -> Method:
+        del options
+        if name == "streaming_t2v":
+            raise PresetError("it has no base")
+        return load_fake(name, out.parent / "calls.txt", "1")
+
+    monkeypatch.setattr(command, "load_method", load)
+    assert run(out, prompts, "--methods", "last_frame") == 2
+    assert "last_frame begin with first chunks by streaming_t2v, which cannot be loaded" in capsys.readouterr().err
+    assert not out.exists()
+    assert run(out, prompts, "--methods", "free_noise") == 0
+
+
 def test_an_unknown_method_is_refused(out: Path, prompts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(out, prompts, "--methods", "magic") == 2
     assert "magic" in capsys.readouterr().err

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from core.model.evaluation.compare.making import make_all
-from core.model.evaluation.compare.plan import Plan
+from core.model.evaluation.compare.plan import ComparisonError, Plan
 from core.model.evaluation.compare.results import read_results
 from core.model.evaluation.compare.workspace import Workspace
-from tests.helpers.compared_methods import BROKEN, NO_BEGINNING, calls, fake_plan, fake_tools, fingerprint
+from tests.helpers.compared_methods import BROKEN, KILLED, NO_BEGINNING, calls, fake_plan, fake_tools, fingerprint
 
 METHODS = ("streaming_t2v", "concat", "last_frame", "free_noise")
 PROMPTS = ("a lake", "a wood")
@@ -203,3 +203,54 @@ def test_a_failure_of_a_later_run_is_forgotten_when_the_next_one_finds_the_video
     workspace.store_failure(plan.video("concat", 0), "its weights could not be read")
     make(plan, tmp_path)
     assert read_results(plan, workspace).methods["concat"].failures == {}
+
+
+def test_a_killed_process_fails_its_video_alone(tmp_path: Path) -> None:
+    plan = fake_plan(METHODS, ("a lake", KILLED, "a wood"))
+    results = read_results(plan, make(plan, tmp_path, processes=2))
+    assert set(results.methods["free_noise"].failures) == {1}
+    assert "was killed" in results.methods["free_noise"].failures[1]
+    assert results.num_finished == len(METHODS) * 3 - 1
+    assert not list((tmp_path / "running").rglob("*-*"))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "is_shown"), [(".mp4", True), (".sheet.jpg", True), (".slice.jpg", True), (".mkv", False)]
+)
+def test_a_video_without_its_files_is_made_again(tmp_path: Path, suffix: str, is_shown: bool) -> None:
+    """Without what the page shows it is not finished either; without the exact frames its figures still hold."""
+    plan = fake_plan(("free_noise",), PROMPTS[:1])
+    workspace = make(plan, tmp_path)
+    file = workspace.stem(plan.video("free_noise", 0)).with_suffix(suffix)
+    file.unlink()
+    assert read_results(plan, workspace).num_finished == (0 if is_shown else 1)
+    make(plan, tmp_path)
+    assert file.is_file()
+    assert len(calls(tmp_path)) == 2
+
+
+def test_a_folder_has_one_run_at_a_time(tmp_path: Path) -> None:
+    first, second = Workspace(tmp_path).alone(), Workspace(tmp_path).alone()
+    with first, pytest.raises(ComparisonError, match="another comparison is at work"):
+        second.__enter__()
+    with Workspace(tmp_path).alone():
+        pass
+
+
+def test_what_a_killed_run_left_half_done_is_swept_and_videos_stay(tmp_path: Path) -> None:
+    plan = fake_plan(("free_noise",), PROMPTS[:1])
+    workspace = make(plan, tmp_path)
+    stem = workspace.stem(plan.video("free_noise", 0))
+    half = [stem.with_suffix(suffix) for suffix in (".1234.mkv", ".1234.mp4", ".made.unfinished")]
+    for file in half:
+        file.write_bytes(b"half")
+    with workspace.alone():
+        assert not any(file.exists() for file in half)
+    assert read_results(plan, workspace).num_finished == 1
+
+
+def test_a_failure_of_another_request_is_none_of_this_one(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.store_failure(fake_plan(METHODS, PROMPTS).video("concat", 0), "no memory")
+    results = read_results(fake_plan(METHODS, ("another prompt",)), workspace)
+    assert results.methods["concat"].failures == {}

@@ -1,6 +1,7 @@
 """The report of a comparison: Table 1 beside the published one, verdicts, and texts that cannot become markup."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
