@@ -50,8 +50,9 @@ td { min-width: 5rem; overflow-wrap: anywhere; }
 .reverse { color: var(--bad); }
 .counts { display: flex; flex-wrap: wrap; gap: .4rem 1.6rem; padding: 0; list-style: none; }
 .counts strong { font-size: 1.5rem; }
+thead .number { white-space: normal; }
 .plots { margin: 1.2rem 0; }
-@media (max-width: 48rem) { tbody th { min-width: 8rem; max-width: 9rem; } }
+@media (max-width: 48rem) { tbody th { min-width: 9rem; max-width: 9.5rem; padding: .35rem .4rem; } }
 """
     + INTERVAL_STYLE
 )
@@ -106,7 +107,10 @@ def _table(table: Table, title: str) -> Element:
         element("tr", element("th", row[0], scope="row"), *(_cell(cell, table) for cell in row[1:]))
         for row in table.rows
     ]
-    heads = element("tr", *(element("th", head, scope="col") for head in table.heads))
+    class_ = "number" if table.is_of_numbers else None
+    first, *others = table.heads
+    columns = (element("th", head, scope="col", class_=class_) for head in others)
+    heads = element("tr", element("th", first, scope="col"), *columns)
     content = element("table", element("thead", heads), element("tbody", *rows))
     # Wide tables scroll; with the keyboard, too.
     return element("div", content, class_="scroll", tabindex=0, role="region", aria_label=title)

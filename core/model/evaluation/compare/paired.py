@@ -12,7 +12,7 @@ import numpy as np
 
 from core.metrics.bootstrap import Interval, interval
 
-Verdict = Literal["confirmed", "reverse", "not clear", "too few prompts", "unequal training", "not measured"]
+Verdict = Literal["confirmed", "reverse", "not clear", "too few differ", "unequal training", "not measured"]
 FEWEST_PROMPTS = 6
 """Of prompts whose two values differ. Fewer decide nothing: all may agree by chance more often than 1 time in 20 (5
 prompts: 2 / 2**5)."""
@@ -47,7 +47,7 @@ class Gain:
         if self.interval is None or self.chance is None:
             return "not measured"
         if self.differing < FEWEST_PROMPTS:
-            return "too few prompts"
+            return "too few differ"
         if self.chance > LEVEL:
             return "not clear"
         return "confirmed" if self.interval.value > 0 else "reverse"

@@ -49,7 +49,7 @@ class Section:
 VERDICT_NOTE = (
     "Differences are paired by prompt; above 0 the order is as published. Confirmed, or the reverse: the chance of a"
     " difference as large, if a coin decided which value of a prompt is whose, is at most 5 % (permutation test,"
-    " two-sided). Else not clear. Too few prompts: the two values differ for fewer than"
+    " two-sided). Else not clear. Too few differ: the two values differ for fewer than"
     f" {FEWEST_PROMPTS} prompts. Unequal training: a trial's small budget against a preset's long training, so the"
     " difference may be the training's, and there is no verdict. Each verdict errs for up to one tie in 20."
 )

@@ -55,14 +55,14 @@ def test_where_less_is_better_a_smaller_value_is_a_gain() -> None:
         ([1, 2, 1, 2, 1, 2], "confirmed"),
         ([-1, -2, -1, -2, -1, -2], "reverse"),
         ([5, -5, 4, -4, 3, -3], "not clear"),
-        ([0, 0, 0, 0, 0, 0], "too few prompts"),
+        ([0, 0, 0, 0, 0, 0], "too few differ"),
         # Of 50 prompts 5 differ, all one way: a bootstrap interval excludes 0, and chance does as much in 2 of 2**5.
-        ([1] * 5 + [0] * 45, "too few prompts"),
+        ([1] * 5 + [0] * 45, "too few differ"),
         ([1] * 6 + [0] * 44, "confirmed"),
         # One large value: the interval of the mean is (0.1 to 34), and a coin decides its sign.
         ([0.1, 0.1, 0.1, -0.1, 0.1, 0.1, 100], "not clear"),
-        ([1, 2, 1, 2, 1], "too few prompts"),
-        ([1], "too few prompts"),
+        ([1, 2, 1, 2, 1], "too few differ"),
+        ([1], "too few differ"),
         ([], "not measured"),
     ],
 )

@@ -77,9 +77,9 @@ def test_verdicts_of_planted_orders(compared: tuple[Results, Workspace]) -> None
     }
     assert found[("streaming_t2v", "free_noise", "mawe")] == ("mawe_v2", "confirmed", NUM_PROMPTS - 1)
     assert found[("free_noise", "streaming_t2v", "scuts")] == ("scuts", "reverse", NUM_PROMPTS)
-    assert found[("streaming_t2v", "free_noise", "clip")] == ("tower_score", "too few prompts", NUM_PROMPTS)
+    assert found[("streaming_t2v", "free_noise", "clip")] == ("tower_score", "too few differ", NUM_PROMPTS)
     # Of 8 prompts 4 differ, all one way: chance does as much in 2 of 2**4.
-    assert found[("streaming_t2v", "free_noise", "motion")] == ("ofs", "too few prompts", NUM_PROMPTS)
+    assert found[("streaming_t2v", "free_noise", "motion")] == ("ofs", "too few differ", NUM_PROMPTS)
     assert found[("streaming_t2v", "last_frame", "mawe")] == ("mawe_v2", "not measured", 0)
 
 
