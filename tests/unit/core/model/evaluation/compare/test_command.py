@@ -197,7 +197,7 @@ def test_failed_videos_are_named_and_the_exit_status_says_so(
     (tmp_path / "broken.txt").write_text(f"a lake\n{BROKEN}\n")
     assert run(out, tmp_path / "broken.txt", "--methods", "last_frame", "free_noise") == 1
     printed = capsys.readouterr().out
-    assert "**Failed:**" in printed
+    assert "- Failed: free\\_noise, a prompt that breaks" in printed
     assert "a prompt that breaks free" in printed
     assert (out / "videos/last_frame/001.mp4").is_file()
     assert not (out / "videos/free_noise/001.mp4").exists()
@@ -228,7 +228,7 @@ def test_a_report_needs_nothing_but_the_folder_and_makes_nothing(
     prompts.unlink()
     capsys.readouterr()
     assert command.main(["--report", "--out", str(out)]) == 0
-    assert "**Not finished, so not in the figures:** last frame: 1 of 2 videos." in capsys.readouterr().out
+    assert "## Not in the figures\n\n- Not finished: last frame: 1 of 2 videos\n" in capsys.readouterr().out
     assert calls(out.parent) == before
 
 
