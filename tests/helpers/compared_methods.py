@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from core.metrics.video.metric import Curve, Metric
+from core.metrics.video.seams import Borders
 from core.model.evaluation.compare.making import Tools
 from core.model.evaluation.compare.plan import Plan
 from core.model.evaluation.compare.workspace import Workspace
@@ -24,15 +27,22 @@ TAKES: Mapping[str, TakesFirstChunk] = {
     "last_frame": "its last frame",
     "free_noise": "no",
 }
+BORDERS: Mapping[str, Borders] = {
+    "streaming_t2v": Borders(16, 8),
+    "concat": Borders(16, 8),
+    "last_frame": Borders(16, 15),
+}
 BROKEN = "a prompt that breaks free_noise"
+KILLED = "a prompt for which the process of free_noise is killed"
 NO_BEGINNING = "a prompt without a first chunk"
 
 
 class FakeMethod(Method):
     """Its frames are of one colour: the prompt's brightness, and a channel of the method's own."""
 
-    def __init__(self, name: str, calls: Path, version: str) -> None:
-        super().__init__(facts(name), 8, f"{name} {version}")
+    def __init__(self, name: str, calls: Path, version: str, threads: int) -> None:
+        super().__init__(facts(name), 8, f"weights {version}; threads {threads}")
+        self.threads = threads
         self._calls = calls
 
     def _made(self, request: MethodRequest) -> Iterator[FramesTHWC]:
@@ -49,6 +59,8 @@ class FakeMethod(Method):
             file.write(f"{self.facts.name}\t{request.prompt}\t{request.num_frames}\n")
         if self.facts.name == "streaming_t2v" and request.prompt == NO_BEGINNING:
             raise RuntimeError("no beginning")
+        if self.facts.name == "free_noise" and request.prompt == KILLED:
+            os.kill(os.getpid(), signal.SIGKILL)
         if self.facts.name == "free_noise" and request.prompt == BROKEN:
             raise RuntimeError("out of <b>memory</b>")
 
@@ -88,29 +100,36 @@ class FakeMeasurement:
     def __init__(self, version: str) -> None:
         self.key = {"version": version}
 
-    def metrics(self, prompt: str, fps: int | Fraction) -> Sequence[Metric]:
+    def metrics(self, prompt: str, fps: int | Fraction, borders: Borders | None) -> Sequence[Metric]:
         assert prompt
+        assert borders in (None, *BORDERS.values())
         assert fps == 8
         return [Redness()]
 
 
-def load_fake(name: str, calls: Path, version: str) -> Method:
+def load_fake(name: str, calls: Path, version: str, threads: int = 1) -> Method:
     if name not in TAKES:
         raise PresetError(f"there is no method {name}")
-    return FakeMethod(name, calls, version)
+    return FakeMethod(name, calls, version, threads)
 
 
 def facts(name: str) -> MethodFacts:
-    return MethodFacts(name, name.replace("_", " "), TAKES[name], "a test")
+    return MethodFacts(name, name.replace("_", " "), TAKES[name], "a test", BORDERS.get(name))
 
 
-def fake_plan(methods: Sequence[str], prompts: Sequence[str], frames: int = 40) -> Plan:
-    return Plan("toy", {name: facts(name) for name in methods}, prompts, "a test", frames, 7, {})
+def fingerprint(name: str, version: str = "1") -> str:
+    """Of a fake method, without its threads."""
+    return f"{name} version 1; weights {version}"
 
 
-def fake_tools(folder: Path, version: str = "1", measurement: str = "1") -> Tools:
+def fake_plan(methods: Sequence[str], prompts: Sequence[str], frames: int = 40, version: str = "1") -> Plan:
+    fingerprints = {name: fingerprint(name, version) for name in methods}
+    return Plan("toy", {name: facts(name) for name in methods}, prompts, "a test", frames, 7, {}, (), fingerprints)
+
+
+def fake_tools(folder: Path, version: str = "1", measurement: str = "1", threads: int = 1) -> Tools:
     folder.mkdir(parents=True, exist_ok=True)
-    load = partial(load_fake, calls=folder / "calls.txt", version=version)
+    load = partial(load_fake, calls=folder / "calls.txt", version=version, threads=threads)
     return Tools(Workspace(folder), load, partial(FakeMeasurement, measurement))
 
 

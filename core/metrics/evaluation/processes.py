@@ -34,13 +34,20 @@ class Work(Protocol, Generic[T_contra, R_co]):
     def __call__(self, task: T_contra, tell: Tell) -> R_co: ...
 
 
-def work_all(work: Work[T, R], tasks: Sequence[T], processes: int, tell: Tell) -> Iterator[tuple[int, R]]:
-    """(index, result) of each task, as they come. An exception, or Ctrl-C, ends what is running.
+class ProcessKilled(SetupError):
+    """A process was killed from outside, as for memory."""
 
-    Raises SetupError where a process was killed from outside.
+
+def work_all(
+    work: Work[T, R], tasks: Sequence[T], processes: int, tell: Tell, *, apart: bool = False
+) -> Iterator[tuple[int, R]]:
+    """(index, result) of each task, as they come. An exception, or Ctrl-C, ends what is running. `apart`: in a process
+    other than this one even if one is enough.
+
+    Raises ProcessKilled where a process was killed from outside.
     """
     processes = min(processes, len(tasks))
-    if processes > 1:
+    if processes > 1 or (processes and apart):
         yield from _in_processes(work, tasks, processes, tell)
     elif tasks:
         work.prepare()
@@ -80,7 +87,7 @@ def _pool(pool: ProcessPoolExecutor) -> Generator[ProcessPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
         if isinstance(error, BrokenProcessPool):
             fix = "if memory is short, use fewer --processes; the same command goes on from here"
-            raise SetupError("a measuring process was killed", fix=fix) from error
+            raise ProcessKilled("a measuring process was killed", fix=fix) from error
         raise
     pool.shutdown()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -13,10 +13,10 @@ from core.metrics.evaluation.prompts import read_prompts
 from core.metrics.video.frames import PUBLISHED_SIZE
 from core.model.arguments import positive_int
 from core.model.cores import usable_cores
-from core.model.evaluation.compare.making import Tools, make_all
+from core.model.evaluation.compare.choice import choose, require_source
+from core.model.evaluation.compare.making import SOURCE, Tools, make_all
 from core.model.evaluation.compare.measurement import MeasurementOptions, load_measurement
 from core.model.evaluation.compare.plan import ComparisonError, Plan
-from core.model.evaluation.compare.ports import LoadMethod
 from core.model.evaluation.compare.prompts import SEED, Prompts, default_prompts, shows_sprites
 from core.model.evaluation.compare.published import published_of
 from core.model.evaluation.compare.report import markdown
@@ -25,7 +25,6 @@ from core.model.evaluation.compare.workspace import Workspace
 from core.model.evaluation.compare.write import FILES, write_report
 from core.model.evaluation.generation.progress import progress_bars
 from core.model.evaluation.learned.clip_model import DEFAULT_CLIP
-from core.model.evaluation.methods.method import MethodFacts
 from core.model.evaluation.methods.registry import MethodOptions, load_method, method_names
 from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.domain.errors import LongtakeError
@@ -34,9 +33,10 @@ from core.service.domain.schema import DEFAULT_PROFILE, Profile
 from core.service.settings import Settings
 
 PAPERS_METHODS = (
-    *("streaming_t2v", "streaming_t2v_trial", "concat", "additive", "last_frame", "free_noise", "text2video_zero"),
+    *("streaming_t2v", "streaming_t2v_trial", "cam", "concat", "additive"),
+    *("last_frame", "free_noise", "text2video_zero"),
 )
-"""Of the paper, in the order of the report. The trial has the training budget of `concat` and `additive`."""
+"""In the order of the report. `streaming_t2v_trial`, `cam`, `concat` and `additive` have one training budget."""
 _TRIALS = Path("out/evaluation/ablations")
 """Where `longtake evaluate --suite ablations` puts the trials of each budget by default."""
 _EPILOG = """\
@@ -46,11 +46,12 @@ examples:
                                                             `longtake evaluate --suite ablations` trains
   longtake compare --methods streaming_t2v free_noise --prompts prompts.txt --frames 48
   longtake compare --preset modelscope --profile reference --flow raft
-                                                            the paper's Table 1, with its weights and on a GPU
+                                                            by the paper's protocol, with its prompts and weights
+                                                            and on a GPU; not enhanced to 720x720
   longtake compare --report                                 what is finished, and what is not
 
 Stop it at any time: finished videos are stored in the output folder, and the same command goes on from there. Open
-DIR/compare.html: Table 1 beside the published one, orders, plots, and the videos side by side.
+DIR/compare.html: verdicts, Table 1 beside the published one, plots, and the videos side by side.
 What is compared how: docs/evaluation.md.
 exit codes: 0 all videos are finished; 1 some failed, and are named; 2 the arguments, the preset or a method cannot be
 used; 130 stopped by Ctrl-C.
@@ -159,17 +160,19 @@ def _run(arguments: argparse.Namespace) -> int:
             settings, arguments.preset, arguments.work, _trials(arguments), profile=arguments.profile
         )
         load = partial(load_method, options=options)
-        compared, left_out = choose(arguments.methods, _default_methods(options, preset), load)
+        chosen = choose(arguments.methods, _default_methods(options, preset), load)
+        require_source(chosen, load, SOURCE)
         measurement = partial(load_measurement, _measurement_options(arguments, preset))
         plan = Plan(
             arguments.preset,
-            compared,
+            chosen.methods,
             prompts.prompts,
             prompts.source,
             arguments.frames,
             arguments.seed,
-            left_out,
+            chosen.left_out,
             measurement().notes,
+            chosen.fingerprints,
         )
         compare(plan, Tools(workspace, load, measurement), arguments.processes)
     return _report(read_results(plan, workspace), workspace)
@@ -177,33 +180,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def compare(plan: Plan, tools: Tools, processes: int) -> None:
     """Make and measure all videos of a plan, with progress bars."""
-    plan.write(tools.workspace.folder)
-    with progress_bars() as add_bar:
+    with tools.workspace.alone(), progress_bars() as add_bar:
+        plan.write(tools.workspace.folder)
         make_all(plan, tools, processes, add_bar)
-
-
-def choose(
-    names: Sequence[str] | None, default: Sequence[str], load: LoadMethod
-) -> tuple[Mapping[str, MethodFacts], Mapping[str, str]]:
-    """The methods to compare, and those that are left out, with the reason. Each is loaded once: what stands in the way
-    is said now, and not after hours.
-
-    Named methods are all compared, or what stands in the way of one is raised; of those by default all that can be
-    loaded.
-    """
-    compared: dict[str, MethodFacts] = {}
-    left_out: dict[str, str] = {}
-    for name in dict.fromkeys(names or default):
-        try:
-            compared[name] = load(name).facts
-        except LongtakeError as error:
-            if names:
-                raise
-            left_out[name] = error.with_fix
-    if not compared:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise ComparisonError(f"no method can be compared. {reasons}")
-    return compared, left_out
 
 
 def _report(results: Results, workspace: Workspace) -> int:

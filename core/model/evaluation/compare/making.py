@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from core.metrics.evaluation.processes import Tell, work_all
-from core.model.evaluation.compare.plan import ComparisonError, Plan, Video
+from core.metrics.evaluation.processes import Tell
+from core.model.evaluation.compare.plan import ComparisonError, Plan, Video, named_borders
 from core.model.evaluation.compare.ports import LoadMeasurement, LoadMethod, Measurement
 from core.model.evaluation.compare.prefixes import measure_prefixes
+from core.model.evaluation.compare.survival import Marked, work_on
 from core.model.evaluation.compare.workspace import Workspace, facts_of
 from core.model.evaluation.generation.progress import AddBar
 from core.model.evaluation.methods.method import Method, MethodRequest
@@ -35,25 +36,23 @@ class Tools:
 def make_all(plan: Plan, tools: Tools, processes: int, add_bar: AddBar) -> None:
     """Make and measure every video of the plan that is not finished; failures are stored.
 
-    Raises SetupError where a process was killed from outside, and what loading the measurement raises.
+    A process that is killed, as for memory, fails its video only. Raises ProcessKilled where that happens before any
+    video, and what loading the measurement raises.
     """
     given = [name for name, facts in plan.methods.items() if facts.takes_first_chunk != "no"]
     if given:
         firsts = [plan.video(given[0], index) for index in range(len(plan.prompts))]
         counted = _Counter(add_bar, {"": ("first chunks", len(firsts))})
-        for _ in work_all(FirstChunkMaker(tools), firsts, processes, _untold):
+        marked = Marked(FirstChunkMaker(tools), tools.workspace.running / "first-chunks")
+        for _ in work_on(marked, firsts, processes, tools.workspace.fail_first_chunk):
             counted.add("")
     # Method after method, so that a process seldom loads another one's networks.
     videos = [plan.video(name, index) for name in plan.methods for index in range(len(plan.prompts))]
     bars = {name: (facts.title, len(plan.prompts)) for name, facts in plan.methods.items()}
     counted = _Counter(add_bar, bars)
-    for index, _ in work_all(VideoMaker(tools), videos, processes, _untold):
-        counted.add(videos[index].method)
-
-
-def _untold(frames: int) -> None:
-    """The bars count videos."""
-    del frames
+    marked = Marked(VideoMaker(tools), tools.workspace.running / "videos")
+    for video in work_on(marked, videos, processes, tools.workspace.store_failure):
+        counted.add(video.method)
 
 
 class _Counter:
@@ -146,11 +145,12 @@ class VideoMaker:
             done = self._workspace.make(video, parts, method.fps)
             if done != video.frames:
                 raise ComparisonError(f"{video.method} made {done} frames instead of {video.frames}")
-            self._workspace.store_made(video, facts, parts.seconds)
-        if not self._workspace.is_measured(video, self._measurement.key):
-            metrics = self._measurement.metrics(video.prompt, method.fps)
+            self._workspace.store_made(video, facts, parts.seconds, method.threads)
+        borders = named_borders(method.facts.borders)
+        if not self._workspace.is_measured(video, self._measurement.key, borders):
+            metrics = self._measurement.metrics(video.prompt, method.fps, method.facts.borders)
             measured = measure_prefixes(self._workspace.frames(video), metrics, video.frames, self._measurement.flow)
-            self._workspace.store_measured(video, self._measurement.key, measured)
+            self._workspace.store_measured(video, self._measurement.key, borders, measured)
         self._workspace.forget_failure(video)
 
     def _first_chunk(self, video: Video) -> FramesTHWC:

@@ -15,7 +15,7 @@ from core.metrics.video.drift import Drift
 from core.metrics.video.flow import DIS, dis_flow
 from core.metrics.video.frames import PUBLISHED_SIZE
 from core.metrics.video.metric import Flow, Metric
-from core.metrics.video.seams import WINDOW_BORDERS
+from core.metrics.video.seams import Borders
 from core.metrics.video.warp_error import WarpError
 from core.model.evaluation.learned.networks import Networks, learned_metrics, load_networks
 from core.model.evaluation.learned.raft import load_raft
@@ -61,8 +61,8 @@ class StandardMeasurement:
     def notes(self) -> Sequence[str]:
         return self._networks.notes
 
-    def metrics(self, prompt: str, fps: int | Fraction) -> list[Metric]:
-        measured_flow = WarpError(self._flow, self._options.size, WINDOW_BORDERS)
+    def metrics(self, prompt: str, fps: int | Fraction, borders: Borders | None) -> list[Metric]:
+        measured_flow = WarpError(self._flow, self._options.size, borders)
         return [HardCuts(float(fps)), measured_flow, Drift(), *learned_metrics(self._networks, prompt)]
 
 

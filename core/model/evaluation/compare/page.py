@@ -1,66 +1,69 @@
-"""compare.html: one file with tables, plots and, by prompt, the methods' videos side by side.
+"""compare.html: the report with plots and, by prompt, the methods' videos side by side.
 
-Small videos are within it, the others beside it. Everything of others is text: prompts cannot become markup.
+Everything of others is text: prompts cannot become markup.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Iterator
 from importlib import resources
 from xml.etree.ElementTree import Element
 
 from core.metrics.reports.markup import document, element
-from core.metrics.reports.media import MOST_EMBEDDED_BYTES
-from core.metrics.reports.plots import line_plot, picture_plot
-from core.model.evaluation.compare.plan import Video
-from core.model.evaluation.compare.plots import order_panels, picture, value_panels
-from core.model.evaluation.compare.report import (
-    SECONDS_NOTE,
-    TABLE_NOTE,
-    VERDICT_NOTE,
-    method_rows,
-    order_rows,
-    protocol_lines,
-    title_of,
-)
+from core.metrics.reports.plots import line_plot
+from core.model.evaluation.compare.interval_plots import STYLE as INTERVAL_STYLE
+from core.model.evaluation.compare.interval_plots import order_plots, value_plots
+from core.model.evaluation.compare.prompt_videos import prompt_videos
+from core.model.evaluation.compare.report import title_of
 from core.model.evaluation.compare.results import Results, fact_of
-from core.model.evaluation.compare.table_one import Table, all_values, prefix_table, table_one
+from core.model.evaluation.compare.sections import (
+    ORDERS,
+    OVER_LENGTH,
+    VALUES,
+    VERDICTS,
+    Items,
+    Section,
+    Text,
+    counts,
+    sections,
+)
+from core.model.evaluation.compare.table_one import Table
 from core.model.evaluation.compare.workspace import Workspace
-from core.model.evaluation.reports.chart import Panel
 
 _POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data: 'self' file:; base-uri 'none';"
-    " form-action 'none'"
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data: 'self' file:; media-src data: 'self' file:;"
+    " base-uri 'none'; form-action 'none'"
 )
-"""What a browser may do for this page: it has no script, and loads what is in it and the videos beside it."""
-_STYLE = """
+"""What a browser may do for this page: it has no script, and loads what is in it, and videos and pictures beside it."""
+_STYLE = (
+    """
+:root { --good: #1a7a3c; --bad: #b3261e; }
+@media (prefers-color-scheme: dark) { :root { --good: #6fd08f; --bad: #ff9a8d; } }
 .side-by-side { display: grid; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); gap: 1rem 1.6rem; }
-.side-by-side video, .side-by-side img { width: 100%; height: auto; background: #000; image-rendering: pixelated; }
+.side-by-side video, .side-by-side img { width: 100%; height: auto; image-rendering: pixelated; }
+.side-by-side video { aspect-ratio: 1; background: #000; }
 tbody th { min-width: 12rem; }
-.chart { max-width: 100%; height: auto; }
+tbody th, thead th:first-child { position: sticky; left: 0; z-index: 1; background: var(--paper); }
+thead th:first-child { background: var(--raised); }
+td { min-width: 5rem; overflow-wrap: anywhere; }
+.verdict { white-space: nowrap; font-weight: 600; }
+.confirmed { color: var(--good); }
+.reverse { color: var(--bad); }
+.counts { display: flex; flex-wrap: wrap; gap: .4rem 1.6rem; padding: 0; list-style: none; }
+.counts strong { font-size: 1.5rem; }
+thead .number { white-space: normal; }
+.plots { margin: 1.2rem 0; }
+@media (max-width: 48rem) { tbody th { min-width: 9rem; max-width: 9.5rem; padding: .35rem .4rem; } }
 """
-_OPEN_PROMPTS = 1
-"""Prompts whose videos are not folded."""
+    + INTERVAL_STYLE
+)
 
 
 def page(results: Results, workspace: Workspace) -> str:
     """The whole file."""
     header = element("header", element("h1", "Comparison"), element("p", title_of(results), class_="quiet"))
-    main = element(
-        "main",
-        _unfinished(results),
-        _section("What was done", *(element("p", line) for line in protocol_lines(results))),
-        _section("Table 1", _table(table_one(results)), _note(TABLE_NOTE)),
-        _section("Orders that the paper publishes", _note(VERDICT_NOTE), _orders(results)),
-        _section("Plots", *_charts(results)),
-        _section("Over length", _table(prefix_table(results)), _prefix_plots(results)),
-        _section("All values", _table(all_values(results)), _meanings(results)),
-        _section("Methods", _methods(results), _note(SECONDS_NOTE)),
-        _section("Each prompt", *_prompts(results, workspace)),
-    )
-    return document(element("html", _head(), element("body", header, main), lang="en"))
+    parts = [_section(section, results) for section in sections(results)]
+    videos = element("section", element("h2", "Each prompt"), *prompt_videos(results, workspace))
+    return document(element("html", _head(), element("body", header, element("main", *parts, videos)), lang="en"))
 
 
 def _head() -> Element:
@@ -72,71 +75,55 @@ def _head() -> Element:
     return element("head", element("meta", charset="utf-8"), policy, viewport, title, element("style", style + _STYLE))
 
 
-def _section(title: str, *content: Element | None) -> Element:
-    return element("section", element("h2", title), *content)
+def _section(section: Section, results: Results) -> Element:
+    made = element("section", element("h2", section.title), *(_block(block, section.title) for block in section.blocks))
+    if section.title == "Verdicts":
+        made.insert(1, _counts(results))
+    plots = {ORDERS: order_plots, VALUES: value_plots, OVER_LENGTH: _prefix_plots}.get(section.title)
+    if plots is not None:
+        made.append(plots(results))
+    return made
 
 
-def _note(markdown: str) -> Element:
-    return element("p", markdown.replace("`", ""), class_="quiet")
+def _block(block: Text | Items | Table, title: str) -> Element:
+    if isinstance(block, Text):
+        return element("p", block.text, class_="quiet" if block.is_quiet else None)
+    if isinstance(block, Items):
+        return element("ul", *(element("li", line) for line in block.lines))
+    return _table(block, title)
 
 
-def _table(table: Table) -> Element:
+def _counts(results: Results) -> Element:
+    """How many orders have which verdict, at a glance."""
+    items = [
+        element("li", element("strong", str(number), class_=_class(verdict)), f" {verdict}")
+        for verdict, number in counts(results.findings()).items()
+    ]
+    return element("ul", *items, class_="counts")
+
+
+def _table(table: Table, title: str) -> Element:
     rows = [
-        element(
-            "tr",
-            element("th", row[0], scope="row"),
-            *(element("td", cell, class_="number" if table.is_of_numbers else None) for cell in row[1:]),
-        )
+        element("tr", element("th", row[0], scope="row"), *(_cell(cell, table) for cell in row[1:]))
         for row in table.rows
     ]
-    heads = element("tr", *(element("th", head, scope="col") for head in table.heads))
+    class_ = "number" if table.is_of_numbers else None
+    first, *others = table.heads
+    columns = (element("th", head, scope="col", class_=class_) for head in others)
+    heads = element("tr", element("th", first, scope="col"), *columns)
     content = element("table", element("thead", heads), element("tbody", *rows))
     # Wide tables scroll; with the keyboard, too.
-    return element("div", content, class_="scroll", tabindex=0, role="region", aria_label=table.heads[0] or "table")
+    return element("div", content, class_="scroll", tabindex=0, role="region", aria_label=title)
 
 
-def _unfinished(results: Results) -> Element | None:
-    items = [element("li", element("strong", "Not finished: "), line) for line in results.missing]
-    for name, method in results.methods.items():
-        for index, error in method.failures.items():
-            items.append(
-                element("li", element("strong", "Failed: "), f"{name}, {results.plan.prompts[index]}: {error}")
-            )
-    return _section("Not in the figures", element("ul", *items, class_="problems")) if items else None
+def _cell(text: str, table: Table) -> Element:
+    if text in VERDICTS:
+        return element("td", text, class_=f"verdict {_class(text)}")
+    return element("td", text, class_="number" if table.is_of_numbers else None)
 
 
-def _orders(results: Results) -> Element:
-    rows = order_rows(results)
-    if not rows:
-        return element("p", "The paper publishes no order of these methods.")
-    return _table(Table(("expected", "published", "difference", "verdict", "prompts"), rows, is_of_numbers=False))
-
-
-def _methods(results: Results) -> Element:
-    heads = ("method", "begins with", "seconds per video", "source", "fingerprint")
-    return _table(Table(heads, method_rows(results), is_of_numbers=False))
-
-
-def _meanings(results: Results) -> Element:
-    items = [
-        element("li", element("strong", f"{fact_of(name).title}: "), f"{fact_of(name).meaning} {fact_of(name).source}")
-        for name in results.names
-    ]
-    return element("ul", *items, class_="quiet")
-
-
-def _charts(results: Results) -> Iterator[Element]:
-    for title, panels in (("Means and intervals", value_panels(results)), ("Orders", order_panels(results))):
-        if panels:
-            buffer = io.BytesIO()
-            picture(title, panels).save(buffer, "PNG", optimize=True)
-            source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-            yield element("p", element("img", src=source, alt=_spoken(panels), class_="chart"))
-
-
-def _spoken(panels: list[Panel]) -> str:
-    """What the picture shows, for those who do not see it: its numbers are in the tables."""
-    return f"Plots with intervals: {'; '.join(panel.title for panel in panels)}. The tables have their numbers."
+def _class(verdict: str) -> str:
+    return verdict.replace(" ", "-")
 
 
 def _prefix_plots(results: Results) -> Element:
@@ -153,46 +140,3 @@ def _prefix_plots(results: Results) -> Element:
             plot = line_plot(points, results.plan.frames, described=described, y_label=fact_of(name).title, band=band)
             grid.append(element("figure", element("p", title, class_="title"), plot))
     return grid
-
-
-def _prompts(results: Results, workspace: Workspace) -> Iterator[Element]:
-    left = MOST_EMBEDDED_BYTES
-    for index, prompt in enumerate(results.plan.prompts):
-        grid = element("div", class_="side-by-side")
-        for name, method in results.methods.items():
-            if index in method.finished:
-                video = results.plan.video(name, index)
-                size = workspace.playable(video).stat().st_size
-                grid.append(_figure(results, workspace, video, embedded=size <= left))
-                left -= size if size <= left else 0
-        if len(grid):
-            summary = element("summary", element("h3", f"{index + 1}. {prompt}"))
-            yield element("details", summary, element("div", grid, class_="inside"), open=index < _OPEN_PROMPTS)
-
-
-def _figure(results: Results, workspace: Workspace, video: Video, *, embedded: bool) -> Element:
-    """A method's video, contact sheet and x-t slice."""
-    method, pictures, file = results.methods[video.method], workspace.pictures(video), workspace.playable(video)
-    title = method.facts.title
-    if embedded:
-        url = f"data:video/mp4;base64,{base64.b64encode(file.read_bytes()).decode()}"
-    else:
-        url = file.relative_to(workspace.folder).as_posix()
-    player = element("video", controls=True, loop=True, muted=True, preload="metadata", aria_label=f"Video: {title}")
-    player.append(element("source", src=url, type="video/mp4"))
-    sheet = f"data:image/jpeg;base64,{base64.b64encode(pictures.sheet).decode()}"
-    values = method.finished[video.index].measured.whole.values
-    figures = (
-        f"{fact_of(name).title} {value:.{fact_of(name).decimals}f}"
-        for name in results.headline
-        if (value := values.get(name)) is not None
-    )
-    described = f"x-t slice of {title}: one row of pixels of each frame side by side, time to the right"
-    return element(
-        "figure",
-        element("p", title, class_="title"),
-        player,
-        element("img", src=sheet, alt=f"Contact sheet of {title}: frames evenly spaced from the first to the last"),
-        picture_plot(pictures.slice, results.plan.frames, described=described, y_label="x"),
-        element("figcaption", ", ".join(figures)),
-    )

@@ -12,9 +12,18 @@ import numpy as np
 
 from core.metrics.bootstrap import Interval, interval
 
-Verdict = Literal["confirmed", "reverse", "not clear", "too few prompts", "not measured"]
+Verdict = Literal["confirmed", "reverse", "not clear", "too few differ", "unequal training", "not measured"]
 FEWEST_PROMPTS = 6
-"""Fewer decide nothing: all may agree by chance more often than 1 time in 20 (5 prompts: 2 / 2**5)."""
+"""Of prompts whose two values differ. Fewer decide nothing: all may agree by chance more often than 1 time in 20 (5
+prompts: 2 / 2**5)."""
+LEVEL = 0.05
+"""A verdict needs a chance of at most this."""
+_MOST_EXACT = 13
+"""Prompts that differ up to which all patterns of signs are counted: 2**13 = 8192."""
+_FLIPS = 10_000
+_SEED = 0
+_CLOSE = 1e-9
+"""Sums of the same numbers in another order differ by less, as a share."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +35,26 @@ class Gain:
     measured."""
     prompts: int
     """Prompts of which both have a value."""
+    differing: int
+    """Of these, prompts whose two values differ."""
+    chance: float | None
+    """Of a mean as far from 0, or farther, if a coin decided which of a prompt's two values is whose; two-sided. None
+    if not measured."""
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the first is better: only an interval that excludes 0 decides."""
-        if self.interval is None:
+        """Whether the first is better: only what has a chance of at most LEVEL decides."""
+        if self.interval is None or self.chance is None:
             return "not measured"
-        if self.prompts < FEWEST_PROMPTS:
-            return "too few prompts"
-        if self.interval.low > 0:
-            return "confirmed"
-        return "reverse" if self.interval.high < 0 else "not clear"
+        if self.differing < FEWEST_PROMPTS:
+            return "too few differ"
+        if self.chance > LEVEL:
+            return "not clear"
+        return "confirmed" if self.interval.value > 0 else "reverse"
+
+
+NOTHING = Gain(None, 0, 0, None)
+"""Of values that are not measured."""
 
 
 def mean(values: Sequence[float]) -> Interval | None:
@@ -56,7 +74,28 @@ def gain(better: Mapping[int, float], worse: Mapping[int, float], *, higher_is_b
     """By how much the values of `better` (by prompt) are better than those of `worse`, over the prompts of both."""
     both = sorted(better.keys() & worse.keys())
     sign = 1 if higher_is_better else -1
-    return Gain(mean([sign * (better[prompt] - worse[prompt]) for prompt in both]), len(both))
+    differences = [sign * (better[prompt] - worse[prompt]) for prompt in both]
+    if not differences:
+        return NOTHING
+    return Gain(mean(differences), len(both), sum(value != 0 for value in differences), chance_of(tuple(differences)))
+
+
+@lru_cache(maxsize=4096)
+def chance_of(differences: tuple[float, ...]) -> float:
+    """The chance of a mean as far from 0 as theirs, or farther, if each one's sign were a coin's: a permutation test of
+    paired values, two-sided. Exact for few prompts, else by _FLIPS random flips, among which the given signs count.
+    """
+    values = np.asarray([value for value in differences if value != 0], np.float64)  # others have no sign to flip
+    if not len(values):
+        return 1.0
+    if len(values) <= _MOST_EXACT:
+        bits = np.arange(2 ** len(values))[:, None] >> np.arange(len(values)) & 1
+        signs = 1 - 2 * bits
+    else:
+        drawn = np.random.default_rng(_SEED).integers(0, 2, size=(_FLIPS - 1, len(values)))
+        signs = np.concatenate([np.ones((1, len(values)), np.int64), 1 - 2 * drawn])
+    sums = np.abs(signs @ values)
+    return float(np.mean(sums >= abs(values.sum()) - _CLOSE * np.abs(values).sum()))
 
 
 def ranks(means: Mapping[str, float], *, higher_is_better: bool) -> dict[str, int]:

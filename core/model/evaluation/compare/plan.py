@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from core.metrics.video.seams import Borders
 from core.model.evaluation.methods.method import MethodFacts
 from core.service.domain.errors import LongtakeError
 
-VERSION = 1
+VERSION = 2
 """Of the files of a comparison. Files of another version are made again."""
 
 
@@ -40,6 +41,12 @@ class Plan:
     """Methods that are not compared, with the reason."""
     notes: Sequence[str] = ()
     """What is not measured, and why."""
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """Of the methods: a video that was made by another one is of other weights or settings, and does not count."""
+
+    def expected(self, method: str) -> Expected:
+        """What the videos of a method are made by, and where their chunks begin."""
+        return Expected(self.fingerprints[method], named_borders(self.methods[method].borders))
 
     def video(self, method: str, prompt: int) -> Video:
         """The video of a method and the prompt with this index."""
@@ -65,6 +72,15 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """What a finished video has."""
+
+    fingerprint: str
+    borders: str
+    """Of the seam score, in words: Borders as text."""
+
+
+@dataclass(frozen=True)
 class Video:
     """One video of a comparison."""
 
@@ -74,6 +90,11 @@ class Video:
     prompt: str
     seed: int
     frames: int
+
+
+def named_borders(borders: Borders | None) -> str:
+    """Borders in words, for stored facts."""
+    return "none" if borders is None else str(borders)
 
 
 _FILE = "plan.json"

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from core.metrics.video.metric import Metric
+from core.metrics.video.seams import Borders
 from core.model.evaluation.methods.method import Method
 
 
@@ -28,8 +29,8 @@ class Measurement(Protocol):
         """What is not measured, and why."""
         ...
 
-    def metrics(self, prompt: str, fps: int | Fraction) -> Sequence[Metric]:
-        """New metrics for one video."""
+    def metrics(self, prompt: str, fps: int | Fraction, borders: Borders | None) -> Sequence[Metric]:
+        """New metrics for one video. `borders`: where its chunks begin."""
         ...
 
 

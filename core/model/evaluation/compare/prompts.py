@@ -1,8 +1,7 @@
-"""The prompts of a comparison: a file's, those of the sprites world, or the 50 of prompts.txt.
+"""The prompts of a comparison: a file's, those of the sprites world, or the paper's.
 
-The paper's own list (arXiv 2403.14773v2, appendix A.5) is not in the texts at hand. The first PAPERS_OWN prompts of
-prompts.txt are the paper's, as its figures show them, the second and third translated back from a translation; the
-others are Longtake's, in their manner: people, animals, nature, close-ups, most with a motion.
+prompts.txt has the 50 test set prompts of StreamingT2V's paper (arXiv 2403.14773v2, section 11), word for word. They
+are data of the paper, by its authors.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from core.model.evaluation.generation.sprites_requests import SUITE_SEED, suite_
 from core.model.training.sprites import captions, world
 from core.service.engines.preset import Preset
 
-PAPERS_OWN = 3
 NUM_PROMPTS = 50
 SEED = SUITE_SEED
 """Of the first prompt; the next ones have the next seeds. So videos of the sprites world are those of its suite."""
@@ -41,5 +39,9 @@ def default_prompts(preset: Preset) -> Prompts:
     if shows_sprites(preset):
         held_out = [captions.plain_caption(scene) for scene in suite_scenes(NUM_PROMPTS)]
         return Prompts(held_out, f"the {NUM_PROMPTS} held-out prompts of the sprites world")
-    own = _FILE.read_text(encoding="utf-8").splitlines()
-    return Prompts(own, f"{NUM_PROMPTS} prompts in the manner of the paper's, {PAPERS_OWN} of them its own")
+    return Prompts(papers_prompts(), f"the {NUM_PROMPTS} of the paper (arXiv 2403.14773v2, section 11)")
+
+
+def papers_prompts() -> list[str]:
+    """The paper's, in its order."""
+    return [line for line in _FILE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]

@@ -1,7 +1,7 @@
 """The paper's figures (published.toml), and which of its methods ours stand for.
 
-They were measured on other videos with another flow and another CLIP: they are shown beside ours, never in one column
-with them, and what is compared is the order of methods.
+They are of the paper's own videos: they are shown beside ours, never in one column with them, and what is compared is
+the order of methods (mark.py says in words why).
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
-
-MARK = "published (another dataset, model, flow and CLIP)"
-"""Stands over every published figure."""
 
 _FILE = Path(__file__).with_name("published.toml")
 
@@ -50,7 +47,7 @@ class PublishedMetric:
     title: str
     better: Literal["lower", "higher"]
     measured_as: Sequence[str]
-    """The values measured here that stand for it, the nearest first."""
+    """The values measured here that stand for it, the nearest first; none for metrics that are for reference."""
 
 
 METRICS: Mapping[str, PublishedMetric] = {
@@ -64,8 +61,9 @@ METRICS: Mapping[str, PublishedMetric] = {
 }
 
 COUNTERPARTS: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "streaming_t2v": {"table_1": ("StreamingT2V",), "short_term": ("CAM",)},
-    "streaming_t2v_trial": {"table_1": ("StreamingT2V",), "short_term": ("CAM",)},
+    "streaming_t2v": {"table_1": ("StreamingT2V",)},
+    "streaming_t2v_trial": {"table_1": ("StreamingT2V",)},
+    "cam": {"short_term": ("CAM",)},
     "concat": {"short_term": ("Conc-Cond",)},
     "additive": {"table_1": ("SparseCtrl",), "short_term": ("Add-Cond",)},
     "last_frame": {"table_1": ("I2VGen-XL", "DynamiCrafter-XL", "SEINE", "SVD")},
@@ -76,7 +74,7 @@ COUNTERPARTS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "svd-xt": {"table_1": ("SVD",)},
 }
 """By method, rows of the published tables that it stands for: the same method, or the same kind of conditioning."""
-OF_A_KIND = frozenset({"streaming_t2v_trial", "concat", "additive", "last_frame"})
+OF_A_KIND = frozenset({"streaming_t2v_trial", "cam", "concat", "additive", "last_frame"})
 """Methods that share the kind of conditioning with their rows, and are not the methods of these rows."""
 
 

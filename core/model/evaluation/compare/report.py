@@ -1,4 +1,4 @@
-"""The report of a comparison as JSON and Markdown: Table 1 beside the published one, verdicts, all values."""
+"""The report of a comparison as JSON, with every figure, and as Markdown."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from core.metrics.bootstrap import Interval
-from core.model.evaluation.compare.paired import FEWEST_PROMPTS, Gain
+from core.model.evaluation.compare.mark import mark_of
 from core.model.evaluation.compare.plan import VERSION, write_json
-from core.model.evaluation.compare.published import MARK, METRICS, prefixes, tables
+from core.model.evaluation.compare.published import prefixes, tables
 from core.model.evaluation.compare.results import MethodResults, Results, fact_of
-from core.model.evaluation.compare.table_one import Table, all_values, heading, prefix_table, table_one
+from core.model.evaluation.compare.sections import Items, Section, Text, sections
+from core.model.evaluation.compare.table_one import Table
 
 
 def title_of(results: Results) -> str:
@@ -52,11 +53,13 @@ def content(results: Results) -> dict[str, Any]:
                 "measured_as": finding.measured_as,
                 "gain": _numbers(finding.gain.interval),
                 "prompts": finding.gain.prompts,
-                "verdict": finding.gain.verdict,
+                "differing": finding.gain.differing,
+                "chance": finding.gain.chance,
+                "verdict": finding.verdict,
             }
             for finding in results.findings()
         ],
-        "published": {"mark": MARK, "tables": {key: asdict(table) for key, table in tables().items()},
+        "published": {"mark": mark_of(results), "tables": {key: asdict(table) for key, table in tables().items()},
                       "prefixes": asdict(prefixes())},
     }  # fmt: skip
 
@@ -65,6 +68,7 @@ def _method(results: Results, key: str, method: MethodResults) -> dict[str, Any]
     return {
         "facts": asdict(method.facts),
         "fingerprints": method.fingerprints,
+        "threads": method.threads,
         "finished": len(method.finished),
         "failures": {results.plan.prompts[index]: error for index, error in method.failures.items()},
         "seconds_per_video": _numbers(method.seconds),
@@ -106,139 +110,28 @@ def _difference(results: Results, first: str, second: str, name: str) -> dict[st
 
 def markdown(results: Results) -> str:
     """The report without its title."""
-    parts = [
-        _unfinished(results),
-        "\n".join(f"- {one_line(line)}" for line in protocol_lines(results)),
-        f"## Table 1\n\n{_table(table_one(results))}\n\n{TABLE_NOTE}",
-        f"## Orders that the paper publishes\n\n{VERDICT_NOTE}\n\n{_orders(results)}",
-        _against_first(results),
-        f"## All values\n\n{_table(all_values(results))}\n\n{_meanings(results)}",
-        f"## Over length\n\n{_table(prefix_table(results))}",
-        f"## Methods\n\n{_methods(results)}",
-    ]
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(_section(section) for section in sections(results))
 
 
-TABLE_NOTE = (
-    "Means over videos with 95 % intervals (bootstrap over prompts) and, after them, the rank. Only the order of"
-    " methods compares with the published one, never the numbers. The published MAWE is of the definition of the"
-    " paper's second version, so it stands beside MAWE (v2)."
-)
-VERDICT_NOTE = (
-    "Differences are paired by prompt; above 0 the order is as published. `confirmed`: the 95 % interval (bootstrap"
-    " over prompts) excludes 0; `reverse`: it does on the other side; else `not clear`. Fewer than"
-    f" {FEWEST_PROMPTS} prompts decide nothing. Of 20 orders that are ties, about one is called decided by chance."
-)
-
-
-def protocol_lines(results: Results) -> list[str]:
-    """What was done, in sentences."""
-    plan = results.plan
-    by = ", ".join(f"{what} {value}" for what, value in results.by.items()) or "nothing yet"
-    return [
-        f"Prompts: {plan.prompts_from}. Seeds: {plan.seed} for the first prompt, one more for each next one.",
-        "First 16 frames: made once per prompt by the preset's first-chunk source, and the same for all methods that"
-        " can begin with given frames.",
-        f"Measured by: {by}.",
-        *plan.notes,
-        *(f"{note} ({count} of {results.num_finished} videos)" for note, count in results.notes),
-        *(f"Not compared: {name}: {reason}" for name, reason in plan.left_out.items()),
-    ]
-
-
-def _unfinished(results: Results) -> str:
-    missing = f"**Not finished, so not in the figures:** {'; '.join(results.missing)}." if results.missing else ""
-    failures = [
-        f"- `{name}`, {one_line(results.plan.prompts[index])}: {one_line(error)}"
-        for name, method in results.methods.items()
-        for index, error in method.failures.items()
-    ]
-    return "\n\n".join(part for part in (missing, "\n".join(["**Failed:**", *failures]) if failures else "") if part)
+def _section(section: Section) -> str:
+    blocks = [f"## {one_line(section.title)}"]
+    for block in section.blocks:
+        if isinstance(block, Text):
+            blocks.append(one_line(block.text))
+        elif isinstance(block, Items):
+            blocks.append("\n".join(f"- {one_line(line)}" for line in block.lines))
+        else:
+            blocks.append(_table(block))
+    return "\n\n".join(blocks)
 
 
 def _table(table: Table) -> str:
-    lines = [f"| {' | '.join(table.heads)} |", "|---" * len(table.heads) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in table.rows)])
+    rows = [table.heads, ["---"] * len(table.heads), *table.rows]
+    return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in rows)
 
 
-def _orders(results: Results) -> str:
-    lines = ["| expected | published | difference | verdict | prompts |", "|---|---|---|---|---|"]
-    lines += [f"| {' | '.join(row)} |" for row in order_rows(results)]
-    return "\n".join(lines) if len(lines) > 2 else "The paper publishes no order of these methods."
-
-
-def order_rows(results: Results) -> list[tuple[str, str, str, str, str]]:
-    """Of each published ordering: expected, published, difference, verdict, prompts."""
-    rows: list[tuple[str, str, str, str, str]] = []
-    for finding in results.findings():
-        ordering = finding.ordering
-        titles = [results.methods[name].facts.title for name in (ordering.better, ordering.worse)]
-        metric = METRICS[ordering.metric]
-        measured = "" if finding.measured_as is None else f" (measured: {fact_of(finding.measured_as).title})"
-        expected = f"{titles[0]}: {metric.better} {metric.title} than {titles[1]}{measured}"
-        rows.append(
-            (expected, ordering.published, _gain(finding.gain), finding.gain.verdict, str(finding.gain.prompts))
-        )
-    return rows
-
-
-def _gain(found: Gain) -> str:
-    return "" if found.interval is None else str(found.interval)
-
-
-def _against_first(results: Results) -> str:
-    """The first method against each other one, by the headline values."""
-    first, *others = results.methods
-    if not others or not results.headline:
-        return ""
-    title = results.methods[first].facts.title
-    lines = [
-        f"## {title} against the others",
-        "",
-        f"Paired by prompt, {title} minus the other, with 95 % intervals.",
-        "",
-        f"| | {' | '.join(map(heading, results.headline))} |",
-        "|---" * (1 + len(results.headline)) + "|",
-    ]
-    for other in others:
-        found = [results.gain(first, other, name, higher_is_better=True) for name in results.headline]
-        lines.append(f"| {results.methods[other].facts.title} | {' | '.join(map(_gain, found))} |")
-    return "\n".join(lines)
-
-
-def _meanings(results: Results) -> str:
-    return "\n".join(f"- {fact_of(name).title}: {fact_of(name).meaning}" for name in results.names)
-
-
-def _methods(results: Results) -> str:
-    lines = ["| method | begins with | seconds per video | source | fingerprint |", "|---|---|---|---|---|"]
-    lines += [f"| {' | '.join(map(one_line, row))} |" for row in method_rows(results)]
-    return "\n".join([*lines, "", SECONDS_NOTE])
-
-
-SECONDS_NOTE = (
-    "Seconds are of the method alone: without the first chunk that it was given, and without storing and measuring."
-    " With `--processes` above 1, videos that are made at the same time slow one another."
-)
-
-
-def method_rows(results: Results) -> list[tuple[str, str, str, str, str]]:
-    """Of each method: title, what it begins with, seconds per video, source, fingerprint."""
-    begins = {
-        "all 16 frames": "the given first chunk",
-        "its last frame": "the given first chunk, of which it reads the last frame",
-        "no": "a first chunk of its own",
-    }
-    return [
-        (
-            f"{method.facts.title} ({name})",
-            begins[method.facts.takes_first_chunk],
-            "" if method.seconds is None else str(method.seconds),
-            method.facts.source,
-            "; ".join(method.fingerprints),
-        )
-        for name, method in results.methods.items()
-    ]
+def _cell(text: str) -> str:
+    return text if text == "---" else one_line(text)
 
 
 def one_line(text: str) -> str:

@@ -10,7 +10,7 @@ from functools import cached_property
 from core.metrics.bootstrap import Interval
 from core.metrics.video.facts import FACTS
 from core.metrics.video.metric import Fact
-from core.model.evaluation.compare.paired import Gain, gain, mean, ranks
+from core.model.evaluation.compare.paired import NOTHING, Gain, Verdict, gain, mean, ranks
 from core.model.evaluation.compare.plan import Plan
 from core.model.evaluation.compare.published import METRICS, Ordering, orderings
 from core.model.evaluation.compare.workspace import Finished, Workspace
@@ -18,6 +18,8 @@ from core.model.evaluation.learned.facts import LEARNED_FACTS
 from core.model.evaluation.methods.method import MethodFacts
 
 _MOST_NOTES = 10
+_NETWORKS = ("clip", "tower", "lpips")
+_SEAM_NOTES = ("seam score is of borders", "where chunks begin is not known")
 KNOWN: Mapping[str, Fact] = {**FACTS, **LEARNED_FACTS}
 
 
@@ -54,8 +56,13 @@ class MethodResults:
 
     @property
     def fingerprints(self) -> list[str]:
-        """Of the method; more than one if its weights changed between runs."""
+        """Of the method's finished videos."""
         return sorted({video.fingerprint for video in self.finished.values()})
+
+    @property
+    def threads(self) -> list[int]:
+        """CPU threads with which its videos were made; several if runs had different ones."""
+        return sorted({video.threads for video in self.finished.values()})
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,13 @@ class Finding:
     measured_as: str | None
     """The value that stands for the published metric; None if there is none."""
     gain: Gain
+    is_fair: bool = True
+    """False where a trial's short training meets a preset's long one."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """None is given between methods of unequal training: the difference may be the training's."""
+        return self.gain.verdict if self.is_fair or self.gain.interval is None else "unequal training"
 
 
 @dataclass(frozen=True)
@@ -100,9 +114,17 @@ class Results:
 
     @property
     def notes(self) -> list[tuple[str, int]]:
-        """What metrics say of videos, such as why a value is missing, and of how many; the commonest first."""
-        videos = [video for method in self.methods.values() for video in method.finished.values()]
-        return Counter(note for video in videos for note in video.measured.whole.notes).most_common(_MOST_NOTES)
+        """What metrics say of videos, such as why a value is missing, and of how many; the commonest first. What the
+        report says elsewhere is left out: models, and where each method's chunks begin."""
+        said = [*(self.by[key] for key in _NETWORKS if key in self.by), *_SEAM_NOTES]
+        notes = (
+            note
+            for method in self.methods.values()
+            for video in method.finished.values()
+            for note in video.measured.whole.notes
+            if not any(part in note for part in said)
+        )
+        return Counter(notes).most_common(_MOST_NOTES)
 
     @property
     def headline(self) -> list[str]:
@@ -117,11 +139,15 @@ class Results:
         return sorted({length for video in videos for length in video.measured.prefixes})
 
     def ranks(self, name: str) -> dict[str, int]:
-        """The rank of each method by its mean, 1 for the best; {} for values that are neither good nor bad."""
+        """The rank of each method that has the value, 1 for the best, by its mean over the prompts that all these
+        methods have; {} for values that are neither good nor bad, and where there is no such prompt."""
         better = fact_of(name).better
-        values = {key: list(method.values(name).values()) for key, method in self.methods.items()}
-        means = {key: sum(found) / len(found) for key, found in values.items() if found}
-        return {} if better is None else ranks(means, higher_is_better=better == "higher")
+        values = {key: found for key, method in self.methods.items() if (found := method.values(name))}
+        shared = set.intersection(*(set(found) for found in values.values())) if values else set[int]()
+        if better is None or not shared:
+            return {}
+        means = {key: sum(found[prompt] for prompt in sorted(shared)) / len(shared) for key, found in values.items()}
+        return ranks(means, higher_is_better=better == "higher")
 
     def gain(self, better: str, worse: str, name: str, *, higher_is_better: bool) -> Gain:
         """By how much one method is better than another, paired by prompt."""
@@ -136,9 +162,13 @@ class Results:
         metric = METRICS[ordering.metric]
         name = next((name for name in metric.measured_as if name in self.names), None)
         if name is None:
-            return Finding(ordering, None, Gain(None, 0))
-        higher = metric.better == "higher"
-        return Finding(ordering, name, self.gain(ordering.better, ordering.worse, name, higher_is_better=higher))
+            return Finding(ordering, None, NOTHING)
+        gained = self.gain(ordering.better, ordering.worse, name, higher_is_better=metric.better == "higher")
+        return Finding(ordering, name, gained, self.is_fair(ordering.better, ordering.worse))
+
+    def is_fair(self, first: str, second: str) -> bool:
+        """Whether neither has weights that were trained far longer than the other's."""
+        return {self.methods[name].facts.training for name in (first, second)} != {"the preset's", "a trial's"}
 
 
 def read_results(plan: Plan, workspace: Workspace) -> Results:
@@ -146,7 +176,11 @@ def read_results(plan: Plan, workspace: Workspace) -> Results:
     taken, and the other videos count as not finished."""
     indices = range(len(plan.prompts))
     finished = {
-        name: {i: video for i in indices if (video := workspace.finished(plan.video(name, i))) is not None}
+        name: {
+            i: video
+            for i in indices
+            if (video := workspace.finished(plan.video(name, i), plan.expected(name))) is not None
+        }
         for name in plan.methods
     }
     by = _commonest(video.by for videos in finished.values() for video in videos.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.model.evaluation.compare.published import COUNTERPARTS, MARK, METRICS, OF_A_KIND, prefixes, tables
+from core.model.evaluation.compare.published import COUNTERPARTS, METRICS, OF_A_KIND, prefixes, tables
 from core.model.evaluation.compare.results import MethodResults, Results, fact_of
 
 ARROWS = {"lower": "\u2193", "higher": "\u2191", None: ""}
@@ -33,7 +33,7 @@ def table_one(results: Results) -> Table:
     """Methods of this comparison with what is measured here, and beside them what is published; then the published
     methods that are not compared."""
     heads = ["method", *map(heading, results.headline)]
-    heads += [f"{METRICS[key].title} {ARROWS[METRICS[key].better]}, {MARK}" for key in _PUBLISHED]
+    heads += [f"published {METRICS[key].title} {ARROWS[METRICS[key].better]}" for key in _PUBLISHED]
     same = {name: row for name in results.methods if (row := _row_of(name)) is not None}
     rows = [
         [method.facts.title, *(_cell(results, name, value) for value in results.headline), *_figures(same.get(name))]
@@ -82,20 +82,26 @@ def mean_text(method: MethodResults, name: str) -> str:
 
 
 def prefix_table(results: Results) -> Table:
-    """Values of the first frames of each video: a row per method and value, and the published ones of StreamingT2V."""
+    """Values of the first frames of each video: a row per method and value."""
     lengths = results.prefixes
     rows = [
         [method.facts.title, heading(name), *(_prefix(method, name, length) for length in lengths)]
         for method in results.methods.values()
         for name in results.headline
     ]
-    published = prefixes()
-    for key, curve in published.curves.items():
-        by_length = dict(zip(published.frames, curve, strict=True))
-        if set(lengths) & set(by_length):
-            figures = (f"{by_length[length]:g}" if length in by_length else "" for length in lengths)
-            rows.append(["StreamingT2V, published", METRICS[key].title, *figures])
     return Table(["method", "value", *(f"first {length}" for length in lengths)], rows)
+
+
+def published_prefixes(results: Results) -> Table:
+    """The published values of StreamingT2V at the lengths that are measured here; no rows if there is none."""
+    published = prefixes()
+    lengths = [length for length in published.frames if length in results.prefixes]
+    rows = [
+        [METRICS[key].title, *(f"{curve[published.frames.index(length)]:g}" for length in lengths)]
+        for key, curve in published.curves.items()
+        if lengths
+    ]
+    return Table(["published StreamingT2V", *(f"first {length}" for length in lengths)], rows)
 
 
 def _prefix(method: MethodResults, name: str, length: int) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import re
+import shutil
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,10 +18,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.metrics.evaluation.pictures import Pictures, PictureTaker
 from core.model.evaluation.compare.exact_frames import read_exact, write_exact, write_playable
-from core.model.evaluation.compare.plan import VERSION, Video, digest, read_json, write_json
+from core.model.evaluation.compare.plan import VERSION, ComparisonError, Expected, Video, digest, read_json, write_json
 from core.model.evaluation.compare.prefixes import Measured
 from core.service.domain.engine import FrameHWC, FramesTHWC
 
+_HALF = re.compile(r"\d+\.\d+\.(mkv|mp4)")
+"""Name of a video that is being made: index, process, kind."""
 _SHEET, _SLICE = ".sheet.jpg", ".slice.jpg"
 _MEASURED = TypeAdapter(Measured)
 
@@ -31,6 +37,8 @@ class Finished:
     """Of its method."""
     seconds: float
     """How long its method needed for it, without storing it, and without a first chunk that it was given."""
+    threads: int
+    """CPU threads of its method."""
     by: Mapping[str, str]
     """Of the measurement."""
 
@@ -44,6 +52,34 @@ class Workspace:
     def stem(self, video: Video) -> Path:
         """The path of a video's files without suffix: .mp4 (for people), .mkv (exact), .json and so on."""
         return self.folder / "videos" / video.method / f"{video.index:03d}"
+
+    @property
+    def running(self) -> Path:
+        """Folder of what says which videos are in work."""
+        return self.folder / "running"
+
+    @contextmanager
+    def alone(self) -> Generator[None]:
+        """Within the block no other run uses the folder; begins without what a killed run left half done.
+
+        Raises ComparisonError if another run does.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                fix = "wait for it, or name another folder with --out"
+                raise ComparisonError(f"another comparison is at work in {self.folder}", fix=fix) from error
+            self._sweep()
+            yield
+
+    def _sweep(self) -> None:
+        shutil.rmtree(self.running, ignore_errors=True)
+        half_done = (file for pattern in ("*.mkv", "*.mp4") for file in self.folder.glob(f"videos/*/{pattern}"))
+        for file in [*half_done, *self.folder.rglob("*.unfinished")]:
+            if file.suffix == ".unfinished" or _HALF.fullmatch(file.name):
+                file.unlink()
 
     def has_first_chunk(self, video: Video, facts: Mapping[str, Any]) -> bool:
         """Whether the first chunk of the prompt is stored and was made by these facts."""
@@ -86,7 +122,15 @@ class Workspace:
     def is_made(self, video: Video, facts: Mapping[str, Any]) -> bool:
         """Whether the video is stored and was made by these facts."""
         stored = read_json(self._made_file(video))
-        return stored is not None and stored.get("facts") == {"version": VERSION, **facts}
+        is_of_these = stored is not None and stored.get("facts") == {"version": VERSION, **facts}
+        return is_of_these and self._exact(video).is_file() and self._is_shown(video)
+
+    def _is_shown(self, video: Video) -> bool:
+        """Whether what the page shows of the video is there."""
+        return all(file.is_file() for file in (self.playable(video), *self.picture_files(video)))
+
+    def _exact(self, video: Video) -> Path:
+        return self.stem(video).with_suffix(".mkv")
 
     def make(self, video: Video, parts: Iterable[FramesTHWC], fps: int | Fraction) -> int:
         """Store a video while it is made; returns its number of frames. `store_made` says that it is complete."""
@@ -108,9 +152,10 @@ class Workspace:
         stem.with_suffix(_SLICE).write_bytes(pictures.slice)
         return done
 
-    def store_made(self, video: Video, facts: Mapping[str, Any], seconds: float) -> None:
-        """The video is complete: what it was made by, and how long that took."""
-        write_json(self._made_file(video), {"facts": {"version": VERSION, **facts}, "seconds": seconds})
+    def store_made(self, video: Video, facts: Mapping[str, Any], seconds: float, threads: int) -> None:
+        """The video is complete: what it was made by, how long that took, and with how many CPU threads."""
+        content = {"facts": {"version": VERSION, **facts}, "seconds": seconds, "threads": threads}
+        write_json(self._made_file(video), content)
 
     def playable(self, video: Video) -> Path:
         """The stored video as an MP4 for people."""
@@ -118,31 +163,37 @@ class Workspace:
 
     def frames(self, video: Video) -> Iterator[FrameHWC]:
         """The exact frames of a stored video. Raises VideoUnreadable."""
-        return read_exact(self.stem(video).with_suffix(".mkv"))
+        return read_exact(self._exact(video))
 
-    def is_measured(self, video: Video, by: Mapping[str, str]) -> bool:
-        """Whether the stored video has figures by this measurement."""
+    def is_measured(self, video: Video, by: Mapping[str, str], borders: str) -> bool:
+        """Whether the stored video has figures by this measurement, with the seams at these borders."""
         measured = self._measured(video)
-        return measured is not None and measured["by"] == dict(by)
+        return measured is not None and (measured["by"], measured["borders"]) == (dict(by), borders)
 
-    def pictures(self, video: Video) -> Pictures:
+    def picture_files(self, video: Video) -> tuple[Path, Path]:
         """The contact sheet and the x-t slice of a stored video."""
         stem = self.stem(video)
-        return Pictures(stem.with_suffix(_SHEET).read_bytes(), stem.with_suffix(_SLICE).read_bytes())
+        return stem.with_suffix(_SHEET), stem.with_suffix(_SLICE)
 
-    def store_measured(self, video: Video, by: Mapping[str, str], measured: Measured) -> None:
-        """Keep a video's figures. `by`: what they depend on beside video and prompt."""
-        content = {"version": VERSION, "of": self._made_digest(video), "by": dict(by), "measured": asdict(measured)}
+    def pictures(self, video: Video) -> Pictures:
+        """The content of `picture_files`."""
+        return Pictures(*(file.read_bytes() for file in self.picture_files(video)))
+
+    def store_measured(self, video: Video, by: Mapping[str, str], borders: str, measured: Measured) -> None:
+        """Keep a video's figures. `by`: what they depend on beside video, prompt and borders."""
+        how = {"by": dict(by), "borders": borders}
+        content = {"version": VERSION, "of": self._made_digest(video), **how, "measured": asdict(measured)}
         write_json(self._measured_file(video), content)
 
-    def finished(self, video: Video) -> Finished | None:
-        """A video of this request with its figures; None if it is not made and measured, or has another first chunk
-        than the others."""
+    def finished(self, video: Video, expected: Expected) -> Finished | None:
+        """A video of this request with its figures; None if it is not made and measured as expected, or has another
+        first chunk than the others."""
         made, measured = read_json(self._made_file(video)), self._measured(video)
-        if made is None or measured is None:
+        if made is None or measured is None or not self._is_shown(video):
             return None
         facts = made["facts"]
-        if any(facts.get(name) != value for name, value in asdict(video).items()):
+        wanted = {**asdict(video), "version": VERSION, "fingerprint": expected.fingerprint}
+        if any(facts.get(name) != value for name, value in wanted.items()) or measured["borders"] != expected.borders:
             return None
         if facts["first_chunk"] not in (None, self.first_chunk_digest(video)):
             return None
@@ -150,7 +201,7 @@ class Workspace:
             figures = _MEASURED.validate_python(measured["measured"])
         except ValidationError:
             return None  # measured by another version
-        return Finished(figures, facts["fingerprint"], made["seconds"], measured["by"])
+        return Finished(figures, facts["fingerprint"], made["seconds"], made["threads"], measured["by"])
 
     def _measured(self, video: Video) -> dict[str, Any] | None:
         """The stored figures, if they are of the stored video."""
@@ -166,16 +217,16 @@ class Workspace:
 
     def store_failure(self, video: Video, error: str) -> None:
         """Why a video could not be made or measured."""
-        write_json(self._failure_file(video), {"error": error})
+        write_json(self._failure_file(video), {"error": error, "request": asdict(video)})
 
     def forget_failure(self, video: Video) -> None:
         """The video is finished: earlier failures are past."""
         self._failure_file(video).unlink(missing_ok=True)
 
     def failure(self, video: Video) -> str | None:
-        """Why the last attempt to make or measure the video failed; None if it did not."""
+        """Why the last attempt to make or measure the video failed; None if it did not, or was for another request."""
         stored = read_json(self._failure_file(video))
-        return None if stored is None else str(stored.get("error", ""))
+        return str(stored["error"]) if stored is not None and stored.get("request") == asdict(video) else None
 
     def _made_file(self, video: Video) -> Path:
         return self.stem(video).with_suffix(".made.json")

@@ -23,7 +23,9 @@ from core.model.sampling.samplers import sample
 from core.service.domain.engine import FramesTHWC, ignore_step
 from core.service.domain.frame_plan import CHUNK_FRAMES
 
-FREE_NOISE = MethodFacts("free_noise", "FreeNoise", "no", "arXiv 2310.15169, without training, on the preset's base")
+FREE_NOISE = MethodFacts(
+    *("free_noise", "FreeNoise", "no", "arXiv 2310.15169, without training, on the preset's base"), training="none"
+)
 
 
 class FreeNoise(Method):
@@ -31,9 +33,10 @@ class FreeNoise(Method):
 
     def __init__(self, base: BaseModel, windows: Windows | None = None) -> None:
         """`windows` None: those of the paper, 16 frames every 4."""
-        super().__init__(FREE_NOISE, base.preset.fps, f"{FREE_NOISE.name}; {base.fingerprint}")
         self._base = base
         self._windows = windows or Windows()
+        constants = f"windows of {self._windows.size} every {self._windows.stride}"
+        super().__init__(FREE_NOISE, base.preset.fps, f"{constants}; {base.fingerprint}")
 
     @torch.inference_mode()
     def _latents(self, request: MethodRequest) -> Tensor:

@@ -22,6 +22,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from core.metrics.video.seams import Borders
 from core.model.evaluation.methods.base_model import BaseModel
 from core.model.evaluation.methods.method import Method, MethodFacts, MethodRequest, in_chunks
 from core.model.sampling.noise import draw_frames_first, draw_video, seeded_for
@@ -36,6 +37,8 @@ LAST_FRAME = MethodFacts(
     "last-frame image-to-video",
     "its last frame",
     "arXiv 2204.03458 section 3.1, without training, on the preset's base",
+    Borders(CHUNK_FRAMES, CHUNK_FRAMES - 1),
+    "none",
 )
 _MIN_STEPS = 12
 """Guidance acts between steps: fewer leave a jump at the clip's beginning."""
@@ -48,7 +51,8 @@ class LastFrame(Method):
     """Clips of 16 frames from the base UNet, each of which begins with the last frame before it."""
 
     def __init__(self, base: BaseModel) -> None:
-        super().__init__(LAST_FRAME, base.preset.fps, f"{LAST_FRAME.name}; {base.fingerprint}")
+        constants = f"guidance {GUIDANCE:g}, at least {_MIN_STEPS} steps"
+        super().__init__(LAST_FRAME, base.preset.fps, f"{constants}; {base.fingerprint}")
         self._base = base
         plan = replace(base.sampling.plan, num_steps=max(_MIN_STEPS, base.sampling.plan.num_steps))
         unguided = replace(base.sampling, plan=plan, guidance_scale=1.0, guidance_interval=None)

@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+import torch
+
+from core.metrics.video.seams import Borders
+from core.model.presets.fingerprint import without_threads
 from core.service.domain.engine import FramesTHWC
 from core.service.domain.errors import PresetError
 from core.service.domain.frame_plan import CHUNK_FRAMES
 
 TakesFirstChunk = Literal["all 16 frames", "its last frame", "no"]
 """What a method reads of a given first chunk."""
+
+
+Training = Literal["the preset's", "a trial's", "none"]
+"""Of a method's own weights: a preset's as it is installed, an ablation trial's of a small budget, or none beside the
+base."""
 
 
 class MethodError(PresetError):
@@ -31,11 +40,16 @@ class MethodFacts:
     takes_first_chunk: TakesFirstChunk
     source: str
     """Paper, training, or the preset's source."""
+    borders: Borders | None = None
+    """Where its chunks or windows begin, for the seam score; None if it has none, or they are not known."""
+    training: Training = "the preset's"
+    version: int = 1
+    """Of the code that makes its frames beside the engines': raised with every change of what comes out."""
 
 
 @dataclass(frozen=True)
 class MethodRequest:
-    """One video. The same request, first chunk and fingerprint give the same frames."""
+    """One video. The same request, first chunk, fingerprint and threads give the same frames."""
 
     prompt: str
     seed: int
@@ -46,11 +60,15 @@ class MethodRequest:
 class Method(ABC):
     """A method with its networks loaded."""
 
-    def __init__(self, facts: MethodFacts, fps: int | Fraction, fingerprint: str) -> None:
+    def __init__(self, facts: MethodFacts, fps: int | Fraction, basis: str) -> None:
+        """`basis`: constants, weights, preset, machine and libraries."""
         self.facts = facts
         self.fps = fps
-        self.fingerprint = fingerprint
-        """What the frames depend on beside request and first chunk: method, weights, libraries, threads."""
+        self.fingerprint = f"{facts.name} version {facts.version}; {without_threads(basis)}"
+        """What the frames depend on beside request and first chunk. Threads are not in it: they change no more than
+        the rounding of sums, and the same comparison may go on with others."""
+        self.threads = torch.get_num_threads()
+        """CPU threads that it was loaded with."""
 
     def chunks(self, request: MethodRequest, first_chunk: FramesTHWC | None = None) -> Iterator[FramesTHWC]:
         """The video's frames, in order, in pieces of up to 16 that add up to exactly `num_frames`.

@@ -7,7 +7,9 @@ from math import sqrt
 
 import torch
 
+from core.metrics.video.seams import WINDOW_BORDERS, Borders
 from core.model.engines.streaming_t2v.preset import StreamingPreset
+from core.model.engines.text2video_zero.preset import TextToVideoZeroPreset
 from core.model.evaluation.methods.method import (
     Method,
     MethodError,
@@ -16,6 +18,7 @@ from core.model.evaluation.methods.method import (
     TakesFirstChunk,
     in_chunks,
 )
+from core.model.pipelines.preset import ImageVideoPreset
 from core.model.sampling.pictures import crop_and_resize
 from core.model.sampling.vae import to_uint8
 from core.service.admission.catalog import PresetFolder, default_spec
@@ -36,7 +39,17 @@ def facts_of_preset(preset: Preset) -> MethodFacts:
     if not makes_videos(preset):
         raise MethodError(f"{preset.name} changes a given video and makes none", fix="leave it out")
     source = f"preset {preset.name}" if preset.card is None else preset.card.source
-    return MethodFacts(preset.name, preset.name, taken_by(preset), source)
+    return MethodFacts(preset.name, preset.name, taken_by(preset), source, borders_of(preset))
+
+
+def borders_of(preset: Preset) -> Borders | None:
+    """Where the windows of a preset's video begin; None if they overlap, or are not of one length."""
+    if isinstance(preset, StreamingPreset):
+        return WINDOW_BORDERS
+    if isinstance(preset, TextToVideoZeroPreset):
+        return Borders(CHUNK_FRAMES, CHUNK_FRAMES)
+    # After the given first chunk each window begins with the last frame before it, which is left out.
+    return Borders(CHUNK_FRAMES, preset.window_frames - 1) if isinstance(preset, ImageVideoPreset) else None
 
 
 def taken_by(preset: Preset) -> TakesFirstChunk:
@@ -65,7 +78,7 @@ class PresetMethod(Method):
             known = ", ".join(preset.profile_defaults)
             raise MethodError(f"{preset.name} has no profile {profile!r}", fix=f"use one of: {known}")
         profiles = f"; profile {profile}" if self._has_profiles else ""
-        super().__init__(facts, preset.fps, f"{facts.name}; {engine.fingerprint}{profiles}")
+        super().__init__(facts, preset.fps, f"{engine.fingerprint}{profiles}")
         self._engine, self._preset = engine, preset
         self._profile: Profile = profile
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from core.metrics.video.seams import WINDOW_BORDERS, Borders
 from core.model.cores import usable_cores
 from core.model.evaluation.methods.base_model import load_base
 from core.model.evaluation.methods.free_noise import FREE_NOISE, FreeNoise
@@ -18,6 +19,7 @@ from core.model.evaluation.methods.presets import facts_of_preset, load_preset, 
 from core.model.evaluation.methods.trials import TrialFiles, load_trial_method, trial_facts
 from core.service.admission.catalog import Catalog, PresetFolder
 from core.service.domain.errors import PresetError
+from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.schema import DEFAULT_PROFILE, Profile
 from core.service.settings import Settings
 
@@ -133,14 +135,28 @@ def _trial(name: str, variant: str, title: str) -> _Entry:
 
 _OWN = (
     _Entry(
-        MethodFacts("streaming_t2v", "StreamingT2V", "all 16 frames", "arXiv 2403.14773, the preset's CAM and APM"),
+        MethodFacts(
+            "streaming_t2v",
+            "StreamingT2V",
+            "all 16 frames",
+            "arXiv 2403.14773, the preset's CAM and APM",
+            WINDOW_BORDERS,
+        ),
         _load_streaming,
     ),
-    _trial("streaming_t2v_trial", "cam-apm", "StreamingT2V, a trial's training"),
+    _trial("streaming_t2v_trial", "cam-apm", "StreamingT2V, trial"),
+    _trial("cam", "cam", "CAM, trial"),
     _trial("concat", "concat", "channel concatenation"),
     _trial("additive", "add", "additive zero-conv"),
     _Entry(LAST_FRAME, _load_last_frame),
     _Entry(FREE_NOISE, _load_free_noise),
-    _Entry(MethodFacts("text2video_zero", "Text2Video-Zero", "no", "arXiv 2303.13439"), _load_zero),
+    _Entry(
+        MethodFacts(
+            *("text2video_zero", "Text2Video-Zero", "no", "arXiv 2303.13439"),
+            borders=Borders(CHUNK_FRAMES, CHUNK_FRAMES),
+            training="none",
+        ),
+        _load_zero,
+    ),
 )
 _ENTRIES: Mapping[str, _Entry] = {entry.facts.name: entry for entry in _OWN}

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from core.metrics.video.seams import WINDOW_BORDERS
 from core.model.checksums import file_sha256
 from core.model.engines.streaming_t2v.engine import StreamingT2VEngine
 from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.evaluation.methods.method import MethodError, MethodFacts
 from core.model.evaluation.methods.presets import PresetMethod
-from core.model.training.ablation import CONDITIONINGS, Ablation, Budget, Trial
+from core.model.presets.fingerprint import machine_description
+from core.model.training.ablation import CONDITIONINGS, Ablation, Budget, Trial, read_record
 from core.model.training.loop.checkpoints import CheckpointError
 from core.model.training.recipe import RecipeError, load_recipe
 from core.model.training.samples import engine_for
@@ -39,8 +45,8 @@ class TrialFiles:
 
 def trial_facts(name: str, variant: str, title: str) -> MethodFacts:
     """Facts of a method that is an ablation trial."""
-    source = f"ablation trial `{variant}` (arXiv 2403.14773), trained by `longtake evaluate`"
-    return MethodFacts(name, title, "all 16 frames", source)
+    source = f"ablation trial {variant} (arXiv 2403.14773), trained by longtake evaluate"
+    return MethodFacts(name, title, "all 16 frames", source, WINDOW_BORDERS, "a trial's")
 
 
 def load_trial_method(facts: MethodFacts, variant: str, files: TrialFiles, profile: Profile) -> PresetMethod:
@@ -60,17 +66,38 @@ def load_trial_method(facts: MethodFacts, variant: str, files: TrialFiles, profi
             raise MethodError(f"{files.folder / trial.name} {done}", fix=f"run `{_command(variant, files)}`")
         ablation.check_base(trial)
         preset = StreamingPreset.model_validate(preset_config())
-        return PresetMethod(facts, trial_engine(ablation, trial, preset), preset, profile)
+        line = f"{_weights_line(ablation, trial)}; {_surroundings(ablation, trial, preset)}"
+        return PresetMethod(facts, _engine(ablation, trial, preset, line), preset, profile)
     except (CheckpointError, RecipeError) as error:
         raise MethodError(f"{facts.name}: {error}", fix=f"run `{_command(variant, files)}`") from error
 
 
 def trial_engine(ablation: Ablation, trial: Trial, preset: StreamingPreset) -> StreamingT2VEngine:
     """An engine that uses the trial's conditioning, sampled as `preset` says. Raises CheckpointError."""
+    return _engine(ablation, trial, preset, _weights_line(ablation, trial))
+
+
+def _engine(ablation: Ablation, trial: Trial, preset: StreamingPreset, fingerprint: str) -> StreamingT2VEngine:
     models, memory = ablation.models, ablation.trained(trial)
-    weights = [models.folder / "video" / "last.pt", ablation.checkpoint(trial)]
-    fingerprint = " ".join([trial.name, *(file_sha256(file)[:12] for file in weights if file is not None)])
     return engine_for(replace(models.sampling_parts, preset=preset), models.unet, memory, fingerprint)
+
+
+def _weights_line(ablation: Ablation, trial: Trial) -> str:
+    weights = [ablation.models.folder / "video" / "last.pt", ablation.checkpoint(trial)]
+    return " ".join([trial.name, *(file_sha256(file)[:12] for file in weights if file is not None)])
+
+
+def _surroundings(ablation: Ablation, trial: Trial, preset: StreamingPreset) -> str:
+    """What else decides the frames: all stages of the base, the preset, machine and libraries."""
+    record = read_record(ablation.folder, trial)
+    base = _digest({} if record is None else record.base)
+    machine = machine_description(ablation.models.device)
+    return f"base {base}; preset {_digest(preset.model_dump(mode='json'))}; {machine}"
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """First 8 hex digits of SHA-256."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _budget_of(folder: Path) -> Budget:

@@ -8,7 +8,7 @@ import pytest
 
 from core.model.evaluation.compare import command
 from core.model.evaluation.compare.measurement import MeasurementOptions
-from core.model.evaluation.compare.prompts import NUM_PROMPTS, PAPERS_OWN, default_prompts
+from core.model.evaluation.compare.prompts import NUM_PROMPTS, default_prompts
 from core.model.evaluation.compare.write import FILES
 from core.model.evaluation.generation.sprites_requests import suite_scenes
 from core.model.evaluation.methods.method import Method
@@ -83,7 +83,7 @@ def test_without_names_all_that_can_be_loaded_are_compared_and_the_others_named_
     content = json.loads((out / "compare.json").read_text())
     assert list(content["methods"]) == ["streaming_t2v", "last_frame", "free_noise"]
     assert content["plan"]["left_out"]["concat"] == "concat is not trained (longtake evaluate --suite ablations)"
-    assert set(content["plan"]["left_out"]) == {"streaming_t2v_trial", "concat", "additive", "text2video_zero"}
+    assert set(content["plan"]["left_out"]) == {"streaming_t2v_trial", "cam", "concat", "additive", "text2video_zero"}
     assert "Not compared: additive: additive is not trained" in capsys.readouterr().out.replace("\\", "")
 
 
@@ -93,6 +93,22 @@ def test_a_named_method_that_cannot_be_loaded_is_refused_before_any_work(
     assert run(out, prompts, "--methods", "last_frame", "concat") == 2
     assert "concat is not trained" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_without_a_source_of_first_chunks_nothing_is_begun(
+    out: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(name: str, options: MethodOptions) -> Method:
+        del options
+        if name == "streaming_t2v":
+            raise PresetError("it has no base")
+        return load_fake(name, out.parent / "calls.txt", "1")
+
+    monkeypatch.setattr(command, "load_method", load)
+    assert run(out, prompts, "--methods", "last_frame") == 2
+    assert "last_frame begin with first chunks by streaming_t2v, which cannot be loaded" in capsys.readouterr().err
+    assert not out.exists()
+    assert run(out, prompts, "--methods", "free_noise") == 0
 
 
 def test_an_unknown_method_is_refused(out: Path, prompts: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,7 +197,7 @@ def test_failed_videos_are_named_and_the_exit_status_says_so(
     (tmp_path / "broken.txt").write_text(f"a lake\n{BROKEN}\n")
     assert run(out, tmp_path / "broken.txt", "--methods", "last_frame", "free_noise") == 1
     printed = capsys.readouterr().out
-    assert "**Failed:**" in printed
+    assert "- Failed: free\\_noise, a prompt that breaks" in printed
     assert "a prompt that breaks free" in printed
     assert (out / "videos/last_frame/001.mp4").is_file()
     assert not (out / "videos/free_noise/001.mp4").exists()
@@ -212,13 +228,13 @@ def test_a_report_needs_nothing_but_the_folder_and_makes_nothing(
     prompts.unlink()
     capsys.readouterr()
     assert command.main(["--report", "--out", str(out)]) == 0
-    assert "**Not finished, so not in the figures:** last frame: 1 of 2 videos." in capsys.readouterr().out
+    assert "## Not in the figures\n\n- Not finished: last frame: 1 of 2 videos\n" in capsys.readouterr().out
     assert calls(out.parent) == before
 
 
 def test_a_damaged_plan_is_no_comparison(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out.mkdir()
-    (out / "plan.json").write_text('{"version": 1, "plan": {"preset": 3}}')
+    (out / "plan.json").write_text('{"version": 2, "plan": {"preset": 3}}')
     assert command.main(["--report", "--out", str(out)]) == 2
     assert "nothing is finished" in capsys.readouterr().err
 
@@ -239,12 +255,20 @@ def test_the_sprites_world_has_its_held_out_prompts() -> None:
     assert list(default_prompts(preset).prompts) == [captions.plain_caption(scene) for scene in suite_scenes(50)]
 
 
-def test_other_presets_have_50_different_prompts_that_begin_with_the_papers() -> None:
+def test_other_presets_have_the_50_prompts_of_the_paper() -> None:
     prompts = default_prompts(Catalog(Settings()).get("modelscope").preset)
     assert len(prompts.prompts) == len(set(prompts.prompts)) == NUM_PROMPTS
     assert all(prompt == prompt.strip() and prompt.endswith(".") for prompt in prompts.prompts)
-    own = prompts.prompts[:PAPERS_OWN]
-    assert ["Taormina" in own[0], "hazelnuts" in own[1], "tiger" in own[2]] == [True] * 3
+    # Numbers 1, 23, 33, 37 and 50 of section 11.
+    assert [prompts.prompts[number - 1] for number in (1, 23, 33, 37, 50)] == [
+        "A camel resting on the snow field.",
+        "A squirrel in Antarctica, on a pile of hazelnuts cinematic.",
+        "steampunk robot looking at the camera.",
+        "A tiger eating raw meat on the street.",
+        "Beside the ancient amphitheater of Taormina, a group of friends enjoyed a leisurely picnic, taking in the"
+        " breathtaking views.",
+    ]
+    assert "arXiv 2403.14773v2, section 11" in prompts.source
 
 
 def test_the_documentation_names_every_option() -> None:

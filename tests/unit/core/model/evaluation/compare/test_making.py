@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from core.model.evaluation.compare.making import make_all
-from core.model.evaluation.compare.plan import Plan
+from core.model.evaluation.compare.plan import ComparisonError, Plan
 from core.model.evaluation.compare.results import read_results
 from core.model.evaluation.compare.workspace import Workspace
-from tests.helpers.compared_methods import BROKEN, NO_BEGINNING, calls, fake_plan, fake_tools
+from tests.helpers.compared_methods import BROKEN, KILLED, NO_BEGINNING, calls, fake_plan, fake_tools, fingerprint
 
 METHODS = ("streaming_t2v", "concat", "last_frame", "free_noise")
 PROMPTS = ("a lake", "a wood")
@@ -22,8 +22,10 @@ def no_bar(description: str, total: int) -> Callable[[int], None]:
     return lambda done: None  # noqa: ARG005
 
 
-def make(plan: Plan, folder: Path, *, processes: int = 1, version: str = "1", measurement: str = "1") -> Workspace:
-    tools = fake_tools(folder, version, measurement)
+def make(
+    plan: Plan, folder: Path, *, processes: int = 1, version: str = "1", measurement: str = "1", threads: int = 1
+) -> Workspace:
+    tools = fake_tools(folder, version, measurement, threads)
     make_all(plan, tools, processes, no_bar)
     return tools.workspace
 
@@ -84,9 +86,36 @@ def test_other_weights_make_all_videos_again(tmp_path: Path) -> None:
     plan = fake_plan(METHODS, PROMPTS[:1])
     make(plan, tmp_path)
     before = calls(tmp_path)
-    workspace = make(plan, tmp_path, version="2")
+    workspace = make(fake_plan(METHODS, PROMPTS[:1], version="2"), tmp_path, version="2")
     assert calls(tmp_path)[len(before) :] == before
-    assert read_results(plan, workspace).methods["concat"].fingerprints == ["concat 2"]
+    results = read_results(fake_plan(METHODS, PROMPTS[:1], version="2"), workspace)
+    assert results.methods["concat"].fingerprints == [fingerprint("concat", "2")]
+
+
+def test_videos_by_other_weights_or_settings_never_share_a_report(tmp_path: Path) -> None:
+    make(fake_plan(METHODS, PROMPTS), tmp_path)
+    # A run with other weights was stopped after the first prompt: the second prompt's videos are still the old ones.
+    workspace = make(fake_plan(METHODS, PROMPTS[:1], version="2"), tmp_path, version="2")
+    results = read_results(fake_plan(METHODS, PROMPTS, version="2"), workspace)
+    assert {name: set(method.finished) for name, method in results.methods.items()} == {key: {0} for key in METHODS}
+    assert "concat: 1 of 2 videos" in results.missing
+
+
+def test_other_threads_make_nothing_again_and_are_recorded(tmp_path: Path) -> None:
+    make(fake_plan(METHODS, PROMPTS[:1]), tmp_path, threads=1)
+    before = calls(tmp_path)
+    workspace = make(fake_plan(METHODS, PROMPTS), tmp_path, threads=2)
+    assert {prompt for _, prompt, _ in calls(tmp_path)[len(before) :]} == {PROMPTS[1]}
+    assert read_results(fake_plan(METHODS, PROMPTS), workspace).methods["concat"].threads == [1, 2]
+
+
+def test_other_borders_measure_again_and_make_nothing(tmp_path: Path) -> None:
+    plan = fake_plan(("streaming_t2v",), PROMPTS[:1])
+    workspace = make(plan, tmp_path)
+    moved = {name: replace(facts, borders=None) for name, facts in plan.methods.items()}
+    assert read_results(replace(plan, methods=moved), workspace).num_finished == 0
+    assert not workspace.is_measured(plan.video("streaming_t2v", 0), {"version": "1"}, "none")
+    assert workspace.is_measured(plan.video("streaming_t2v", 0), {"version": "1"}, "every 8 frames from 16 on")
 
 
 def test_another_measurement_measures_again_and_makes_nothing(tmp_path: Path) -> None:
@@ -148,7 +177,8 @@ def test_a_failure_is_forgotten_when_the_video_succeeds(tmp_path: Path) -> None:
 
 def test_a_method_that_cannot_be_loaded_loses_no_other(tmp_path: Path) -> None:
     known = fake_plan(METHODS, PROMPTS)
-    plan = replace(known, methods={"gone": known.methods["concat"], **known.methods})
+    methods = {"gone": known.methods["concat"], **known.methods}
+    plan = replace(known, methods=methods, fingerprints={"gone": "gone", **known.fingerprints})
     results = read_results(plan, make(plan, tmp_path))
     assert results.methods["gone"].failures == dict.fromkeys(range(2), "there is no method gone")
     assert results.num_finished == len(METHODS) * 2
@@ -173,3 +203,54 @@ def test_a_failure_of_a_later_run_is_forgotten_when_the_next_one_finds_the_video
     workspace.store_failure(plan.video("concat", 0), "its weights could not be read")
     make(plan, tmp_path)
     assert read_results(plan, workspace).methods["concat"].failures == {}
+
+
+def test_a_killed_process_fails_its_video_alone(tmp_path: Path) -> None:
+    plan = fake_plan(METHODS, ("a lake", KILLED, "a wood"))
+    results = read_results(plan, make(plan, tmp_path, processes=2))
+    assert set(results.methods["free_noise"].failures) == {1}
+    assert "was killed" in results.methods["free_noise"].failures[1]
+    assert results.num_finished == len(METHODS) * 3 - 1
+    assert [path for path in (tmp_path / "running").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "is_shown"), [(".mp4", True), (".sheet.jpg", True), (".slice.jpg", True), (".mkv", False)]
+)
+def test_a_video_without_its_files_is_made_again(tmp_path: Path, suffix: str, is_shown: bool) -> None:
+    """Without what the page shows it is not finished either; without the exact frames its figures still hold."""
+    plan = fake_plan(("free_noise",), PROMPTS[:1])
+    workspace = make(plan, tmp_path)
+    file = workspace.stem(plan.video("free_noise", 0)).with_suffix(suffix)
+    file.unlink()
+    assert read_results(plan, workspace).num_finished == (0 if is_shown else 1)
+    make(plan, tmp_path)
+    assert file.is_file()
+    assert len(calls(tmp_path)) == 2
+
+
+def test_a_folder_has_one_run_at_a_time(tmp_path: Path) -> None:
+    first, second = Workspace(tmp_path).alone(), Workspace(tmp_path).alone()
+    with first, pytest.raises(ComparisonError, match="another comparison is at work"):
+        second.__enter__()
+    with Workspace(tmp_path).alone():
+        pass
+
+
+def test_what_a_killed_run_left_half_done_is_swept_and_videos_stay(tmp_path: Path) -> None:
+    plan = fake_plan(("free_noise",), PROMPTS[:1])
+    workspace = make(plan, tmp_path)
+    stem = workspace.stem(plan.video("free_noise", 0))
+    half = [stem.with_suffix(suffix) for suffix in (".1234.mkv", ".1234.mp4", ".made.unfinished")]
+    for file in half:
+        file.write_bytes(b"half")
+    with workspace.alone():
+        assert not any(file.exists() for file in half)
+    assert read_results(plan, workspace).num_finished == 1
+
+
+def test_a_failure_of_another_request_is_none_of_this_one(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.store_failure(fake_plan(METHODS, PROMPTS).video("concat", 0), "no memory")
+    results = read_results(fake_plan(METHODS, ("another prompt",)), workspace)
+    assert results.methods["concat"].failures == {}

@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from core.model.evaluation.compare.paired import FEWEST_PROMPTS, gain, mean, ranks
+from core.model.evaluation.compare.paired import FEWEST_PROMPTS, LEVEL, chance_of, gain, mean, ranks
 
 
 def by_prompt(*values: float) -> dict[int, float]:
@@ -54,10 +55,14 @@ def test_where_less_is_better_a_smaller_value_is_a_gain() -> None:
         ([1, 2, 1, 2, 1, 2], "confirmed"),
         ([-1, -2, -1, -2, -1, -2], "reverse"),
         ([5, -5, 4, -4, 3, -3], "not clear"),
-        ([0, 0, 0, 0, 0, 0], "not clear"),
-        ([0, 0, 0, 0, 0, 1], "not clear"),
-        ([1, 2, 1, 2, 1], "too few prompts"),
-        ([1], "too few prompts"),
+        ([0, 0, 0, 0, 0, 0], "too few differ"),
+        # Of 50 prompts 5 differ, all one way: a bootstrap interval excludes 0, and chance does as much in 2 of 2**5.
+        ([1] * 5 + [0] * 45, "too few differ"),
+        ([1] * 6 + [0] * 44, "confirmed"),
+        # One large value: the interval of the mean is (0.1 to 34), and a coin decides its sign.
+        ([0.1, 0.1, 0.1, -0.1, 0.1, 0.1, 100], "not clear"),
+        ([1, 2, 1, 2, 1], "too few differ"),
+        ([1], "too few differ"),
         ([], "not measured"),
     ],
 )
@@ -69,6 +74,38 @@ def test_verdicts_of_planted_orders(differences: list[float], verdict: str) -> N
 def test_as_few_prompts_as_can_exclude_chance_decide() -> None:
     """All of n prompts agree by chance, one way or the other, in 2 of 2**n cases."""
     assert 2 / 2**FEWEST_PROMPTS < 0.05 < 2 / 2 ** (FEWEST_PROMPTS - 1)
+
+
+@pytest.mark.parametrize(
+    ("differences", "chance"),
+    [
+        ([1, 2, 3], 2 / 8),
+        ([-1, -2, -3], 2 / 8),
+        # Sums of +-1 +-2 +-3 as far from 0 as 1 + 2 - 3 = 0: all.
+        ([1, 2, -3], 1),
+        # As far as 1 - 2 + 3 = 2: 6, 4, 2 and the same below 0, which are 6 of the 8; the other two are 0.
+        ([1, -2, 3], 6 / 8),
+        ([0, 0, 5, 0], 1),
+        ([0, 0], 1),
+        ([0.1] * 10, 2 / 2**10),
+    ],
+)
+def test_chances_worked_out_by_hand(differences: list[float], chance: float) -> None:
+    assert chance_of(tuple(map(float, differences))) == chance
+
+
+def test_of_many_prompts_the_chance_is_sampled_and_never_zero() -> None:
+    assert chance_of((1.0,) * 50) == 1 / 10_000
+    # As many up as down, by about as much: close to 1. The exact chance of a sum of 20 signs being 8 or more from 0 is
+    # 2 * sum(comb(20, k) for k in range(14, 21)) / 2**20 = 0.1153.
+    assert chance_of((1.0,) * 14 + (-1.0,) * 6) == pytest.approx(0.1153, abs=0.01)
+
+
+def test_a_tie_is_called_decided_about_as_often_as_is_said() -> None:
+    drawn = np.random.default_rng(5)
+    for prompts in (6, 10, 50):
+        called = [chance_of(tuple(drawn.normal(size=prompts))) <= LEVEL for _ in range(400)]
+        assert np.mean(called) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
 
 
 def test_a_single_video_has_no_interval() -> None:

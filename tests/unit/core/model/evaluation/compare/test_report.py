@@ -3,23 +3,27 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
 import numpy as np
 import pytest
 
 from core.metrics.video.metric import VideoMetrics
+from core.model.evaluation.compare.mark import mark_of
 from core.model.evaluation.compare.page import page
-from core.model.evaluation.compare.plan import Plan
+from core.model.evaluation.compare.plan import VERSION, Plan
 from core.model.evaluation.compare.prefixes import Measured, prefix_lengths
-from core.model.evaluation.compare.published import MARK
+from core.model.evaluation.compare.prompt_videos import EMBEDDED_PROMPTS, prompt_videos
+from core.model.evaluation.compare.prompts import papers_prompts
 from core.model.evaluation.compare.report import content, markdown, one_line
 from core.model.evaluation.compare.results import Results, read_results
 from core.model.evaluation.compare.table_one import table_one
 from core.model.evaluation.compare.workspace import Workspace, facts_of
 from core.model.evaluation.compare.write import FILES, write_report
-from tests.helpers.compared_methods import facts, fake_plan
+from tests.helpers.compared_methods import facts, fake_plan, fingerprint
 
 HOSTILE = "</td><script>alert(1)</script> | `x` <img src=x onerror=alert(2)>\n# not a title"
 NUM_PROMPTS = 8
@@ -30,12 +34,15 @@ def store(workspace: Workspace, plan: Plan, method: str, values: Mapping[str, li
     for index in range(len(plan.prompts)):
         video = plan.video(method, index)
         workspace.make(video, iter([np.full((plan.frames, 32, 32, 3), 90, np.uint8)]), 8)
-        workspace.store_made(video, facts_of(video, f"{method} weights", None), 2.0 + index)
+        workspace.store_made(video, facts_of(video, fingerprint(method), None), 2.0 + index, 1)
         found = {name: by_prompt[index] for name, by_prompt in values.items()}
         notes = [f"{name}: nothing moves." for name, value in found.items() if value is None]
         prefixes = {length: dict(found) for length in prefix_lengths(plan.frames)}
         workspace.store_measured(
-            video, {"flow": "dis"}, Measured(VideoMetrics(plan.frames, found, {}, notes, "dis"), prefixes)
+            video,
+            {"flow": "dis"},
+            plan.expected(method).borders,
+            Measured(VideoMetrics(plan.frames, found, {}, notes, "dis"), prefixes),
         )
 
 
@@ -63,16 +70,36 @@ def test_verdicts_of_planted_orders(compared: tuple[Results, Workspace]) -> None
     found = {
         (finding.ordering.better, finding.ordering.worse, finding.ordering.metric): (
             finding.measured_as,
-            finding.gain.verdict,
+            finding.verdict,
             finding.gain.prompts,
         )
         for finding in compared[0].findings()
     }
     assert found[("streaming_t2v", "free_noise", "mawe")] == ("mawe_v2", "confirmed", NUM_PROMPTS - 1)
     assert found[("free_noise", "streaming_t2v", "scuts")] == ("scuts", "reverse", NUM_PROMPTS)
-    assert found[("streaming_t2v", "free_noise", "clip")] == ("tower_score", "not clear", NUM_PROMPTS)
-    assert found[("streaming_t2v", "free_noise", "motion")] == ("ofs", "reverse", NUM_PROMPTS)
+    assert found[("streaming_t2v", "free_noise", "clip")] == ("tower_score", "too few differ", NUM_PROMPTS)
+    # Of 8 prompts 4 differ, all one way: chance does as much in 2 of 2**4.
+    assert found[("streaming_t2v", "free_noise", "motion")] == ("ofs", "too few differ", NUM_PROMPTS)
     assert found[("streaming_t2v", "last_frame", "mawe")] == ("mawe_v2", "not measured", 0)
+
+
+def test_between_unequal_trainings_there_is_no_verdict(compared: tuple[Results, Workspace]) -> None:
+    results = compared[0]
+    other = results.methods["free_noise"]
+    trial = replace(other, facts=replace(other.facts, training="a trial's"))
+    changed = replace(results, methods={**results.methods, "free_noise": trial})
+    verdicts = {finding.verdict for finding in changed.findings() if "free_noise" in (finding.ordering.worse,)}
+    assert verdicts == {"unequal training"}
+    assert "| unequal training |" in markdown(changed)
+    assert "free noise (unequal training)" in markdown(changed)
+
+
+def test_ranks_are_over_the_prompts_that_all_methods_have(tmp_path: Path) -> None:
+    plan, workspace = fake_plan(("streaming_t2v", "free_noise"), ["a", "b"], 32), Workspace(tmp_path)
+    store(workspace, plan, "streaming_t2v", {"mawe_v2": [1.0, 100.0]})
+    store(workspace, plan, "free_noise", {"mawe_v2": [2.0, None]})
+    # Over all its prompts streaming_t2v would be the worse one.
+    assert read_results(plan, workspace).ranks("mawe_v2") == {"streaming_t2v": 1, "free_noise": 2}
 
 
 def test_ranks_are_by_mean_and_ties_share_theirs(compared: tuple[Results, Workspace]) -> None:
@@ -87,7 +114,7 @@ def test_published_numbers_stand_beside_ours_and_are_marked(compared: tuple[Resu
     rows = {row[0]: row[1:] for row in table.rows}
     assert list(table.heads) == [
         "method", "MAWE (v2) ↓", "SCuts ↓", "own tower ↑",
-        *(f"{title}, {MARK}" for title in ("MAWE ↓", "SCuts ↓", "CLIP ↑")),
+        *("published MAWE ↓", "published SCuts ↓", "published CLIP ↑"),
     ]  # fmt: skip
     assert list(rows["streaming t2v"][3:]) == ["52.3", "0.04", "31.73"]
     assert rows["streaming t2v"][0].startswith("53.5 (")
@@ -98,7 +125,22 @@ def test_published_numbers_stand_beside_ours_and_are_marked(compared: tuple[Resu
     assert list(rows["SVD (published; of the kind of last frame)"]) == ["", "", "", "857.2", "1.1", "23.95"]
     assert "OpenSora v1.2 (published)" in rows
     assert len(rows) == 3 + 9 - 2
-    assert "published (another dataset, model, flow and CLIP)" in markdown(compared[0])
+    text = markdown(compared[0])
+    assert text.count("Published figures are of the paper's own videos:") == 1
+
+
+def test_the_mark_names_what_differs_and_nothing_else(compared: tuple[Results, Workspace]) -> None:
+    results = compared[0]
+    assert mark_of(results) == (
+        "Published figures are of the paper's own videos: other prompts, other weights, another length, another flow,"
+        " first chunks enhanced to 720x720."
+    )
+    plan = replace(results.plan, preset="modelscope", prompts=papers_prompts(), frames=240)
+    by = {"flow": "raft-large (C_T_SKHT_V2)", "flow size": "720x720", "clip": "a CLIP model"}
+    assert mark_of(replace(results, plan=plan, by=by)) == (
+        "Published figures are of the paper's own videos: a CLIP model that the paper does not state, first chunks"
+        " enhanced to 720x720."
+    )
 
 
 def test_the_program_readable_report_is_strict_json_with_every_figure(compared: tuple[Results, Workspace]) -> None:
@@ -106,7 +148,7 @@ def test_the_program_readable_report_is_strict_json_with_every_figure(compared: 
         raise AssertionError(f"{constant} is no JSON")
 
     read = json.loads(json.dumps(content(compared[0])), parse_constant=refuse)
-    assert read["version"] == 1
+    assert read["version"] == VERSION
     assert read["methods"]["streaming_t2v"]["means"]["mawe_v2"]["value"] == 53.5
     assert read["methods"]["streaming_t2v"]["seconds_per_video"]["value"] == 5.5
     assert read["methods"]["free_noise"]["by_prompt"]["7"]["mawe_v2"] is None
@@ -140,7 +182,9 @@ def test_a_hostile_prompt_is_text_on_the_page(compared: tuple[Results, Workspace
     assert "script" not in tags.tags
     assert not [name for name, _ in tags.attributes if name.startswith("on")]
     assert "<script>alert(1)</script>" in tags.text
-    assert not [value for name, value in tags.attributes if name == "src" and not (value or "").startswith("data:")]
+    sources = [value or "" for name, value in tags.attributes if name == "src"]
+    assert sources
+    assert all(re.match(r"data:(video/mp4|image/jpeg);base64,|videos/[a-z0-9_]+/\d{3}\.", value) for value in sources)
     assert tags.tags.count("video") == 2 * NUM_PROMPTS
 
 
@@ -161,13 +205,28 @@ def test_markup_within_a_line_is_escaped() -> None:
     assert one_line("a *b*\n# c | d <i> `e` [f](g)") == r"a \*b\* \# c \| d &lt;i&gt; \`e\` \[f\](g)"
 
 
-def test_large_videos_stay_beside_the_page(
-    compared: tuple[Results, Workspace], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.model.evaluation.compare.page.MOST_EMBEDDED_BYTES", 0)
-    sources = re.findall(r'<source src="([^"]+)"', page(*compared))
-    assert sources[0] == "videos/streaming_t2v/000.mp4"
-    assert all((compared[1].folder / source).is_file() for source in sources)
+def test_what_is_too_large_stays_beside_the_page(compared: tuple[Results, Workspace]) -> None:
+    parts = list(prompt_videos(*compared, most_embedded=60_000))
+    found = [addresses(part) for part in parts]
+    within = [[address for address in part if address.startswith("data:")] for part in found]
+    assert 0 < sum(map(len, (address for part in within for address in part))) <= 60_000
+    beside = [address for part in found for address in part if not address.startswith("data:")]
+    assert "videos/streaming_t2v/007.mp4" in beside
+    assert "videos/streaming_t2v/007.slice.jpg" in beside
+    assert all((compared[1].folder / address).is_file() for address in beside)
+
+
+def test_only_the_first_prompts_are_within_the_page(compared: tuple[Results, Workspace]) -> None:
+    found = [addresses(part) for part in prompt_videos(*compared)]
+    assert len(found) == NUM_PROMPTS
+    within = [any(address.startswith("data:") for address in part) for part in found]
+    assert within == [True] * EMBEDDED_PROMPTS + [False] * (NUM_PROMPTS - EMBEDDED_PROMPTS)
+
+
+def addresses(part: Element) -> list[str]:
+    """Of all videos and pictures."""
+    found = [node.get("src") or node.get("href") for node in part.iter() if node.tag in ("source", "img", "image")]
+    return [address for address in found if address]
 
 
 def test_all_files_are_written(compared: tuple[Results, Workspace]) -> None:
@@ -200,5 +259,5 @@ def test_prefixes_are_the_papers_or_the_ends_of_chunks(frames: int, lengths: lis
 def test_methods_that_begin_by_themselves_are_named_as_such(compared: tuple[Results, Workspace]) -> None:
     text = markdown(compared[0])
     assert facts("free_noise").takes_first_chunk == "no"
-    assert "| free noise (free\\_noise) | a first chunk of its own | 5.5 (" in text
+    assert "| free noise (free\\_noise) | a first chunk of its own |  | the preset's | 5.5 (" in text
     assert "| last frame (last\\_frame) | the given first chunk, of which it reads the last frame |" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
@@ -60,6 +61,15 @@ def test_one_window_is_plain_attention_and_the_ejected_unet_is_as_before(tiny_ne
         after = unet(*inputs, return_dict=False)[0]
     assert (within - before).abs().max() < 1e-9 * before.abs().max()
     assert torch.equal(after, before)
+
+
+def test_an_exception_ends_the_windows_as_well(tiny_network: StreamingNetwork) -> None:
+    unet, inputs = tiny_network.unet.double(), inputs_of(24)
+    with torch.inference_mode():
+        before = unet(*inputs, return_dict=False)[0]
+        with pytest.raises(RuntimeError, match="no memory"), windowed_attention(unet, WINDOWS):
+            raise RuntimeError("no memory")
+        assert torch.equal(unet(*inputs, return_dict=False)[0], before)
 
 
 def test_longer_videos_are_another_thing_in_windows(tiny_network: StreamingNetwork) -> None:

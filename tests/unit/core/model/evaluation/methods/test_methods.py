@@ -10,8 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.metrics.video.seams import Borders
 from core.model.engines.svd.engine import SvdEngine
 from core.model.evaluation.command import main
+from core.model.evaluation.methods.base_model import BaseModel
+from core.model.evaluation.methods.free_noise import FreeNoise
+from core.model.evaluation.methods.free_noise_windows import Windows
 from core.model.evaluation.methods.method import Method, MethodError, MethodRequest
 from core.model.evaluation.methods.registry import MethodOptions, load_method, method_facts, method_names
 from core.service.domain.engine import EngineState, FramesTHWC, InputMedia
@@ -23,7 +27,7 @@ from tests.unit.core.model.evaluation.methods.conftest import SIDE
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 STRATEGIES = ("streaming_t2v", "last_frame", "free_noise", "text2video_zero")
-TRIALS = {"streaming_t2v_trial": "cam-apm", "concat": "concat", "additive": "add"}
+TRIALS = {"streaming_t2v_trial": "cam-apm", "cam": "cam", "concat": "concat", "additive": "add"}
 TAKES = {
     **{"streaming_t2v": "all 16 frames", "last_frame": "its last frame", "free_noise": "no", "text2video_zero": "no"},
     **{"toy": "all 16 frames", "toy-svd": "its last frame"},
@@ -165,11 +169,27 @@ def test_an_unknown_profile_lists_the_known_ones(options: MethodOptions) -> None
         assert "fast, reference" in getattr(refused.value, "with_fix", "")
 
 
-def test_fingerprints_tell_methods_and_profiles_apart(load: Load, options: MethodOptions) -> None:
+def test_fingerprints_tell_methods_profiles_and_constants_apart(
+    load: Load, options: MethodOptions, base: BaseModel
+) -> None:
     reference = replace(options, profile="reference")
     lines = [load(name).fingerprint for name in STRATEGIES]
     lines += [load_method(name, reference).fingerprint for name in ("streaming_t2v", "last_frame", "free_noise")]
     assert len(set(lines)) == len(lines)
+    assert not any("threads" in line for line in lines)
+    assert "guidance 8, at least 12 steps" in load("last_frame").fingerprint
+    assert "windows of 16 every 4" in load("free_noise").fingerprint
+    assert FreeNoise(base, Windows(16, 8)).fingerprint != load("free_noise").fingerprint
+
+
+def test_borders_are_where_each_method_begins_anew(load: Load) -> None:
+    found = {name: load(name).facts.borders for name in (*STRATEGIES, "toy", "toy-zero", "toy-svd")}
+    assert found["streaming_t2v"] == found["toy"] == Borders(16, 8)
+    assert found["last_frame"] == Borders(16, 15)
+    assert found["text2video_zero"] == found["toy-zero"] == Borders(16, 16)
+    assert found["free_noise"] is None
+    # Each window of toy-svd begins with the last frame before it, which is left out.
+    assert found["toy-svd"] == Borders(16, 14 - 1)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +209,10 @@ def test_trials_go_on_from_the_given_frames_each_in_its_own_way(trial_options: M
     videos = {name: video(method, 40, first_chunk=first) for name, method in methods.items()}
     assert all(len(made) == 40 and np.array_equal(made[:16], first) for made in videos.values())
     assert len({made.tobytes() for made in videos.values()}) == len(TRIALS)
-    assert all(TRIALS[name] in method.fingerprint for name, method in methods.items())
+    for name, method in methods.items():
+        assert f"; {TRIALS[name]}-seed-" in method.fingerprint
+        assert all(part in method.fingerprint for part in ("; base ", "; preset ", "; torch "))
+        assert method.facts.borders == Borders(16, 8)
 
 
 def test_a_trial_that_is_not_there_says_what_to_run(trial_options: MethodOptions, tmp_path: Path) -> None:
