@@ -88,7 +88,11 @@ def test_it_says_where_the_time_went(service: Service, web: Opened) -> None:
     timings = unfold(web, "Where the time went")
     expect(timings).to_contain_text("The mean of the newest 3 chunks.")
     expect(timings).to_contain_text("s of video were made a second")
-    for phase in chunks[-1]["timings"]:
+    waited = sum(chunk["timings"]["queue"] for chunk in chunks) / len(chunks)
+    expect(timings).to_contain_text(f"each waited {waited:.3f} s")
+    expect(timings.get_by_role("rowheader", name="queue")).to_have_count(0)
+    expect(timings.get_by_role("rowheader").last).to_have_text("commit")
+    for phase in chunks[-1]["timings"].keys() - {"queue"}:
         mean = sum(chunk["timings"].get(phase, 0) for chunk in chunks) / len(chunks)
         row = timings.get_by_role("row").filter(
             has=web.page.get_by_role("rowheader", name=phase.replace("_", " "), exact=True)
@@ -131,3 +135,23 @@ def test_operators_see_what_workers_make_and_what_waits(service: Service, web: O
     expect(web.page.get_by_role("region", name="Workers: table")).to_be_focused()
     service.http.delete(f"/jobs/{waiting.id}")
     expect(queues.get_by_role("row").filter(has_text="asleep")).to_have_count(0, timeout=30_000)
+
+
+def test_a_job_that_no_worker_makes_says_so(service: Service, web: Opened) -> None:
+    web.home()
+    web.page.get_by_role("combobox", name="Model").select_option("asleep")
+    web.page.get_by_label("What the video shows").fill("red asleep")
+    expect(web.page.locator(".make .warnings")).to_contain_text("No worker makes asleep now")
+    prompts = [{"start_frame": 0, "text": "red asleep"}, {"start_frame": 32, "text": "blue"}]
+    body = {"model": "asleep", "num_frames": None, "prompts": prompts}
+    job = service.http.post("/jobs", json=body).raise_for_status().json()
+    tile = web.page.get_by_role("link").filter(has_text="red asleep")
+    expect(tile).to_contain_text("2 prompts")
+    assert tile.locator(".done").evaluate("bar => bar.offsetWidth") == 0
+    web.watch(job["id"])
+    expect(web.page.locator(".summary")).to_have_text("No worker makes asleep now; it waits until there is one.")
+    web.page.get_by_role("button", name="Cancel", exact=True).click()
+    expect(web.page.locator(".heading .badge")).to_have_text("canceled")
+    expect(web.page.get_by_text("Make it longer")).to_be_hidden()
+    expect(web.page.get_by_role("button", name="Try again")).to_be_visible()
+    expect(web.page.locator(".legend")).not_to_contain_text("to come", use_inner_text=True)

@@ -94,3 +94,17 @@ def test_a_key_that_may_read_is_told_what_it_may_not(service: Service, web: Open
     web.page.get_by_role("button", name="Make the video").click()
     expect(web.page.get_by_role("alert").filter(has_text=re.compile("scope|may not"))).to_be_visible(timeout=20_000)
     assert service.http.get("/jobs").json()["jobs"] == []
+
+
+def test_without_a_key_the_form_says_so_once_and_leads_to_the_dialog(web: Opened) -> None:
+    dialog = web.page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    dialog.get_by_role("button", name="Close").click()
+    expect(web.page.get_by_text("This service asks for an API key.")).to_have_count(1)
+    expect(web.page.get_by_label("What the video shows")).to_be_disabled()
+    expect(web.page.get_by_role("button", name="Make the video")).to_be_disabled()
+    web.page.get_by_role("button", name="Enter a key").click()
+    expect(dialog).to_be_visible()
+    use(web, ADMIN_KEY)
+    expect(web.page.get_by_label("What the video shows")).to_be_enabled()
+    assert ADMIN_KEY not in str(web.page.evaluate("sessionStorage.getItem('longtake-draft')"))
