@@ -19,6 +19,9 @@ from tests.helpers.web_page import Opened, live_service, opened
 
 pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser first
 ADMIN_KEY = "an-admin-key-of-32-characters-or-more"
+COUNT_SHIFTS = """window.shift = 0
+new PerformanceObserver((list) => { for (const {value} of list.getEntries()) window.shift += value })
+  .observe({type: "layout-shift", buffered: true})"""
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +117,7 @@ def test_a_file_that_is_being_sent_has_a_bar(web: Opened, tmp_path: Path) -> Non
     field.locator("input[type=file]").set_input_files(picture)
     bar = web.page.get_by_role("progressbar", name="Sending the image")
     expect(bar).to_be_visible()
-    eventually(lambda: web.page.evaluate("1") and held, "the file to be sent")
+    eventually(lambda: bool(web.page.evaluate("1")) and len(held) > 0, "the file to be sent")
     for route in held:
         route.continue_()
     expect(field.locator("input[type=text]")).to_have_attribute("placeholder", "slow.png")
@@ -141,10 +144,7 @@ def test_a_picture_moves_while_it_is_pointed_at_or_has_the_focus(service: Servic
 
 def test_nothing_jumps_when_the_form_gets_its_fields(service: Service, web: Opened) -> None:
     service.wait_for_success(service.submit(model="live", num_frames=16, prompt="red still").id)
-    web.page.add_init_script(
-        "window.shift = 0; new PerformanceObserver((list) => { for (const {value} of list.getEntries()) window.shift += value })"
-        ".observe({type: 'layout-shift', buffered: true})"
-    )
+    web.page.add_init_script(COUNT_SHIFTS)
 
     def late(route: Route) -> None:
         web.page.wait_for_timeout(300)

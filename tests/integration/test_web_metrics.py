@@ -16,6 +16,10 @@ from tests.helpers.web_page import Opened, live_service, opened
 
 pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser first
 MEASURED_MS = 120_000
+LINES = (
+    "cell => { const all = document.createRange(); all.selectNodeContents(cell); return all.getClientRects().length }"
+)
+"""Of its text."""
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +58,7 @@ def test_what_was_measured_is_shown_with_its_meaning(service: Service, web: Open
         if isinstance(value.value, float) and not value.value.is_integer():
             expect(row.get_by_role("cell").first).to_have_text(f"{value.value:.{value.decimals}f}")
     for cell in table.locator("td.number").all():
-        assert (
-            cell.evaluate(
-                "cell => { const text = document.createRange(); text.selectNodeContents(cell); return text.getClientRects().length }"
-            )
-            == 1
-        )
+        assert cell.evaluate(LINES) == 1
     cuts = table.get_by_role("row").filter(has_text="SCuts")
     expect(cuts.get_by_role("cell").first).to_have_text("0")
     expect(cuts).to_contain_text("Lower is better.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
 from tests.helpers.web_page import Opened
@@ -152,9 +150,9 @@ def test_a_model_that_edits_and_follows_has_fields_for_it_and_nothing_is_asked_b
     web.page.wait_for_timeout(1000)
     assert asked == []
     web.page.get_by_label("Video to follow", exact=True).fill("https://example.org/follow.mp4")
-    web.page.get_by_label("Video to edit", exact=True).fill("https://example.org/edit.mp4")
-    eventually(lambda: len(asked) > 0, "the form to ask")
-    body = json.loads(asked[-1])
+    with web.page.expect_request(lambda request: "edit.mp4" in (request.post_data or "")) as whole:
+        web.page.get_by_label("Video to edit", exact=True).fill("https://example.org/edit.mp4")
+    body = whole.value.post_data_json
     assert body["control"] == {"type": "depth", "video": "https://example.org/follow.mp4"}
     assert body["video"] == "https://example.org/edit.mp4"
     forget_refusals(web)  # there is no such address
