@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,7 +153,7 @@ def test_a_model_that_edits_and_follows_has_fields_for_it_and_nothing_is_asked_b
     web.page.get_by_label("Video to follow", exact=True).fill("https://example.org/follow.mp4")
     with web.page.expect_request(lambda request: "edit.mp4" in (request.post_data or "")) as whole:
         web.page.get_by_label("Video to edit", exact=True).fill("https://example.org/edit.mp4")
-    body = whole.value.post_data_json
+    body = json.loads(whole.value.post_data or "")
     assert body["control"] == {"type": "depth", "video": "https://example.org/follow.mp4"}
     assert body["video"] == "https://example.org/edit.mp4"
     forget_refusals(web)  # there is no such address

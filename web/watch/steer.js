@@ -96,7 +96,7 @@ export class Steer {
   // What somebody is writing stays when it comes too late.
   _show(act, { isOver, can, offer = null }) {
     act.hidden = !can || (isOver && !act.isBegun)
-    act.allow(!isOver, END_OF_SENTENCES[this._job.status] ?? "The video is being stopped.", offer)
+    act.allow(!isOver, END_OF_SENTENCES[this._job.status] ?? "The video is being stopped.", act.isBegun ? offer : null)
   }
 
   _offerText() {
