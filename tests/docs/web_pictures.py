@@ -255,6 +255,7 @@ def keys(studio: Studio) -> bytes:
                 login = page.screenshot()
                 page.get_by_label("Key", exact=True).fill(KEY)
                 page.get_by_role("button", name="Use this key").click()
+                expect(page.get_by_role("link", name="No worker")).to_be_visible()
                 page.get_by_label("What the video shows").fill(RED)
                 page.get_by_label("Follow", exact=True).select_option("depth")
                 page.wait_for_timeout(1000)
