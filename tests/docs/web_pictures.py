@@ -67,12 +67,13 @@ class Studio:
     @contextmanager
     def running(self, **fields: Any) -> Generator[str]:
         """The id of a job that is being made meanwhile."""
-        job = self.service.submit(**{"model": "sprites", "prompt": RED, "num_frames": 480, "seed": 3, **fields})
-        self.service.wait_for_chunks(job.id, 1)
+        body = {"model": "sprites", "prompt": RED, "num_frames": 480, "seed": 3, **fields}
+        job_id = self.service.http.post("/jobs", json=body).raise_for_status().json()["id"]
+        self.service.wait_for_chunks(job_id, 1)
         try:
-            yield job.id
+            yield job_id
         finally:
-            self.service.http.delete(f"/jobs/{job.id}").raise_for_status()
+            self.service.http.delete(f"/jobs/{job_id}").raise_for_status()
 
 
 def act(page: Page, title: str) -> None:

@@ -50,6 +50,9 @@ export class Header {
   }
 }
 
+// Leads to the dialog that asks for a key.
+export const enterKey = () => button("Enter a key", () => session.dispatchEvent(new Event("asked")))
+
 function setTheme(name) {
   if (THEMES.includes(name)) document.documentElement.dataset.theme = name
   document.dispatchEvent(new Event("theme"))

@@ -1,7 +1,8 @@
 // Makes a job: the form, what it will cost, and what is wrong with it, said where it is.
-import { isPassing, needsKey, Problem, post, session, textOf, withFix } from "../core/api.js"
+import { isPassing, needsKey, Problem, post, textOf, withFix } from "../core/api.js"
 import { button, el, setText } from "../core/dom.js"
 import { about, duration, named, plural, rate } from "../core/format.js"
+import { enterKey } from "../core/header.js"
 import { go, jobAddress } from "../core/router.js"
 import { models, noWorker } from "../job/models.js"
 import { draft, keepDraft, putValues, valuesOf } from "./draft.js"
@@ -37,7 +38,7 @@ export class MakeForm {
     this._advanced = el("div", { class: "fields" })
     this._modelPlace = el("div", { class: "model-place" })
     this._failure = el("p", { class: "reason", attributes: { role: "alert" } })
-    this._enter = button("Enter a key", () => session.dispatchEvent(new Event("asked")), { hidden: true })
+    this._enter = Object.assign(enterKey(), { hidden: true })
     this._estimate = el("p", { class: "estimate", attributes: { role: "status" } })
     this._warnings = el("ul", { class: "warnings" })
     this._submit = el("button", { class: "primary", textContent: "Make the video" })

@@ -1,7 +1,8 @@
 // The view of one job: "#/jobs/ID". Watch it while it is made; everything else about it is beside the video.
-import { isPassing, textOf } from "../core/api.js"
+import { isPassing, needsKey, textOf } from "../core/api.js"
 import { el, setAttribute, setText } from "../core/dom.js"
 import { duration, soon } from "../core/format.js"
+import { enterKey } from "../core/header.js"
 import { place, remember } from "../core/router.js"
 import { say } from "../core/say.js"
 import { rest } from "../core/sse.js"
@@ -107,7 +108,8 @@ export class WatchView {
     setText(this._heading, error.status === 404 ? "There is no such job" : "The job cannot be shown")
     document.title = `${this._heading.textContent} · Longtake`
     setText(this._failure, error.status === 404 ? "It was deleted, or the address is wrong." : textOf(error))
-    this._body.after(el("p", {}, el("a", { href: "#/", textContent: "To all videos" })))
+    if (needsKey(error)) this._body.after(enterKey())
+    else this._body.after(el("p", {}, el("a", { href: "#/", textContent: "To all videos" })))
     say(this._heading.textContent)
   }
 
