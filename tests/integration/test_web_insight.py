@@ -1,4 +1,5 @@
-"""What the page shows beyond the video: its frames in two pictures, where the time went, and the whole service."""
+"""What the page shows beyond the video: its frames in two pictures, where the time went, and the whole service; and where
+its focus goes."""
 
 from __future__ import annotations
 
@@ -156,3 +157,35 @@ def test_a_job_that_no_worker_makes_says_so(service: Service, web: Opened) -> No
     expect(web.page.locator(".heading .badge")).to_have_text("canceled")
     expect(web.page.get_by_text("Make it longer")).to_be_hidden()
     expect(web.page.get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_the_focus_stays_in_the_section_when_its_form_goes(service: Service, web: Opened) -> None:
+    job = service.submit(model="live", num_frames=480, fps=FPS)
+    service.wait_for_chunks(job.id, 1)
+    web.watch(job.id)
+    form = unfold(web, "Change the prompt")
+    form.get_by_label("From here on it shows").focus()
+    service.http.post(f"/jobs/{job.id}/cancel").raise_for_status()
+    expect(form).to_be_hidden(timeout=30_000)
+    expect(web.page.locator(".steer")).to_be_focused()
+
+
+def test_a_click_on_the_picture_gives_the_player_its_keys(service: Service, web: Opened) -> None:
+    job = service.wait_for_success(service.submit(model="live", num_frames=64, fps=FPS).id)
+    web.watch(job.id)
+    eventually(lambda: web.place() > 0.5, "the video to play")
+    stage = web.page.locator(".stage")
+    stage.click()
+    expect(web.page.locator(".player")).to_be_focused()
+    expect(web.page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+    web.page.keyboard.press("l")
+    eventually(lambda: web.place() > 5, "the video to be five seconds on")
+    before = web.page.evaluate("scrollY")
+    web.page.keyboard.press(" ")
+    expect(web.page.get_by_role("button", name="Pause")).to_be_visible()
+    assert web.page.evaluate("scrollY") == before
+    web.page.keyboard.press("f")
+    eventually(lambda: web.page.evaluate("document.fullscreenElement?.className") == "player", "the full screen")
+    expect(web.page.get_by_role("slider", name="Place in the video")).to_be_in_viewport(ratio=1)
+    expect(web.page.get_by_role("button", name="Full screen")).to_be_in_viewport(ratio=1)
+    web.page.keyboard.press("f")

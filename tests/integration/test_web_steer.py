@@ -181,38 +181,6 @@ def test_what_is_written_stays_when_the_job_ends_meanwhile(service: Service, web
     expect(longer.get_by_label("What they show")).to_be_focused()
 
 
-def test_the_focus_stays_in_the_section_when_its_form_goes(service: Service, web: Opened) -> None:
-    job = service.submit(**LONG)
-    service.wait_for_chunks(job.id, 1)
-    web.watch(job.id)
-    form = act(web, "Change the prompt")
-    form.get_by_label("From here on it shows").focus()
-    service.http.post(f"/jobs/{job.id}/cancel").raise_for_status()
-    expect(form).to_be_hidden(timeout=30_000)
-    expect(web.page.locator(".steer")).to_be_focused()
-
-
-def test_a_click_on_the_picture_gives_the_player_its_keys(service: Service, web: Opened) -> None:
-    job = service.wait_for_success(service.submit(model="live", num_frames=64, fps=FPS).id)
-    web.watch(job.id)
-    eventually(lambda: web.place() > 0.5, "the video to play")
-    stage = web.page.locator(".stage")
-    stage.click()
-    expect(web.page.locator(".player")).to_be_focused()
-    expect(web.page.get_by_role("button", name="Play", exact=True)).to_be_visible()
-    web.page.keyboard.press("l")
-    eventually(lambda: web.place() > 5, "the video to be five seconds on")
-    before = web.page.evaluate("scrollY")
-    web.page.keyboard.press(" ")
-    expect(web.page.get_by_role("button", name="Pause")).to_be_visible()
-    assert web.page.evaluate("scrollY") == before
-    web.page.keyboard.press("f")
-    eventually(lambda: web.page.evaluate("document.fullscreenElement?.className") == "player", "the full screen")
-    expect(web.page.get_by_role("slider", name="Place in the video")).to_be_in_viewport(ratio=1)
-    expect(web.page.get_by_role("button", name="Full screen")).to_be_in_viewport(ratio=1)
-    web.page.keyboard.press("f")
-
-
 def test_a_stopped_job_is_tried_again(service: Service, web: Opened) -> None:
     job = service.submit(model="live", num_frames=96, fps=FPS)
     web.watch(job.id)
