@@ -1,5 +1,5 @@
-"""What the page shows beyond the video: its frames in two pictures, where the time went, and the whole service; and where
-its focus goes."""
+"""What the page shows beyond the video: its frames in two pictures, where the time went, and the whole service;
+and where its focus goes."""
 
 from __future__ import annotations
 
