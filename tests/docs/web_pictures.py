@@ -11,16 +11,24 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 from PIL import Image
 from playwright.sync_api import Browser, Page, ViewportSize, expect
+from pydantic import SecretStr
 
 from tests.helpers.browser import chromium
 from tests.helpers.deadline import eventually
-from tests.helpers.presets import copy_shipped
+from tests.helpers.presets import copy_shipped, write_fake_preset
 from tests.helpers.service import Service, running_service
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
-MOST_BYTES = 200_000
+MOST_BYTES = 150_000
+MOST_PIXELS = 1800
+"""Width of several pictures side by side."""
+MOST_ROWS = 900
+"""Height of a table of metrics, in pixels: the rest looks the same."""
+GAP = 12
+KEY = "an-admin-key-of-32-characters-or-more"
 COLOURS = 256
 WIDE = ViewportSize(width=1280, height=800)
 TALL = ViewportSize(width=1280, height=960)
@@ -42,14 +50,14 @@ class Studio:
 
     def __init__(self, service: Service, browser: Browser) -> None:
         self.service = service
-        self._browser = browser
+        self.browser = browser
         self._url = str(service.http.base_url).rstrip("/")
 
     @contextmanager
     def page(self, address: str, *, scheme: str = "light", phone: bool = False) -> Generator[Page]:
         """A page that shows `address`, the part after `/#/`."""
         size, scale = (PHONE, 2) if phone else (WIDE, 1)
-        context = self._browser.new_context(viewport=size, device_scale_factor=scale, color_scheme=scheme)  # pyright: ignore[reportArgumentType]
+        context = self.browser.new_context(viewport=size, device_scale_factor=scale, color_scheme=scheme)  # pyright: ignore[reportArgumentType]
         page = context.new_page()
         page.set_default_timeout(SECONDS)
         page.goto(f"{self._url}/#/{address}")
@@ -61,12 +69,13 @@ class Studio:
     @contextmanager
     def running(self, **fields: Any) -> Generator[str]:
         """The id of a job that is being made meanwhile."""
-        job = self.service.submit(**{"model": "sprites", "prompt": RED, "num_frames": 480, "seed": 3, **fields})
-        self.service.wait_for_chunks(job.id, 1)
+        body = {"model": "sprites", "prompt": RED, "num_frames": 480, "seed": 3, **fields}
+        job_id = self.service.http.post("/jobs", json=body).raise_for_status().json()["id"]
+        self.service.wait_for_chunks(job_id, 1)
         try:
-            yield job.id
+            yield job_id
         finally:
-            self.service.http.delete(f"/jobs/{job.id}").raise_for_status()
+            self.service.http.delete(f"/jobs/{job_id}").raise_for_status()
 
 
 def act(page: Page, title: str) -> None:
@@ -168,13 +177,13 @@ def slow(studio: Studio) -> bytes:
 def pictures(studio: Studio) -> bytes:
     job = next(job for job in studio.service.http.get("/jobs").json()["jobs"] if "bouncing" in job["request"]["prompt"])
     with studio.page(f"jobs/{job['id']}") as page:
-        page.set_viewport_size(ViewportSize(width=1280, height=1500))
+        page.set_viewport_size(ViewportSize(width=1280, height=2000))
         act(page, "Contact sheet and x-t slice")
         act(page, "Where the time went")
         expect(page.get_by_text("Choose a picture to go there.")).to_be_visible()
         expect(page.get_by_role("rowheader").first).to_be_visible()
         above = page.locator(".pictures").bounding_box()
-        below = page.locator(".measured").bounding_box()
+        below = page.locator("details.measured").filter(has_text="Where the time went").bounding_box()
         assert above
         assert below
         height = below["y"] + below["height"] - above["y"]
@@ -187,6 +196,105 @@ def phone(studio: Studio) -> bytes:
         return page.screenshot()
 
 
+def finished(studio: Studio) -> bytes:
+    job = next(job for job in studio.service.http.get("/jobs").json()["jobs"] if "triangle" in job["request"]["prompt"])
+    with studio.page(f"jobs/{job['id']}") as page:
+        page.set_viewport_size(ViewportSize(width=1600, height=1000))
+        play_until(page, 2)
+        act(page, "Branch from the playhead")
+        return page.screenshot()
+
+
+def metrics(studio: Studio) -> bytes:
+    job = studio.service.submit(model="sprites", prompt=BLUE, num_frames=48, seed=7, measure=True)
+    studio.service.wait_for_success(job.id)
+    shots = list[bytes]()
+    with studio.page(f"jobs/{job.id}") as page:
+        for size in (WIDE, PHONE):
+            page.set_viewport_size(size)
+            panel = page.locator("details.measured").filter(has_text="What was measured")
+            if panel.get_attribute("open") is None:
+                act(page, "What was measured")
+            expect(page.get_by_role("table", name="The video")).to_be_visible(timeout=4 * SECONDS)
+            whole = Image.open(BytesIO(panel.screenshot()))
+            content = BytesIO()
+            whole.crop((0, 0, whole.width, min(whole.height, MOST_ROWS))).save(content, "PNG")
+            shots.append(content.getvalue())
+    return beside(*shots)
+
+
+def states(studio: Studio) -> bytes:
+    """Seldom ones, side by side: failed, a branch, without end."""
+    http = studio.service.http
+    none = http.post("/uploads", json={"content_type": "video/mp4", "size_bytes": 4}).raise_for_status().json()
+    httpx.put(none["url"], headers=none["headers"], content=b"none", trust_env=False).raise_for_status()
+    failed = studio.service.wait_for_end(
+        studio.service.submit(model="sprites", prompt=RED, num_frames=48, video=none["id"]).id
+    )
+    source = next(job for job in http.get("/jobs").json()["jobs"] if "yellow circle" in job["request"]["prompt"])
+    body = {"from_chunk": 2, "prompt": BLUE}
+    branch = http.post(f"/jobs/{source['id']}/branch", json=body).raise_for_status().json()
+    studio.service.wait_for_success(branch["id"])
+    shots = list[bytes]()
+    with studio.running(num_frames=None) as endless:
+        for job, seconds in ((failed.id, 0.0), (branch["id"], 1.0), (endless, 2.0)):
+            with studio.page(f"jobs/{job}") as page:
+                page.set_viewport_size(ViewportSize(width=1040, height=760))
+                play_until(page, seconds)
+                shots.append(page.screenshot())
+    return beside(*shots)
+
+
+def keys(studio: Studio) -> bytes:
+    """A service with API keys: before the key, and the form of a model that edits a video and follows another."""
+    with tempfile.TemporaryDirectory() as folder:
+        presets = Path(folder) / "presets"
+        write_fake_preset(presets, "editor", video="whole", control=("depth", "canny"), needs_input=True)
+        settings = {"default_model": "editor", "media": "proxy", "admin_key": SecretStr(KEY)}
+        with running_service(Path(folder), presets, **settings) as service:
+            service.http.headers["Authorization"] = f"Bearer {KEY}"
+            other = Studio(service, studio.browser)
+            with other.page("") as page:
+                page.set_viewport_size(ViewportSize(width=900, height=700))
+                expect(page.get_by_role("dialog")).to_be_visible()
+                expect(page.get_by_role("button", name="Enter a key", include_hidden=True)).to_be_attached()
+                login = page.screenshot()
+                page.get_by_label("Key", exact=True).fill(KEY)
+                page.get_by_role("button", name="Use this key").click()
+                expect(page.get_by_role("link", name="No worker")).to_be_visible()
+                page.get_by_label("What the video shows").fill(RED)
+                page.get_by_label("Follow", exact=True).select_option("depth")
+                page.wait_for_timeout(1000)
+                return beside(login, page.screenshot())
+
+
+def night(studio: Studio) -> bytes:
+    """Of a phone in dark colours: the gallery and a running job."""
+    with studio.running() as job:
+        with studio.page("", phone=True, scheme="dark") as page:
+            thumbnails(page)
+            home = page.screenshot()
+        with studio.page(f"jobs/{job}", phone=True, scheme="dark") as page:
+            play_until(page, 2)
+            return beside(home, page.screenshot())
+
+
+def beside(*shots: bytes) -> bytes:
+    """One picture with these side by side."""
+    pictures = [Image.open(BytesIO(shot)).convert("RGB") for shot in shots]
+    width = sum(picture.width for picture in pictures) + GAP * (len(pictures) - 1)
+    whole = Image.new("RGB", (width, max(picture.height for picture in pictures)), "#8b857a")
+    left = 0
+    for picture in pictures:
+        whole.paste(picture, (left, 0))
+        left += picture.width + GAP
+    if whole.width > MOST_PIXELS:
+        whole = whole.resize((MOST_PIXELS, round(whole.height * MOST_PIXELS / whole.width)), Image.Resampling.LANCZOS)
+    content = BytesIO()
+    whole.save(content, "PNG")
+    return content.getvalue()
+
+
 def status(studio: Studio) -> bytes:
     with studio.running() as _, studio.page("status") as page:
         expect(page.get_by_role("table", name="Speed in the last minute")).to_contain_text("sprites")
@@ -195,7 +303,11 @@ def status(studio: Studio) -> bytes:
 
 
 SHOTS: dict[str, Callable[[Studio], bytes]] = {
-    shot.__name__: shot for shot in (home, dark, words, fields, watch, steer, slow, pictures, phone, status)
+    shot.__name__: shot
+    for shot in (
+        *(home, dark, words, fields, watch, steer, slow, pictures, phone, status),
+        *(finished, metrics, states, keys, night),
+    )
 }
 
 

@@ -33,7 +33,7 @@ def test_a_job_s_delivery_is_what_its_events_say(service: Service, client: Longt
         log, delivery = log_of(client, job_id), read_delivery(client.jobs.get(job_id))
     at = {kind: [event.at for event in log if event.type == kind] for kind in EventType}
     queued, chunks = at[EventType.JOB_QUEUED][0], at[EventType.CHUNK_COMPLETED]
-    (run,) = delivery.runs
+    (run,) = delivery.generations
     assert run.preview is not None
     assert (delivery.notes, run.outcome, run.preview.num_chunks) == ([], "succeeded", CHUNKS)
     assert run.preview.first_chunk_seconds == pytest.approx((chunks[0] - queued).total_seconds(), abs=1e-5)
@@ -56,11 +56,11 @@ def test_a_running_job_is_measured_without_waiting_for_its_end(service: Service,
     with client:
         delivery = read_delivery(client.jobs.get(job_id))
         assert service.job(job_id).status is JobStatus.RUNNING
-        (run,) = delivery.runs
+        (run,) = delivery.generations
         assert (run.outcome, run.preview is not None and run.preview.num_chunks >= 2) == (None, True)
         client.jobs.get(job_id).cancel()
         service.wait_for_end(job_id)
-        assert read_delivery(client.jobs.get(job_id)).runs[0].outcome == "canceled"
+        assert read_delivery(client.jobs.get(job_id)).generations[0].outcome == "canceled"
 
 
 def test_each_generation_is_measured(service: Service, client: Longtake) -> None:
@@ -69,7 +69,7 @@ def test_each_generation_is_measured(service: Service, client: Longtake) -> None
     with client:
         client.jobs.get(job_id).extend(24)
         service.wait_for_success(job_id)
-        first, second = read_delivery(client.jobs.get(job_id)).runs
+        first, second = read_delivery(client.jobs.get(job_id)).generations
     assert first.preview is not None
     assert second.preview is not None
     assert (first.preview.num_frames, second.preview.num_frames) == (24, 16)  # the short chunk is only completed

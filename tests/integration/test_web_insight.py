@@ -1,4 +1,5 @@
-"""What the page shows beyond the video: its frames in two pictures, where the time went, and the whole service."""
+"""What the page shows beyond the video: its frames in two pictures, where the time went, and the whole service;
+and where its focus goes."""
 
 from __future__ import annotations
 
@@ -55,6 +56,8 @@ def test_the_pictures_of_a_video_have_all_its_frames(service: Service, web: Open
     job = service.wait_for_success(service.submit(model="live", num_frames=40, fps=FPS).id)
     web.watch(job.id)
     web.wait_until_ended()
+    expect(web.page.locator(".legend").get_by_text("loaded")).to_be_visible()
+    expect(web.page.locator(".legend").get_by_text("to come")).to_be_hidden()
     pictures = unfold(web, "Contact sheet and x-t slice")
     expect(pictures).to_contain_text("40 frames. Choose a picture to go there.")
     cells = pictures.get_by_role("button")
@@ -88,7 +91,11 @@ def test_it_says_where_the_time_went(service: Service, web: Opened) -> None:
     timings = unfold(web, "Where the time went")
     expect(timings).to_contain_text("The mean of the newest 3 chunks.")
     expect(timings).to_contain_text("s of video were made a second")
-    for phase in chunks[-1]["timings"]:
+    waited = sum(chunk["timings"]["queue"] for chunk in chunks) / len(chunks)
+    expect(timings).to_contain_text(f"each waited {waited:.3f} s")
+    expect(timings.get_by_role("rowheader", name="queue")).to_have_count(0)
+    expect(timings.get_by_role("rowheader").last).to_have_text("commit")
+    for phase in chunks[-1]["timings"].keys() - {"queue"}:
         mean = sum(chunk["timings"].get(phase, 0) for chunk in chunks) / len(chunks)
         row = timings.get_by_role("row").filter(
             has=web.page.get_by_role("rowheader", name=phase.replace("_", " "), exact=True)
@@ -131,3 +138,54 @@ def test_operators_see_what_workers_make_and_what_waits(service: Service, web: O
     expect(web.page.get_by_role("region", name="Workers: table")).to_be_focused()
     service.http.delete(f"/jobs/{waiting.id}")
     expect(queues.get_by_role("row").filter(has_text="asleep")).to_have_count(0, timeout=30_000)
+
+
+def test_a_job_that_no_worker_makes_says_so(service: Service, web: Opened) -> None:
+    web.home()
+    web.page.get_by_role("combobox", name="Model").select_option("asleep")
+    web.page.get_by_label("What the video shows").fill("red asleep")
+    expect(web.page.locator(".make .warnings")).to_contain_text("No worker makes asleep now")
+    prompts = [{"start_frame": 0, "text": "red asleep"}, {"start_frame": 32, "text": "blue"}]
+    body = {"model": "asleep", "num_frames": None, "prompts": prompts}
+    job = service.http.post("/jobs", json=body).raise_for_status().json()
+    tile = web.page.get_by_role("link").filter(has_text="red asleep")
+    expect(tile).to_contain_text("2 prompts")
+    assert tile.locator(".done").evaluate("bar => bar.offsetWidth") == 0
+    web.watch(job["id"])
+    expect(web.page.locator(".summary")).to_have_text("No worker makes asleep now; it waits until there is one.")
+    web.page.get_by_role("button", name="Cancel", exact=True).click()
+    expect(web.page.locator(".heading .badge")).to_have_text("canceled")
+    expect(web.page.get_by_text("Make it longer")).to_be_hidden()
+    expect(web.page.get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_the_focus_stays_in_the_section_when_its_form_goes(service: Service, web: Opened) -> None:
+    job = service.submit(model="live", num_frames=480, fps=FPS)
+    service.wait_for_chunks(job.id, 1)
+    web.watch(job.id)
+    form = unfold(web, "Change the prompt")
+    form.get_by_label("From here on it shows").focus()
+    service.http.post(f"/jobs/{job.id}/cancel").raise_for_status()
+    expect(form).to_be_hidden(timeout=30_000)
+    expect(web.page.locator(".steer")).to_be_focused()
+
+
+def test_a_click_on_the_picture_gives_the_player_its_keys(service: Service, web: Opened) -> None:
+    job = service.wait_for_success(service.submit(model="live", num_frames=64, fps=FPS).id)
+    web.watch(job.id)
+    eventually(lambda: web.place() > 0.5, "the video to play")
+    stage = web.page.locator(".stage")
+    stage.click()
+    expect(web.page.locator(".player")).to_be_focused()
+    expect(web.page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+    web.page.keyboard.press("l")
+    eventually(lambda: web.place() > 5, "the video to be five seconds on")
+    before = web.page.evaluate("scrollY")
+    web.page.keyboard.press(" ")
+    expect(web.page.get_by_role("button", name="Pause")).to_be_visible()
+    assert web.page.evaluate("scrollY") == before
+    web.page.keyboard.press("f")
+    eventually(lambda: web.page.evaluate("document.fullscreenElement?.className") == "player", "the full screen")
+    expect(web.page.get_by_role("slider", name="Place in the video")).to_be_in_viewport(ratio=1)
+    expect(web.page.get_by_role("button", name="Full screen")).to_be_in_viewport(ratio=1)
+    web.page.keyboard.press("f")

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 from pydantic import SecretStr
 
+from tests.helpers.axe import faults_of, rules_of_axe
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
-from tests.helpers.web_page import Opened
+from tests.helpers.web_page import Opened, opened
 
 pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser first
 ADMIN_KEY = "an-admin-key-of-32-characters-or-more"
@@ -94,3 +95,37 @@ def test_a_key_that_may_read_is_told_what_it_may_not(service: Service, web: Open
     web.page.get_by_role("button", name="Make the video").click()
     expect(web.page.get_by_role("alert").filter(has_text=re.compile("scope|may not"))).to_be_visible(timeout=20_000)
     assert service.http.get("/jobs").json()["jobs"] == []
+
+
+def test_without_a_key_the_form_says_so_once_and_leads_to_the_dialog(web: Opened) -> None:
+    dialog = web.page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    dialog.get_by_role("button", name="Close").click()
+    expect(web.page.get_by_text("This service asks for an API key.")).to_have_count(1)
+    expect(web.page.get_by_label("What the video shows")).to_be_disabled()
+    expect(web.page.get_by_role("button", name="Make the video")).to_be_disabled()
+    web.page.get_by_role("button", name="Enter a key").click()
+    expect(dialog).to_be_visible()
+    use(web, ADMIN_KEY)
+    expect(web.page.get_by_label("What the video shows")).to_be_enabled()
+    assert ADMIN_KEY not in str(web.page.evaluate("sessionStorage.getItem('longtake-draft')"))
+
+
+def test_a_video_without_a_key_leads_to_the_dialog_in_which_axe_finds_nothing(
+    service: Service, browser: Browser, tmp_path: Path
+) -> None:
+    rules = rules_of_axe(tmp_path)
+    job = service.wait_for_success(service.submit(model="live", num_frames=16, prompt="red locked").id)
+    with opened(browser, str(service.http.base_url), bypass_csp=True) as web:
+        web.page.goto(f"{web.base_url}/#/jobs/{job.id}")
+        dialog = web.page.get_by_role("dialog")
+        expect(dialog).to_be_visible()
+        assert faults_of(web.page, rules) == []
+        dialog.get_by_role("button", name="Close").click()
+        expect(web.page.get_by_text("This service asks for an API key.")).to_be_visible()
+        assert faults_of(web.page, rules) == []
+        web.page.get_by_role("button", name="Enter a key").click()
+        use(web, ADMIN_KEY)
+        expect(web.page.get_by_role("heading", level=1)).to_have_text("red locked")
+        web.forget_failed_requests()
+    service.http.delete(f"/jobs/{job.id}").raise_for_status()

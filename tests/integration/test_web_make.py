@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, Locator, Route, expect
 from pydantic import SecretStr
 
 from tests.helpers.axe import faults_of, rules_of_axe
+from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
 from tests.helpers.web_page import Opened, live_service, opened
 
 pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser first
 ADMIN_KEY = "an-admin-key-of-32-characters-or-more"
+COUNT_SHIFTS = """window.shift = 0
+new PerformanceObserver((list) => { for (const {value} of list.getEntries()) window.shift += value })
+  .observe({type: "layout-shift", buffered: true})"""
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +106,57 @@ def test_a_picture_is_sent_and_begins_the_video(service: Service, web: Opened, t
     assert asked["image"].startswith("upl_")
 
 
+def test_a_file_that_is_being_sent_has_a_bar(web: Opened, tmp_path: Path) -> None:
+    picture = tmp_path / "slow.png"
+    Image.new("RGB", (64, 64), "red").save(picture)
+    held = list[Route]()
+    web.page.route(lambda url: "upl_" in url, lambda route: held.append(route))
+    describe(web, "red slowly")
+    web.page.get_by_text("Picture or video to start from").click()
+    field = web.page.locator(".drop").filter(has_text="First picture")
+    field.locator("input[type=file]").set_input_files(picture)
+    bar = web.page.get_by_role("progressbar", name="Sending the image")
+    expect(bar).to_be_visible()
+    eventually(lambda: bool(web.page.evaluate("1")) and len(held) > 0, "the file to be sent")
+    for route in held:
+        route.continue_()
+    expect(field.locator("input[type=text]")).to_have_attribute("placeholder", "slow.png")
+    expect(bar).to_be_hidden()
+
+
+def test_a_picture_moves_while_it_is_pointed_at_or_has_the_focus(service: Service, web: Opened) -> None:
+    service.wait_for_success(service.submit(model="live", num_frames=16, prompt="red moving tile").id)
+    tile = card(web, "red moving tile")
+    expect(tile.locator("img")).to_be_visible()
+    expect(tile.locator("video")).to_have_count(0)
+    tile.hover()
+    moving = "video => !video.paused && video.currentTime > 0 && getComputedStyle(video).position === 'absolute'"
+    eventually(lambda: tile.locator("video").evaluate(moving), "the picture to move")
+    web.page.mouse.move(0, 0)
+    expect(tile.locator("video")).to_have_count(0)
+    tile.focus()
+    expect(tile.locator("video")).to_have_count(1)
+    web.page.emulate_media(reduced_motion="reduce")
+    tile.blur()
+    tile.hover()
+    expect(tile.locator("video")).to_have_count(0)
+
+
+def test_nothing_jumps_when_the_form_gets_its_fields(service: Service, web: Opened) -> None:
+    service.wait_for_success(service.submit(model="live", num_frames=16, prompt="red still").id)
+    web.page.add_init_script(COUNT_SHIFTS)
+
+    def late(route: Route) -> None:
+        web.page.wait_for_timeout(300)
+        route.continue_()
+
+    web.page.route("**/models", late)
+    web.page.reload()
+    expect(card(web, "red still").locator("img")).to_be_visible()
+    expect(web.page.get_by_role("combobox", name="Model")).to_have_value("live")
+    assert web.page.evaluate("window.shift") < 0.05
+
+
 def test_the_gallery_changes_by_itself(service: Service, web: Opened) -> None:
     job = service.submit(model="live", num_frames=32, prompt="red elsewhere")
     expect(card(web, "red elsewhere")).to_be_visible()
@@ -163,7 +218,7 @@ def test_axe_finds_nothing(service: Service, browser: Browser, scheme: str, tmp_
         for summary in web.page.locator("summary:visible").all():
             summary.click()
         expect(web.page.get_by_text("32 frames. Choose a picture")).to_be_visible(timeout=30_000)
-        expect(web.page.get_by_role("rowheader", name="queue")).to_be_visible()
+        expect(web.page.get_by_role("rowheader", name="commit")).to_be_visible()
         assert faults_of(web.page, rules) == []
         web.page.goto(f"{web.base_url}/#/status")
         expect(web.page.get_by_role("table", name="Workers")).to_be_visible()
@@ -182,6 +237,7 @@ def test_a_key_is_asked_for_and_is_never_in_an_address(browser: Browser, tmp_pat
             asked: list[str] = []
             web.page.on("request", lambda request: asked.append(request.url))
             web.home()
+            expect(web.page.get_by_role("dialog")).to_be_visible()
             web.page.get_by_label("Key", exact=True).fill(ADMIN_KEY)
             web.page.get_by_role("button", name="Use this key").click()
             expect(card(web, "red secret").locator("img")).to_be_visible()

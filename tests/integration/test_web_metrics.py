@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from cli.output.metric_lines import shown
 from core.service.domain.manifest import metrics_key
 from core.service.domain.schema import JobMetrics, MeasuredVideo
+from tests.helpers.axe import faults_of, rules_of_axe
 from tests.helpers.deadline import eventually
 from tests.helpers.service import Service
-from tests.helpers.web_page import Opened, live_service
+from tests.helpers.web_page import Opened, live_service, opened
 
 pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser first
 MEASURED_MS = 120_000
+LINES = (
+    "cell => { const all = document.createRange(); all.selectNodeContents(cell); return all.getClientRects().length }"
+)
+"""Of its text."""
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +91,8 @@ def test_what_was_measured_is_shown_with_its_meaning(service: Service, web: Open
         expect(row).to_contain_text(value.meaning)
         if value.value is not None:
             expect(row.get_by_role("cell").first).to_have_text(shown(value))
+    for cell in table.locator("td.number").all():
+        assert cell.evaluate(LINES) == 1
     cuts = table.get_by_role("row").filter(has_text="SCuts")
     expect(cuts.get_by_role("cell").first).to_have_text("0")
     expect(cuts).to_contain_text("Lower is better.")
@@ -110,3 +118,25 @@ def test_a_running_job_says_when_it_is_measured(service: Service, web: Opened) -
     service.http.post(f"/jobs/{job.id}/cancel")
     expect(panel).to_contain_text("frames", timeout=MEASURED_MS)
     expect(panel.get_by_role("table", name="The video")).to_be_visible()
+
+
+def test_on_a_phone_no_word_of_the_table_is_broken(service: Service, browser: Browser, tmp_path: Path) -> None:
+    rules = rules_of_axe(tmp_path)
+    job = service.submit(model="live", num_frames=16, measure=True)
+    service.wait_for_success(job.id)
+    metrics_of(service, job.id)
+    phone = {"viewport": {"width": 360, "height": 740}, "bypass_csp": True}
+    with opened(browser, str(service.http.base_url), **phone) as web:
+        web.watch(job.id)
+        table = unfold(web).get_by_role("table", name="The video")
+        expect(table).to_be_visible()
+        for row in table.locator("tbody tr").all():
+            title, number, meaning = (cell.bounding_box() for cell in row.locator("th, td").all())
+            assert title
+            assert number
+            assert meaning
+            assert number["x"] > title["x"], "the number is beside its title"
+            assert meaning["y"] >= title["y"] + title["height"] - 1, "the meaning is below it"
+            assert meaning["width"] > 250
+        assert web.page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert faults_of(web.page, rules) == []

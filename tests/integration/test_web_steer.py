@@ -117,7 +117,7 @@ def test_a_finished_video_is_made_longer_and_plays_on_without_beginning_again(se
     web.wait_until_ended()
     form = act(web, "Make it longer")
     form.get_by_label("Seconds more").fill("3")
-    form.get_by_role("button", name="Go on").click()
+    form.get_by_role("button", name="Add them").click()
     eventually(lambda: web.place() > 3.5, "the video to play on", seconds=60)
     web.wait_until_ended()
     web.check_frames(0, 48, FPS)
@@ -136,21 +136,56 @@ def test_a_branch_begins_at_the_playhead(service: Service, web: Opened) -> None:
     for _ in range(2):
         web.page.keyboard.press("PageUp")
     form = act(web, "Branch from the playhead")
+    expect(form).to_contain_text("From 4.0 s")
     form.get_by_label("What it shows from there on").fill("a blue circle")
     form.get_by_role("button", name="Make a branch").click()
-    web.page.wait_for_url(re.compile(rf"#/jobs/(?!{job.id})"))
+    web.page.wait_for_url(re.compile(rf"#/jobs/(?!{job.id}).*t=3.0"))
     made = job_of(service, web.page.url.partition("#/jobs/")[2].partition("?")[0])
     assert made["branched_from"] == {"job_id": job.id, "from_chunk": 2}
     assert made["request"]["prompt_changes"] == [{"start_frame": 32, "text": "a blue circle"}]
     web.wait_for_video()
     web.wait_until_ended()
+    web.page.get_by_role("link", name=job.id).click()
+    web.page.wait_for_url(re.compile(rf"#/jobs/{job.id}"))
+
+
+def test_a_branch_from_the_end_begins_at_the_end(service: Service, web: Opened) -> None:
+    job = service.wait_for_success(service.submit(model="live", num_frames=32, fps=FPS).id)
+    web.watch(job.id)
+    web.wait_until_ended()
+    form = act(web, "Branch from the playhead")
+    expect(form).to_contain_text("From 4.0 s")
+    form.get_by_role("button", name="Make a branch").click()
+    web.page.wait_for_url(re.compile(rf"#/jobs/(?!{job.id})"))
+    made = job_of(service, web.page.url.partition("#/jobs/")[2].partition("?")[0])
+    assert made["branched_from"]["from_chunk"] == 2
+    assert made["request"]["num_frames"] == 64
+
+
+def test_what_is_written_stays_when_the_job_ends_meanwhile(service: Service, web: Opened) -> None:
+    job = service.submit(**LONG)
+    service.wait_for_chunks(job.id, 1)
+    web.watch(job.id)
+    form = act(web, "Change the prompt")
+    prompt = form.get_by_label("From here on it shows")
+    prompt.fill("a blue circle")
+    service.http.post(f"/jobs/{job.id}/cancel").raise_for_status()
+    expect(form).to_contain_text("The job was canceled.", timeout=30_000)
+    expect(prompt).to_have_value("a blue circle")
+    expect(prompt).to_be_focused()
+    expect(form.get_by_role("button", name="Change it")).to_be_hidden()
+    form.get_by_role("button", name="Make it longer").click()
+    expect(form).to_be_hidden()
+    longer = web.page.locator("details.act").filter(has_text="Make it longer")
+    expect(longer.get_by_label("What they show")).to_have_value("a blue circle")
+    expect(longer.get_by_label("What they show")).to_be_focused()
 
 
 def test_a_stopped_job_is_tried_again(service: Service, web: Opened) -> None:
     job = service.submit(model="live", num_frames=96, fps=FPS)
     web.watch(job.id)
     stop(service, web, job.id)
-    web.page.get_by_role("button", name="Try again").click()
+    web.page.get_by_role("button", name="Go on", exact=True).click()
     expect(web.page.locator(".heading .badge")).to_have_text("succeeded", timeout=60_000)
     assert job_of(service, job.id)["progress"]["frames_done"] == 96
 

@@ -1,8 +1,10 @@
 // Requests to the API. Addresses are relative to the page, so that it works under a proxy's prefix. The key, where keys
 // are used, is kept until the tab is closed and is never part of an address.
 
+import { named } from "./format.js"
+
 const KEY = "longtake-key"
-export const session = new EventTarget() // tells "refused" when a key is needed, and "changed" when there is another
+export const session = new EventTarget() // tells "refused" when a key is needed, "asked" when somebody wants to enter one, and "changed" when there is another
 
 export class Problem extends Error {
   // `body`: application/problem+json (RFC 9457)
@@ -21,9 +23,15 @@ export class Problem extends Error {
 }
 
 // "what is wrong: what to do". `fix` may be missing.
-export const withFix = (text, fix) => (fix ? `${text.replace(/\.$/, "")}: ${fix}` : text)
+export const withFix = (text, fix) => named(fix ? `${text.replace(/\.$/, "")}: ${fix}` : text)
 
-export const textOf = (error) => (error instanceof Problem ? error.text : "The server cannot be reached.")
+export function textOf(error) {
+  if (!(error instanceof Problem)) return "The server cannot be reached."
+  if (needsKey(error)) return key() ? "The service does not accept this API key." : "This service asks for an API key."
+  return error.text
+}
+
+export const needsKey = (error) => error.status === 401
 
 // Whether the same request may be answered otherwise in a moment.
 export const isPassing = (error) => !(error instanceof Problem) || error.status >= 500
@@ -32,7 +40,7 @@ export const key = () => sessionStorage.getItem(KEY)
 
 export function setKey(text) {
   if (text) sessionStorage.setItem(KEY, text)
-  else sessionStorage.removeItem(KEY)
+  else sessionStorage.clear() // also what its owner wrote
   session.dispatchEvent(new Event("changed"))
 }
 

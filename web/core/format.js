@@ -10,9 +10,14 @@ export function duration(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`
 }
 
-// "prompts[1].text" of the API's texts -> "prompt 2"
+const LABELS = { guidance_scale: "guidance", num_inference_steps: "steps", num_frames: "frames", negative_prompt: "what it should not show" }
+
+// The API's texts in the page's words: "`prompts[1].text` is ..." -> "Prompt 2 is ..."
 export function named(text) {
-  return text.replace(/\bprompts\[(\d+)\]\.text\b/g, (_, index) => `prompt ${Number(index) + 1}`)
+  const words = text.replaceAll("`", "")
+    .replace(/\bprompts\[(\d+)\]\.text\b/g, (_, index) => `prompt ${Number(index) + 1}`)
+    .replace(/\b[a-z]+(?:_[a-z]+)+\b/g, (name) => LABELS[name] ?? name)
+  return words.replace(/^[a-z]+(?= )/, (word) => word[0].toUpperCase() + word.slice(1))
 }
 
 // How long something takes, for which nobody needs tenths: "about 8 s", "about 3 min", "about 2 h"
@@ -20,6 +25,11 @@ export function about(seconds) {
   if (seconds < 90) return `about ${Math.max(1, Math.round(seconds))} s`
   if (seconds < 5400) return `about ${Math.round(seconds / 60)} min`
   return `about ${Math.round(seconds / 3600)} h`
+}
+
+// When something is to be expected: "in about 8 s", "any moment"
+export function soon(seconds) {
+  return seconds < 0.5 ? "any moment" : `in ${about(seconds)}`
 }
 
 export function bytes(count) {

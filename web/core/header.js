@@ -16,6 +16,7 @@ export class Header {
     this.element = el("div", { class: "tools" }, this._service, this._key,
       iconButton(SUN, "Light or dark", () => this._switchTheme()), this._login)
     setTheme(localStorage.getItem("longtake-theme"))
+    session.addEventListener("asked", () => this._ask())
     session.addEventListener("refused", () => { this._key.hidden = false; this._ask() })
     this._look()
     setInterval(() => { if (!document.hidden) this._look() }, LOOK_EACH)
@@ -48,6 +49,9 @@ export class Header {
     setTheme(next)
   }
 }
+
+// Leads to the dialog that asks for a key.
+export const enterKey = () => button("Enter a key", () => session.dispatchEvent(new Event("asked")))
 
 function setTheme(name) {
   if (THEMES.includes(name)) document.documentElement.dataset.theme = name

@@ -1,8 +1,8 @@
 // One job in the gallery: a picture that moves while it is pointed at, and how far it is.
 import { el, setAttribute, setText } from "../core/dom.js"
-import { ago, duration } from "../core/format.js"
+import { ago, duration, plural } from "../core/format.js"
 import { jobAddress } from "../core/router.js"
-import { hasEnded, secondsMade, secondsTotal, statusWord, titleOf } from "../job/facts.js"
+import { hasEnded, secondsMade, promptsOf, secondsTotal, statusWord, titleOf } from "../job/facts.js"
 import { chunkUrl, fileUrl, thumbnailUrl } from "../job/media.js"
 
 const SMALL = 200
@@ -36,7 +36,7 @@ export class Card {
     const total = secondsTotal(job)
     const made = secondsMade(job)
     this._bar.hidden = hasEnded(job)
-    this._done.style.width = `${100 * (total ? made / total : 1)}%`
+    this._done.style.width = `${100 * (total ? made / total : made ? 1 : 0)}%`
     this._bar.classList.toggle("endless", total === null)
     this.tick()
   }
@@ -54,7 +54,9 @@ export class Card {
       this._picture.hidden = false
     }
     const length = hasEnded(job) || total === null ? made : `${made} of ${duration(total)}`
-    setText(this._notes, `${length} · ${job.request.model} · ${ago(job.created_at)}`)
+    const prompts = promptsOf(job).length
+    const more = [prompts > 1 && plural(prompts, "prompt"), job.branched_from && "branch"].filter(Boolean)
+    setText(this._notes, [length, job.request.model, ...more, ago(job.created_at)].join(" · "))
   }
 
   _move() {

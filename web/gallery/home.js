@@ -1,7 +1,8 @@
 // The first view: make a video, and see all that there are.
-import { session, textOf } from "../core/api.js"
+import { needsKey, session, textOf } from "../core/api.js"
 import { el, setText } from "../core/dom.js"
 import { place, remember } from "../core/router.js"
+import { rest } from "../core/sse.js"
 import { MakeForm } from "../make/form.js"
 import { titleOf, wordOf } from "../job/facts.js"
 import { Card } from "./card.js"
@@ -9,6 +10,7 @@ import { Jobs } from "./jobs.js"
 
 const STATUSES = ["queued", "running", "canceling", "finalizing", "succeeded", "failed", "canceled"]
 const TICK = 30000
+const LONGEST_WAIT = 1000 // milliseconds, for the fields of the form
 const SCROLLED = 300 // milliseconds without scrolling after which the place is kept
 
 let form = null // is kept, with what was written in it, while other views are shown
@@ -41,7 +43,7 @@ export class HomeView {
     this._end = el("div", { class: "end" })
     this.element = el("div", { class: "home" },
       el("h1", { tabIndex: -1, class: "unseen", textContent: "Make and watch long videos" }), this._form.element,
-      el("section", { class: "videos" },
+      this._videos = el("section", { class: "videos", hidden: !this._form.isReady },
         el("div", { class: "filters" }, el("h2", { textContent: "Videos" }), el("span", { class: "filler" }), this._text, this._model, this._status),
         this._outage, this._failure, this._list, this._empty, this._end))
     this._status.addEventListener("change", () => this._begin())
@@ -50,6 +52,13 @@ export class HomeView {
     this._watcher.observe(this._end)
     this._timer = setInterval(() => { for (const card of this._cards.values()) card.tick() }, TICK)
     this._begin()
+    if (this._videos.hidden) Promise.race([this._form.ready, rest(LONGEST_WAIT)]).then(() => this._reveal())
+  }
+
+  // The list comes when the form above it has its fields, so that it does not jump.
+  _reveal() {
+    this._videos.hidden = false
+    this._goBack()
   }
 
   // The address was changed to other filters.
@@ -85,7 +94,7 @@ export class HomeView {
   }
 
   _goBack() {
-    if (!this._left || (this._jobs.all.length < this._left.count && !this._jobs.isWhole)) return
+    if (!this._left || this._videos.hidden || (this._jobs.all.length < this._left.count && !this._jobs.isWhole)) return
     const { scroll, id } = this._left
     this._left = null
     scrollTo(0, scroll)
@@ -98,7 +107,7 @@ export class HomeView {
     this._jobs = new Jobs(this._status.value)
     this._jobs.addEventListener("change", () => this._showSoon())
     this._jobs.addEventListener("connection", () => { this._outage.hidden = this._jobs.connected })
-    this._jobs.addEventListener("failure", ({ error }) => setText(this._failure, textOf(error)))
+    this._jobs.addEventListener("failure", ({ error }) => setText(this._failure, needsKey(error) ? "" : textOf(error))) // the form asks for a key
     this._jobs.more(this._left?.count)
     this._show()
   }

@@ -3,6 +3,7 @@ import { rate } from "../core/format.js"
 
 export const CHUNK_FRAMES = 16
 const ENDED = new Set(["succeeded", "failed", "canceled", "expired"])
+export const END_OF_SENTENCES = { succeeded: "The video is finished.", failed: "The job has failed.", canceled: "The job was canceled." }
 const WORDS = { finalizing: "finishing", canceling: "stopping" }
 
 export const hasEnded = (job) => ENDED.has(job.status)

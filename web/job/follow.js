@@ -49,6 +49,11 @@ export class FollowedJob extends EventTarget {
     this.take(await read(this.path, { signal: this._stop.signal, cache: "no-cache" }))
   }
 
+  // Reads it now, for what no event tells of. Throws Problem.
+  async look() {
+    await this._read()
+  }
+
   // Reads soon, once for all that happens until then.
   _readSoon() {
     this._reading ??= (async () => {

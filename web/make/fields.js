@@ -17,10 +17,15 @@ export class Field {
     this._hint = el("p", { class: "hint", id: `${control.id}-hint`, textContent: hint })
     const isCheck = control.type === "checkbox"
     const named = el("label", { htmlFor: control.id, class: isCheck ? "check" : "" })
-    if (isCheck) named.append(control, label)
-    else named.append(label)
+    this._label = document.createTextNode(label)
+    if (isCheck) named.append(control)
+    named.append(this._label)
     this.element = el("div", { class: wide ? "field wide" : "field" }, named, isCheck ? null : control, this._hint, this._error)
     setAttribute(control, "aria-describedby", `${this._hint.id} ${this._error.id}`)
+  }
+
+  set label(text) {
+    this._label.data = text
   }
 
   set hint(text) {

@@ -1,12 +1,15 @@
 // Makes a job: the form, what it will cost, and what is wrong with it, said where it is.
-import { isPassing, Problem, post, textOf, withFix } from "../core/api.js"
+import { isPassing, needsKey, Problem, post, textOf, withFix } from "../core/api.js"
 import { button, el, setText } from "../core/dom.js"
 import { about, duration, named, plural, rate } from "../core/format.js"
+import { enterKey } from "../core/header.js"
 import { go, jobAddress } from "../core/router.js"
-import { models } from "../job/models.js"
+import { models, noWorker } from "../job/models.js"
+import { draft, keepDraft, putValues, valuesOf } from "./draft.js"
 import { choiceField, Field, numberField } from "./fields.js"
 import { LengthField } from "./length_field.js"
-import { advancedFields, bodyOf, inputFields } from "./model_fields.js"
+import { mediaField } from "./media_field.js"
+import { advancedFields, bodyOf, inputFields, isIncomplete } from "./model_fields.js"
 import { Schedule } from "./schedule.js"
 import { Words } from "./words.js"
 
@@ -16,7 +19,13 @@ const AGAIN = 5000 // after an outage
 export class MakeForm {
   constructor() {
     this._models = []
-    this._changed = () => { this._key = null; this._askSoon() } // what is sent next is another request
+    this._inputFields = []
+    this._advancedFields = []
+    this._mediaFields = new Map() // by name: with their files they stay when another model is chosen
+    this._values = {} // of fields, by name, also of those that the model does not have
+    this.isReady = false
+    this.ready = new Promise((done) => { this._isReady = () => { this.isReady = true; done() } })
+    this._changed = () => { this._key = null; this._keep(); this._askSoon() } // what is sent next is another request
     this._prompt = new Field("prompt", "What the video shows", el("textarea", { rows: 2, maxLength: 4000, placeholder: "Describe one long shot", attributes: { dir: "auto" } }), { wide: true })
     this._prompt.names = (field) => ["prompt", "prompts", "prompts[0].text"].includes(field)
     this._words = new Words(this._prompt.control)
@@ -29,6 +38,7 @@ export class MakeForm {
     this._advanced = el("div", { class: "fields" })
     this._modelPlace = el("div", { class: "model-place" })
     this._failure = el("p", { class: "reason", attributes: { role: "alert" } })
+    this._enter = Object.assign(enterKey(), { hidden: true })
     this._estimate = el("p", { class: "estimate", attributes: { role: "status" } })
     this._warnings = el("ul", { class: "warnings" })
     this._submit = el("button", { class: "primary", textContent: "Make the video" })
@@ -37,7 +47,7 @@ export class MakeForm {
       el("div", { class: "fields" }, this._modelPlace, this._length.element, this._seed.element),
       this._inputsBox,
       el("details", {}, el("summary", { textContent: "More settings" }), this._advanced),
-      this._failure, this._warnings,
+      this._failure, this._enter, this._warnings,
       el("div", { class: "row" }, this._submit, this._estimate))
     this.element.addEventListener("submit", (event) => { event.preventDefault(); this._make() })
     this.element.addEventListener("input", this._changed)
@@ -66,16 +76,44 @@ export class MakeForm {
       this._models = (await models()).filter(({ installed }) => installed)
     } catch (error) {
       setText(this._failure, textOf(error))
-      if (this._isOpen) this._later = setTimeout(() => this._load(), AGAIN)
+      this._isReady()
+      if (needsKey(error)) this._close()
+      else if (this._isOpen) this._later = setTimeout(() => this._load(), AGAIN)
       return
     }
     setText(this._failure, "")
+    const { prompt = "", model: last, length, values = {} } = draft()
     const names = this._models.map(({ name, workers }) => [name, workers.ready ? name : `${name} (no worker)`])
     this._modelField = choiceField("model", "Model", names)
     this._modelField.control.addEventListener("change", () => this._use())
     this._modelPlace.replaceChildren(this._modelField.element)
-    this._modelField.control.value = (this._models.find(({ workers }) => workers.ready) ?? this._models[0])?.name ?? ""
+    const first = this._models.find(({ name }) => name === last) ?? this._models.find(({ workers }) => workers.ready) ?? this._models[0]
+    this._modelField.control.value = first?.name ?? ""
+    this._prompt.control.value ||= prompt
+    this._values = values
+    if (length) this._length.put(length)
+    putValues([this._seed], values)
     this._use()
+    this._isReady()
+  }
+
+  // Nothing can be made without a key; with one there is a new form.
+  _close() {
+    for (const control of this.element.querySelectorAll("input, select, textarea, button")) control.disabled = control !== this._enter
+    this._enter.hidden = false
+  }
+
+  _keep() {
+    if (!this._model) return
+    Object.assign(this._values, valuesOf([this._seed, ...this._inputFields, ...this._advancedFields]))
+    keepDraft({ prompt: this._prompt.control.value, model: this._model.name, length: this._length.written, values: this._values })
+  }
+
+  _mediaField(name, label, kind) {
+    if (!this._mediaFields.has(name)) this._mediaFields.set(name, mediaField(name, label, kind, this._changed))
+    const field = this._mediaFields.get(name)
+    field.label = label
+    return field
   }
 
   _use() {
@@ -83,8 +121,9 @@ export class MakeForm {
     if (!model) return
     this._modelField.hint = model.description
     this._length.use(model)
-    this._inputFields = inputFields(model, this._changed)
+    this._inputFields = inputFields(model, (...field) => this._mediaField(...field))
     this._advancedFields = advancedFields(model)
+    putValues([...this._inputFields, ...this._advancedFields], this._values)
     this._inputsBox.hidden = this._inputFields.length === 0
     this._inputsBox.open ||= model.capabilities.needs_input
     this._inputs.replaceChildren(...this._inputFields.map(({ element }) => element))
@@ -129,10 +168,10 @@ export class MakeForm {
     this._timer = setTimeout(() => this._ask(), ASK_AFTER)
   }
 
-  // Asks what the job would be. An empty prompt is not asked about: nobody has done anything wrong yet.
+  // Asks what the job would be. What is not whole is not asked about: nobody has done anything wrong yet.
   async _ask() {
     this._asking?.abort()
-    if (this._unclear || !this._model || (this._model.capabilities.prompt === "required" && !this._prompt.control.value.trim())) {
+    if (this._unclear || !this._model || this._schedule.isIncomplete || isIncomplete(this._model, this._body())) {
       this._tell(null)
       return
     }
@@ -156,6 +195,7 @@ export class MakeForm {
     this._show(null)
     setText(this._estimate, plan ? estimateOf(plan) : "")
     const texts = plan?.warnings.map(({ message }) => named(message)) ?? []
+    if (this._model && !this._model.workers.ready) texts.unshift(noWorker(this._model.name))
     this._warnings.replaceChildren(...texts.map((text) => el("li", { textContent: text })))
   }
 

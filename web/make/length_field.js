@@ -40,6 +40,17 @@ export class LengthField {
     this._show()
   }
 
+  // {unit, number}: what is written.
+  get written() {
+    return { unit: this._unit.value, number: this._number.value }
+  }
+
+  // Before a model is used.
+  put({ unit, number }) {
+    this._unit.value = unit
+    this._number.value = number
+  }
+
   body() {
     const unit = this._unit.value
     if (unit === "endless") return { num_frames: null }

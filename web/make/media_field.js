@@ -86,6 +86,7 @@ export function mediaField(name, label, kind, changed) {
   address.addEventListener("input", forget)
   const row = el("div", { class: "row" }, button("Choose a file", () => file.click()), button("Clear", clear), bar, told, file)
   field.element.append(row)
+  field.isMedia = true
   field.element.classList.add("drop")
   field.element.addEventListener("dragover", (event) => { event.preventDefault(); field.element.classList.add("over") })
   field.element.addEventListener("dragleave", () => field.element.classList.remove("over"))

@@ -1,16 +1,15 @@
 // The fields that a model has: from its capabilities, its defaults and the JSON Schema of its parameters.
 import { checkField, choiceField, numberField, schemaField, textField } from "./fields.js"
-import { mediaField } from "./media_field.js"
 
-// Those that are always in sight: what the video is made from.
-export function inputFields(model, changed) {
+// Those that are always in sight: what the video is made from. `mediaField(name, label, kind)` gives a field for a file.
+export function inputFields(model, mediaField) {
   const { image, video } = model.capabilities
   const fields = []
-  if (image) fields.push(mediaField("image", "First picture", "image", changed))
-  if (video !== "no") fields.push(mediaField("video", video === "whole" ? "Video to edit" : "Video to continue", "video", changed))
+  if (image) fields.push(mediaField("image", "First picture", "image"))
+  if (video !== "no") fields.push(mediaField("video", video === "whole" ? "Video to edit" : "Video to continue", "video"))
   if (model.capabilities.control.length) {
     fields.push(choiceField("control.type", "Follow", [["", "nothing"], ...model.capabilities.control]))
-    fields.push(mediaField("control.video", "Video to follow", "video", changed))
+    fields.push(mediaField("control.video", "Video to follow", "video"))
   }
   return fields
 }
@@ -56,4 +55,13 @@ export function bodyOf(fields) {
     else body[name] = { ...body[name], [inner]: value }
   }
   return body
+}
+
+// Whether something is still missing without which nobody could make a video of `body`.
+export function isIncomplete(model, body) {
+  const { prompt, needs_input: needsInput } = model.capabilities
+  if (prompt === "required" && !(body.prompts ?? [{ text: body.prompt }])[0].text) return true
+  if (needsInput && !body.image && !body.video) return true
+  if (body.control && !(body.control.type && body.control.video)) return true
+  return (model.parameters?.required ?? []).some((name) => body.parameters?.[name] === undefined)
 }

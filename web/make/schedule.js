@@ -19,6 +19,11 @@ export class Schedule {
     return this._rows.flatMap(({ text, start }) => [text, start])
   }
 
+  // Whether a row has one of its two values only.
+  get isIncomplete() {
+    return this._rows.some(({ text, start }) => (text.read() === undefined) !== (start.read() === undefined))
+  }
+
   set allowed(isAllowed) {
     this.element.hidden = !isAllowed
     if (!isAllowed) this._clear()

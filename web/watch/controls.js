@@ -5,11 +5,11 @@ import { FULLSCREEN, PAUSE, PLAY, TO_NEWEST, TO_START } from "../core/icons.js"
 import { fpsOf, isMade, secondsMade, secondsTotal } from "../job/facts.js"
 
 export class Controls {
-  // `player`: a Player; `stage`: what is shown on the full screen; `show(variant)`: the viewer chose one.
-  constructor(player, { stage, jobOf, show }) {
+  // `player`: a Player; `whole()`: what is shown on the full screen; `show(variant)`: the viewer chose one.
+  constructor(player, { whole, jobOf, show }) {
     this._player = player
     this._jobOf = jobOf
-    this._stage = stage
+    this._whole = whole
     this._play = iconButton(PLAY, "Play", () => player.toggle(), { class: "icon-button main" })
     this._start = iconButton(TO_START, "To the beginning", () => player.seek(0))
     this._newest = iconButton(TO_NEWEST, "To the newest frames", () => player.seek(secondsMade(jobOf()) - 1))
@@ -56,6 +56,6 @@ export class Controls {
 
   _fullScreen() {
     if (document.fullscreenElement) document.exitFullscreen()
-    else this._stage.requestFullscreen?.().catch(() => {})
+    else this._whole().requestFullscreen?.().catch(() => {})
   }
 }

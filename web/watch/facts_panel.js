@@ -1,7 +1,8 @@
 // What is known of the job, in words and numbers.
 import { withFix } from "../core/api.js"
-import { el, setText } from "../core/dom.js"
-import { about, ago, duration, named, plural } from "../core/format.js"
+import { el, setAttribute, setText } from "../core/dom.js"
+import { ago, duration, named, plural, soon } from "../core/format.js"
+import { jobAddress } from "../core/router.js"
 import { hasEnded, secondsMade, secondsTotal } from "../job/facts.js"
 
 const ROWS = {
@@ -13,14 +14,13 @@ const ROWS = {
     return total === null ? `${made}, no end` : `${made} of ${duration(total)}`
   },
   Ready: ({ job, sinceRead }) => {
-    if (hasEnded(job)) return null
     const eta = job.progress.eta_seconds
-    return eta === null ? null : `in ${about(Math.max(0, eta - sinceRead))}`
+    return hasEnded(job) || eta === null || sinceRead === null ? null : soon(eta - sinceRead)
   },
   Starts: ({ job, sinceRead }) => {
     const { queue_position: place, starts_in_seconds: seconds } = job.progress
     if (place === null) return null
-    return `place ${place}${seconds === null ? "" : `, in ${about(Math.max(0, seconds - sinceRead))}`}`
+    return `place ${place}${seconds === null || sinceRead === null ? "" : `, ${soon(seconds - sinceRead)}`}`
   },
   Speed: ({ job }) => {
     const speed = job.progress.realtime_factor
@@ -38,7 +38,7 @@ const ROWS = {
   Seed: ({ job }) => (job.request.seed === null ? null : String(job.request.seed)),
   Rate: ({ job }) => `${job.request.fps} frames per second`,
   Priority: ({ job }) => job.request.priority,
-  "Branch of": ({ job }) => job.branched_from && `${job.branched_from.job_id}, from chunk ${job.branched_from.from_chunk + 1}`,
+  "Branch of": ({ job }) => job.branched_from && { text: `${job.branched_from.job_id}, from chunk ${job.branched_from.from_chunk + 1}`, href: jobAddress(job.branched_from.job_id) },
   Created: ({ job }) => ago(job.created_at),
   Finished: ({ job }) => (hasEnded(job) && job.finished_at ? ago(job.finished_at) : null),
 }
@@ -59,16 +59,18 @@ export class FactsPanel {
       el("dl", { class: "facts" }, ...this._rows.map(({ row }) => row)))
   }
 
-  // `sinceRead`: seconds since the job was read.
+  // `sinceRead`: seconds since the job was read; null while the connection is lost: what was told of times is old then.
   update(job, sinceRead) {
     for (const { row, value, tell } of this._rows) {
       const text = tell({ job, sinceRead })
       row.hidden = !text
-      if (text) setText(value, text)
+      if (text?.href) link(value, text)
+      else if (text) setText(value, text)
     }
     setText(this._reason, job.error ? withFix(job.error.message, job.error.fix) : "")
     const warnings = job.warnings.map(({ message }) => named(message))
-    if (this._warnings.children.length !== warnings.length) {
+    if (warnings.join("\n") !== this._shownWarnings) {
+      this._shownWarnings = warnings.join("\n")
       this._warnings.replaceChildren(...warnings.map((text) => el("li", { textContent: text })))
     }
     this._showMetadata(job.request.metadata ?? {})
@@ -82,4 +84,11 @@ export class FactsPanel {
     this._metadata.replaceChildren(...Object.entries(metadata).map(([name, value]) =>
       el("div", {}, el("dt", { textContent: name }), el("dd", { textContent: value, attributes: { dir: "auto" } }))))
   }
+}
+
+// A link that is there stays, and so does the focus on it.
+function link(value, { text, href }) {
+  if (!value.firstElementChild) value.replaceChildren(el("a"))
+  setAttribute(value.firstElementChild, "href", href)
+  setText(value.firstElementChild, text)
 }

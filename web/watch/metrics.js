@@ -78,11 +78,14 @@ export class Metrics {
   }
 }
 
+// Said by name: on phones rows are laid out in another way, and no row of a table for a screen reader then.
+const role = (name) => ({ attributes: { role: name } })
+
 function tableOf(variant, { values }) {
-  const rows = Object.values(values).map(({ value, title, meaning, better, decimals }) => el("tr", {},
-    el("th", { scope: "row", textContent: title }), el("td", { textContent: numberOf(value, decimals) }),
-    el("td", { class: "hint", textContent: better ? `${meaning} ${better === "lower" ? "Lower" : "Higher"} is better.` : meaning })))
-  return el("table", {}, el("caption", { textContent: NAMES[variant] ?? variant }),
+  const rows = Object.values(values).map(({ value, title, meaning, better, decimals }) => el("tr", role("row"),
+    el("th", { scope: "row", textContent: title, ...role("rowheader") }), el("td", { class: "number", textContent: numberOf(value, decimals), ...role("cell") }),
+    el("td", { class: "hint", ...role("cell"), textContent: better ? `${meaning} ${better === "lower" ? "Lower" : "Higher"} is better.` : meaning })))
+  return el("table", { class: "values", ...role("table") }, el("caption", { textContent: NAMES[variant] ?? variant }),
     el("thead", {}, el("tr", {}, ...["Value", "Number", "What it says"].map((name) => el("th", { scope: "col", textContent: name })))),
     el("tbody", {}, ...rows))
 }

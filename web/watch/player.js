@@ -16,7 +16,6 @@ export class Player extends EventTarget {
     this.wants = true // to play; what the viewer asked for, whatever is there to play
     this.waits = true // for more of the video
     this.smoothly = false
-    this.waitsCounted = 0 // waits after the first frame was shown
     this._jobOf = jobOf
     this._begun = false
     this._at = begin
@@ -142,7 +141,6 @@ export class Player extends EventTarget {
   _dry() {
     if (!this.wants || this.video.seeking || this.waits || !this.feed) return
     if (this._ahead() > 0.1) return // the browser only needs a moment
-    if (this._begun) this.waitsCounted += 1
     this._hold()
   }
 

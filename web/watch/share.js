@@ -6,7 +6,8 @@ import { fileUrl, playlistUrl } from "../job/media.js"
 import { curlOf, pythonOf } from "./snippets.js"
 
 export class Share {
-  constructor(jobOf) {
+  // `keepPlace()`: puts the place that is shown now into the address.
+  constructor(jobOf, keepPlace) {
     this._jobOf = jobOf
     this._file = el("a", { class: "button", textContent: "Download MP4", attributes: { download: "" } })
     this._refined = el("a", { class: "button", textContent: "Download refined", attributes: { download: "" } })
@@ -16,7 +17,7 @@ export class Share {
     code.hidden = true
     this.element = el("section", { class: "share" },
       el("div", { class: "row" }, this._file, this._refined,
-        button("Copy link", () => copy(location.href)), this._playlist),
+        button("Copy link", () => { keepPlace(); copy(location.href) }), this._playlist),
       el("details", { class: "act" }, el("summary", { textContent: "Make the same elsewhere" }),
         el("div", { class: "row" }, show("curl", curlOf), show("Python", pythonOf)), code))
   }

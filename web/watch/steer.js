@@ -4,12 +4,15 @@ import { button, el, setText } from "../core/dom.js"
 import { duration } from "../core/format.js"
 import { go, jobAddress } from "../core/router.js"
 import { note, say } from "../core/say.js"
-import { CHUNK_FRAMES, chunkAt, fpsOf, frameSeconds, hasEnded } from "../job/facts.js"
+import { CHUNK_FRAMES, chunkAt, END_OF_SENTENCES, fpsOf, frameSeconds, hasEnded, secondsMade } from "../job/facts.js"
 import { capabilitiesOf } from "../job/models.js"
 import { checkField, choiceField, Field, numberField } from "../make/fields.js"
 import { Act } from "./acts.js"
 
 const UNDO = 7000
+const NEARLY = 0.05 // seconds: a playhead that is nearer to the end than this is there
+const BEFORE_A_BRANCH = 1 // seconds that are seen of what both have
+const MORE = 4 // seconds by which a video is made longer where nobody says how many
 const NOTHING = { prompt_changes: false, endless: false, reseeds: false }
 
 const promptField = (label, hint = "") =>
@@ -26,6 +29,7 @@ export class Steer {
         numberField("from_frame", "From second", { min: 0, hint: `Empty: from the next chunk that no worker has begun. ${this._rate}` })],
       run: (values) => this._changePrompt(values),
     })
+    this._offer = button("Use it in “Make it longer”", () => this._offerText())
     this._endless = checkField("endless", "Without end")
     this._end = new Act("Change the end", {
       text: "Change it", fields: [numberField("num_frames", "Ends at second", { min: 0.1, hint: this._rate }), this._endless],
@@ -37,12 +41,13 @@ export class Steer {
       run: async ({ priority }) => this._take(await patch(this._path, { priority })),
     })
     this._extend = new Act("Make it longer", {
-      text: "Go on", fields: [numberField("num_frames", "Seconds more", { min: 0.1, placeholder: "4" }), promptField("What they show", "Empty: as before.")],
+      text: "Add them", fields: [numberField("num_frames", "Seconds more", { min: 0.1, placeholder: String(MORE) }), promptField("What they show", "Empty: as before.")],
       run: (values) => this._extendBy(values),
     })
     this._seed = checkField("seed", "Another seed from there on")
+    this._from = el("p", { class: "hint" })
     this._branch = new Act("Branch from the playhead", {
-      text: "Make a branch", fields: [promptField("What it shows from there on", "Empty: as here."), this._seed],
+      text: "Make a branch", hint: this._from, fields: [promptField("What it shows from there on", "Empty: as here."), this._seed],
       run: (values) => this._branchOff(values),
     })
     this._cancel = button("Stop and keep what is made", () => this._ask("cancel", this._cancel))
@@ -71,15 +76,43 @@ export class Steer {
   update() {
     const job = this._job
     const ended = hasEnded(job)
-    this._change.hidden = ended || job.status === "canceling" || !this._can.prompt_changes
-    this._end.hidden = ended || job.status === "canceling" || !this._can.endless
+    const isOver = ended || job.status === "canceling"
+    const isEmpty = job.progress.frames_done === 0
+    const canGoOn = this._can.endless && ["succeeded", "canceled"].includes(job.status) && !isEmpty
+    this._extend.hidden = !canGoOn
+    this._show(this._change, { isOver, can: this._can.prompt_changes, offer: canGoOn ? this._offer : null })
+    this._show(this._end, { isOver, can: this._can.endless })
     this._priority.hidden = ended
     if (!this._priority.element.open) this._level.control.value = job.request.priority
-    this._extend.hidden = !(this._can.endless && ["succeeded", "canceled"].includes(job.status))
     this._branch.hidden = job.progress.frames_done < CHUNK_FRAMES
     this._seed.element.hidden = !this._can.reseeds
-    this._cancel.hidden = ended || job.status === "canceling"
+    setText(this._from, `From ${duration(frameSeconds(job, this._branchChunk * CHUNK_FRAMES))}, where a chunk begins: what is before is in both.`)
+    this._cancel.hidden = isOver
+    setText(this._cancel, isEmpty ? "Cancel" : "Stop and keep what is made")
     this._retry.hidden = !["failed", "canceled"].includes(job.status)
+    setText(this._retry, job.status === "canceled" && !isEmpty ? "Go on" : "Try again")
+  }
+
+  // What somebody is writing stays when it comes too late.
+  _show(act, { isOver, can, offer = null }) {
+    act.hidden = !can || (isOver && !act.isBegun)
+    act.allow(!isOver, END_OF_SENTENCES[this._job.status] ?? "The video is being stopped.", act.isBegun ? offer : null)
+  }
+
+  _offerText() {
+    const prompt = this._change.values.prompt ?? ""
+    this._change.clear()
+    this._extend.fill({ prompt })
+    this.update()
+  }
+
+  // The chunk with which a branch begins: that of the playhead, or, where all is made and seen, the one after the last.
+  get _branchChunk() {
+    const job = this._job
+    const whole = Math.floor(job.progress.frames_done / CHUNK_FRAMES)
+    const at = this._placeOf()
+    const isAtEnd = hasEnded(job) && at > secondsMade(job) - NEARLY
+    return Math.max(1, Math.min(whole, isAtEnd ? whole : chunkAt(job, at)))
   }
 
   _take(job) {
@@ -105,7 +138,7 @@ export class Steer {
     note(progress.frames_total === null ? "The video goes on until it is stopped." : `The video ends at ${duration(frameSeconds(this._job, progress.frames_total))}.`)
   }
 
-  async _extendBy({ num_frames: seconds = 4, prompt }) {
+  async _extendBy({ num_frames: seconds = MORE, prompt }) {
     const frames = Math.max(1, Math.round(seconds * fpsOf(this._job)))
     this._take(await post(`${this._path}/extend`, { num_frames: frames, ...(prompt && { prompt }) }))
     say("The video goes on.")
@@ -113,12 +146,15 @@ export class Steer {
 
   async _branchOff({ prompt, seed }) {
     const job = this._job
-    const whole = Math.floor(job.progress.frames_done / CHUNK_FRAMES)
-    const from = Math.max(1, Math.min(whole, chunkAt(job, this._placeOf())))
+    const from = this._branchChunk
+    const shared = from * CHUNK_FRAMES
+    const begin = frameSeconds(job, shared)
+    const length = job.request.num_frames
+    const longer = length !== null && length <= shared ? { num_frames: shared + Math.round(MORE * fpsOf(job)) } : {}
     const other = seed ? { seed: crypto.getRandomValues(new Uint32Array(1))[0] } : {}
-    const made = await post(`${this._path}/branch`, { from_chunk: from, ...(prompt && { prompt }), ...other })
-    note(`A branch from ${duration(frameSeconds(job, from * CHUNK_FRAMES))}.`)
-    go(jobAddress(made.id))
+    const made = await post(`${this._path}/branch`, { from_chunk: from, ...(prompt && { prompt }), ...other, ...longer })
+    note(`A branch from ${duration(begin)}.`)
+    go(jobAddress(made.id, `t=${Math.max(0, begin - BEFORE_A_BRANCH).toFixed(1)}`))
   }
 
   // `control` is closed until there is an answer, so that a double click asks once.

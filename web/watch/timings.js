@@ -4,6 +4,8 @@ import { el, setText } from "../core/dom.js"
 import { plural } from "../core/format.js"
 
 const LATEST = 100 // chunks that are counted
+const WAITING = "queue"
+const ORDER = ["load", null, "encode", "upload", "commit"] // null: the model's own phases
 
 export class Timings {
   // `followed`: a FollowedJob.
@@ -38,16 +40,24 @@ export class Timings {
   }
 
   _show(chunks) {
-    const phases = phasesOf(chunks)
-    const whole = [...phases.values()].reduce((sum, seconds) => sum + seconds, 0)
+    const means = phasesOf(chunks)
+    const waited = means.get(WAITING)
+    const phases = inOrder([...means].filter(([name]) => name !== WAITING))
+    const whole = phases.reduce((sum, [, seconds]) => sum + seconds, 0)
     const speed = this._followed.job.progress.realtime_factor
     const factor = speed === null ? "" : ` ${speed.toFixed(2)} s of video were made a second.`
-    setText(this._told, `The mean of the newest ${plural(chunks.length, "chunk")}.${factor}`)
-    this._rows.replaceChildren(...[...phases].map(([name, seconds]) => el("tr", {},
+    setText(this._told, `The mean of the newest ${plural(chunks.length, "chunk")}.${factor}${waited === undefined ? "" : ` Before it was made, each waited ${waited.toFixed(3)} s.`}`)
+    this._rows.replaceChildren(...phases.map(([name, seconds]) => el("tr", {},
       el("th", { scope: "row", textContent: name.replaceAll("_", " ") }), el("td", { textContent: seconds.toFixed(3) }),
       el("td", { textContent: whole ? `${Math.round((100 * seconds) / whole)} %` : "" }))))
-    this._table.hidden = phases.size === 0
+    this._table.hidden = phases.length === 0
   }
+}
+
+// As they follow each other.
+function inOrder(phases) {
+  const place = ([name]) => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.indexOf(null))
+  return phases.sort((one, other) => place(one) - place(other))
 }
 
 // Mean seconds by phase, in the order in which chunks name them; a chunk without a phase spent nothing on it.
