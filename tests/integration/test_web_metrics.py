@@ -67,7 +67,7 @@ def test_lost_metrics_are_asked_for_once_and_measured_anew_on_request(service: S
     web.page.on("request", lambda request: asked.append(request.method) if request.url.endswith("/metrics") else None)
     web.watch(job.id)
     panel = unfold(web)
-    expect(panel).to_contain_text("the metrics are lost")
+    expect(panel).to_contain_text("The metrics are lost")
     again = panel.get_by_role("button", name="Measure the video")
     web.page.wait_for_timeout(3500)
     assert asked == ["GET"]
@@ -110,7 +110,7 @@ def test_a_video_that_nobody_measured_is_measured_on_request(service: Service, w
 
 
 def test_a_running_job_says_when_it_is_measured(service: Service, web: Opened) -> None:
-    job = service.submit(model="live", num_frames=None, measure=True)
+    job = service.submit(model="live", num_frames=2400, measure=True)
     service.wait_for_chunks(job.id, 1)
     web.watch(job.id)
     panel = unfold(web)
