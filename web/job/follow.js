@@ -4,6 +4,7 @@ import { follow, rest } from "../core/sse.js"
 import { hasEnded } from "./facts.js"
 
 const READ_AGAIN = 700 // milliseconds: chunks of a quick model come faster than anybody reads
+const STEPS_EACH = 400 // milliseconds
 
 // Tells "change" (the job, or the step of its piece in work), "connection" (`connected`) and "lost" (`error`).
 export class FollowedJob extends EventTarget {
@@ -87,11 +88,19 @@ export class FollowedJob extends EventTarget {
   _take({ event, data }) {
     if (event === "job.progress") {
       this.steps[data.lane] = data
-      this._tell("change")
+      this._tellOfStepsSoon()
       return
     }
     if (event === "chunk.completed" || event === "chunk.refined") this._count(event, data.data)
     this._readSoon()
+  }
+
+  // Small models make many steps a second: to draw each of them costs more than to play the video, and nobody reads them.
+  _tellOfStepsSoon() {
+    this._telling ??= rest(STEPS_EACH, this._stop.signal).then(() => {
+      this._telling = null
+      if (!this._stop.signal.aborted) this._tell("change")
+    })
   }
 
   // Before the job is read again: what is new can be played at once.
