@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from pydantic import TypeAdapter
 
 from core.service.domain.errors import VideoUnmeasurable
 from core.service.domain.schema import MeasuredVideo, Variant
 from worker.measuring.request import MeasureRequest
-from worker.runtime.environment import without_secrets
+from worker.runtime.child_process import last_words, running
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +27,6 @@ COMMAND = (sys.executable, "-m", "worker.measuring.process")
 CHECK_SECONDS = 0.2
 STALLED_SECONDS = 300.0
 """Without another frame: the start, with its imports, takes seconds, and a frame less than one."""
-LOGGED_BYTES = 500
-"""Of the process's stderr."""
 _VIDEOS = TypeAdapter(dict[Variant, MeasuredVideo])
 
 Measured = Mapping[Variant, MeasuredVideo]
@@ -49,7 +46,7 @@ def measure_in_process(
     stalled_seconds: float = STALLED_SECONDS,
 ) -> Measured:
     """The Measure of the service."""
-    with _running(request, command) as process:
+    with running(command, request.model_dump_json().encode(), stderr=request.folder / "stderr") as process:
         seen, seen_at = "", time.monotonic()
         while process.poll() is None:
             with suppress(subprocess.TimeoutExpired):
@@ -63,33 +60,10 @@ def measure_in_process(
     return _outcome(request, process)
 
 
-@contextmanager
-def _running(request: MeasureRequest, command: Sequence[str]) -> Generator[subprocess.Popen[bytes]]:
-    """The running process; killed at the end of the block."""
-    with (
-        (request.folder / "stderr").open("wb") as stderr,
-        subprocess.Popen(  # noqa: S603 - ours
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            env=without_secrets(os.environ),
-        ) as process,
-    ):
-        try:
-            assert process.stdin is not None
-            with suppress(BrokenPipeError):
-                process.stdin.write(request.model_dump_json().encode())
-                process.stdin.close()
-            yield process
-        finally:
-            process.kill()
-
-
 def _outcome(request: MeasureRequest, process: subprocess.Popen[bytes]) -> Measured:
     if process.returncode != 0:
-        stderr = (request.folder / "stderr").read_bytes()[-LOGGED_BYTES:].decode(errors="replace")
-        logger.error("measuring ended with exit status %s: %s", process.returncode, stderr.strip())
+        said = last_words(request.folder / "stderr")
+        logger.error("measuring ended with exit status %s: %s", process.returncode, said)
         raise RuntimeError(f"the process that measures ended with exit status {process.returncode}")
     outcome = json.loads(request.result.read_text())
     if "unreadable" in outcome:

@@ -25,14 +25,12 @@ from core.service.domain.schema import JobWarning
 from core.service.media.decoded import Tick
 from worker.media.decode import DecodeRequest
 from worker.media.decode_process import START_SECONDS, STARTED
-from worker.runtime.environment import without_secrets
+from worker.runtime.child_process import last_words, running
 
 logger = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "worker.media.decode_process")
 CHECK_SECONDS = 0.2
-LOGGED_BYTES = 500
-"""Of the process's stderr."""
 _MEDIA_ERRORS: Mapping[str, type[MediaError]] = {
     error.code: error
     for error in (
@@ -95,7 +93,12 @@ class DecoderPool:
         self._start_seconds = start_seconds
 
     def __call__(self, request: DecodeRequest, tick: Tick) -> tuple[JobWarning, ...]:
-        with self._slots.slot_for(request.owner, tick), _running(self._command, request) as process:
+        folder = request.file.parent
+        message = request.model_dump_json().encode()
+        with (
+            self._slots.slot_for(request.owner, tick),
+            running(self._command, message, stdout=folder / "answer", stderr=folder / "stderr") as process,
+        ):
             answer = self._await(process, request, tick)
         if answer is None:
             raise MediaUnreadable(f"the {request.kind} crashes the decoder", fix="encode it again")
@@ -113,26 +116,6 @@ class DecoderPool:
         return _answer(process, request)
 
 
-@contextmanager
-def _running(command: Sequence[str], request: DecodeRequest) -> Generator[subprocess.Popen[bytes]]:
-    """The running process; killed at the end of the block."""
-    with (
-        (request.file.parent / "answer").open("wb") as answer,
-        (request.file.parent / "stderr").open("wb") as stderr,
-        subprocess.Popen(  # noqa: S603 - ours
-            command, stdin=subprocess.PIPE, stdout=answer, stderr=stderr, env=without_secrets(os.environ)
-        ) as process,
-    ):
-        try:
-            assert process.stdin is not None
-            with suppress(BrokenPipeError):
-                process.stdin.write(request.model_dump_json().encode())
-                process.stdin.close()
-            yield process
-        finally:
-            process.kill()
-
-
 def _answer(process: subprocess.Popen[bytes], request: DecodeRequest) -> Mapping[str, Any] | None:
     lines = (request.file.parent / "answer").read_text().splitlines()
     if process.returncode == 0:
@@ -140,8 +123,8 @@ def _answer(process: subprocess.Popen[bytes], request: DecodeRequest) -> Mapping
     if process.returncode == -signal.SIGXCPU:
         message = f"the {request.kind} takes more than {request.decode_seconds:g} s to decode"
         raise MediaTooLarge(message, fix="give a shorter or smaller file")
-    stderr = (request.file.parent / "stderr").read_bytes()[-LOGGED_BYTES:].decode(errors="replace")
-    logger.error("the decoder ended with exit status %s: %s", process.returncode, stderr.strip())
+    said = last_words(request.file.parent / "stderr")
+    logger.error("the decoder ended with exit status %s: %s", process.returncode, said)
     if lines != [STARTED]:
         raise RuntimeError("the decoder cannot start")
     return None
