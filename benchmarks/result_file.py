@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figure, Report
+from core.whole_files import unfinished
 
 
 class ResultFile:
@@ -34,9 +35,8 @@ class ResultFile:
 
     def _write(self) -> None:
         """Atomically: a run that is killed leaves the previous file."""
-        new = self.path.with_name(f".{self.path.name}.new")
-        self.report.write(new)
-        new.replace(self.path)
+        with unfinished(self.path) as part:
+            self.report.write(part)
 
 
 def _earlier(path: Path, report: Report) -> list[Figure]:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from core.metrics.evaluation.pictures import Pictures
 from core.metrics.evaluation.results import FileFacts, Measured
-from core.metrics.evaluation.whole_files import remove_abandoned, write_whole
+from core.whole_files import remove_abandoned, write_whole
 
 M = TypeVar("M", bound=BaseModel)
 _FACTS_VERSION = 2

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from core.metrics.evaluation.look import stamp_of
 from core.metrics.evaluation.run import Video
-from core.metrics.evaluation.whole_files import remove_abandoned, unfinished
+from core.whole_files import remove_abandoned, unfinished
 
 MOST_EMBEDDED_BYTES = 40 * 10**6
 """Of a page, for all videos within it: browsers become slow beyond that."""

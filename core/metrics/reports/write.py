@@ -9,10 +9,10 @@ from core.metrics.evaluation.instruments import Instruments
 from core.metrics.evaluation.pictures import Pictures
 from core.metrics.evaluation.results import Results
 from core.metrics.evaluation.run import Video
-from core.metrics.evaluation.whole_files import remove_abandoned, write_whole
 from core.metrics.reports.markdown import as_markdown
 from core.metrics.reports.media import media_of
 from core.metrics.reports.page import Illustrations, page
+from core.whole_files import remove_abandoned, write_whole
 
 JSON_NAME, MARKDOWN_NAME, HTML_NAME = "results.json", "results.md", "report.html"
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core.model.checksums import file_sha256
 from core.model.convert.summary import DtypeName
 from core.service.domain.errors import DownloadDamaged
+from core.whole_files import write_whole
 
 
 class FilePin(BaseModel):
@@ -58,10 +59,7 @@ class Pins(BaseModel):
 
     def write(self, file: Path) -> None:
         """Write atomically: readers see the old pins or the new ones."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".{file.name}.part")
-        part.write_text(self.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
-        part.replace(file)
+        write_whole(file, (self.model_dump_json(indent=2, exclude_none=True) + "\n").encode())
 
 
 def read_pins(file: Path) -> Pins:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from core.metrics.video.seams import Borders
 from core.model.evaluation.methods.method import MethodFacts
 from core.service.domain.errors import LongtakeError
+from core.whole_files import write_whole
 
 VERSION = 2
 """Of the files of a comparison. Files of another version are made again."""
@@ -103,10 +104,7 @@ _PLAN = TypeAdapter(Plan)
 
 def write_json(file: Path, content: Any) -> None:
     """Write a JSON file atomically."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished.replace(file)
+    write_whole(file, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def read_json(file: Path) -> dict[str, Any] | None:

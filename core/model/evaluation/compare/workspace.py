@@ -21,6 +21,7 @@ from core.model.evaluation.compare.exact_frames import read_exact, write_exact, 
 from core.model.evaluation.compare.plan import VERSION, ComparisonError, Expected, Video, digest, read_json, write_json
 from core.model.evaluation.compare.prefixes import Measured
 from core.service.domain.engine import FrameHWC, FramesTHWC
+from core.whole_files import UNFINISHED_SUFFIX
 
 _HALF = re.compile(r"\d+\.\d+\.(mkv|mp4)")
 """Name of a video that is being made: index, process, kind."""
@@ -76,10 +77,9 @@ class Workspace:
 
     def _sweep(self) -> None:
         shutil.rmtree(self.running, ignore_errors=True)
-        half_done = (file for pattern in ("*.mkv", "*.mp4") for file in self.folder.glob(f"videos/*/{pattern}"))
-        for file in [*half_done, *self.folder.rglob("*.unfinished")]:
-            if file.suffix == ".unfinished" or _HALF.fullmatch(file.name):
-                file.unlink()
+        videos = (file for file in self.folder.glob("videos/*/*") if _HALF.fullmatch(file.name))
+        for file in [*videos, *self.folder.rglob(f"*.json.*{UNFINISHED_SUFFIX}")]:
+            file.unlink()
 
     def has_first_chunk(self, video: Video, facts: Mapping[str, Any]) -> bool:
         """Whether the first chunk of the prompt is stored and was made by these facts."""

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.model.evaluation.generation.videos import VideoRequest, facts_of
 from core.model.evaluation.metrics.measurements import Measured
+from core.whole_files import write_whole
 
 _MEASURED = TypeAdapter(Measured)
 
@@ -21,10 +22,7 @@ def write_figures(file: Path, requests: Sequence[VideoRequest], measured: Sequen
         {"spec": facts_of(request.spec), "figures": asdict(figures)}
         for request, figures in zip(requests, measured, strict=True)
     ]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".new")
-    unfinished.write_text(json.dumps({"videos": videos}, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(file)
+    write_whole(file, (json.dumps({"videos": videos}, indent=1) + "\n").encode())
 
 
 def read_figures(file: Path, requests: Sequence[VideoRequest]) -> list[Measured] | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +25,7 @@ from core.model.training.sprites import world
 from core.processes import end_with_parent
 from core.service.domain.engine import NO_INPUT_MEDIA, Engine, FramesTHWC, ignore_step
 from core.service.domain.schema import JobSpec
+from core.whole_files import unfinished
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,8 @@ def _stored(request: VideoRequest, key: dict[str, Any]) -> FramesTHWC | None:
 def _store(request: VideoRequest, frames: FramesTHWC) -> None:
     """Write the frames atomically, after removing outdated figures."""
     request.figures_file.unlink(missing_ok=True)
-    unfinished = request.stem.with_suffix(f".{os.getpid()}.npz")
-    np.savez_compressed(unfinished, frames=frames)
-    unfinished.replace(request.frames_file)
+    with unfinished(request.frames_file) as part, part.open("wb") as file:
+        np.savez_compressed(file, frames=frames)
 
 
 def load_frames(file: Path) -> FramesTHWC:

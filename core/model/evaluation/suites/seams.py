@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -38,6 +37,7 @@ from core.service.domain.errors import PresetError
 from core.service.domain.refine_plan import refine_spec
 from core.service.domain.schema import JobSpec, RefineOptions
 from core.service.video.time_slice import time_slices
+from core.whole_files import write_whole
 
 _CLIPS, _SEEDS, _FRAMES = 10, 3, 56
 MEASURE = 1
@@ -123,10 +123,8 @@ def _measured_once(
     figures = {row: of_clip.get(row) or seam_figures(frames, videos[TRUE]) for row, frames in videos.items()}
     _write_slices(stem, videos)
     # Figures are written last and atomically: if they exist, everything does.
-    unfinished = stem.with_suffix(f".{os.getpid()}")
     content = {"facts": key, "figures": {row: asdict(figure) for row, figure in figures.items()}}
-    unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(file)
+    write_whole(file, (json.dumps(content, indent=1) + "\n").encode())
     return figures
 
 

@@ -21,8 +21,8 @@ from core.metrics.evaluation.inputs import Source
 from core.metrics.evaluation.instruments import Asked, Instrument
 from core.metrics.evaluation.run import Measurement, Video, look_at_all, measure_all, results_of
 from core.metrics.evaluation.store import Store
-from core.metrics.evaluation.whole_files import unfinished
 from core.service.domain.errors import SetupError
+from core.whole_files import unfinished
 from tests.helpers.clips import faststart
 from tests.helpers.evaluated import HEIGHT, pan
 

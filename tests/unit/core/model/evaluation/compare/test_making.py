@@ -241,7 +241,7 @@ def test_what_a_killed_run_left_half_done_is_swept_and_videos_stay(tmp_path: Pat
     plan = fake_plan(("free_noise",), PROMPTS[:1])
     workspace = make(plan, tmp_path)
     stem = workspace.stem(plan.video("free_noise", 0))
-    half = [stem.with_suffix(suffix) for suffix in (".1234.mkv", ".1234.mp4", ".made.unfinished")]
+    half = [stem.with_suffix(suffix) for suffix in (".1234.mkv", ".1234.mp4", ".made.json.1234.part")]
     for file in half:
         file.write_bytes(b"half")
     with workspace.alone():

@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-_SUFFIX = ".part"
+UNFINISHED_SUFFIX = ".part"
 _ABANDONED_AFTER_SECONDS = 3600.0
 """An unfinished file that nobody has written to for so long was left by a process that was killed."""
 
@@ -20,7 +20,7 @@ def unfinished(path: Path) -> Generator[Path]:
     Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}{_SUFFIX}")
+    part = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED_SUFFIX}")
     try:
         yield part
         part.replace(path)
@@ -36,7 +36,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def remove_abandoned(folder: Path) -> None:
     """What killed processes left half written directly in the folder. Raises OSError."""
-    for part in folder.glob(f"*.*{_SUFFIX}"):
+    for part in folder.glob(f"*.*{UNFINISHED_SUFFIX}"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - part.stat().st_mtime > _ABANDONED_AFTER_SECONDS:
                 part.unlink()
