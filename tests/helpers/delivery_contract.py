@@ -1,6 +1,6 @@
 """The contract of what clients see of their webhooks and do with them, for the real port and the fake.
 
-A module that wants it run has a fixture `ports` (store_contract.StorePorts) and a class `Test...(DeliveryContract)`.
+A module that wants it run has a fixture `ports` (StorePorts) and a class `Test...(DeliveryContract)`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from core.service.domain.ports.deliveries import PING_KEPT_SECONDS
 from core.service.domain.schema import JobRecord
 from core.service.domain.webhook_deliveries import new_ping
 from tests.helpers.jobs import queued_job
-from tests.helpers.store_contract import HOOKED, LONG, StorePorts
+from tests.helpers.store_contract.ports import HOOKED, LONG, StorePorts
 
 URL = "https://example.com/hook"
 FAR_SECONDS = 6 * 3600.0

@@ -15,7 +15,7 @@ from core.service.domain.schema import JobError, JobExtension, JobRecord, JobSta
 from core.service.domain.transitions.measuring import MAX_MEASUREMENTS
 from core.service.records.chunk_reads import all_chunks
 from tests.helpers.jobs import chunk_of, queued_job
-from tests.helpers.store_contract import SHORT, StorePorts
+from tests.helpers.store_contract.ports import SHORT, StorePorts
 
 ERROR = JobError(code="video_unmeasurable", message="the final video is missing", retryable=False, fix="tell them")
 HOOKED: dict[str, Any] = {

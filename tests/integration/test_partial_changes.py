@@ -21,7 +21,7 @@ from core.service.redis.transaction import Transactions
 from core.service.testing.clock import FakeClock
 from tests.helpers.jobs import chunk_of, queued_job
 from tests.helpers.redis_server import RedisServer
-from tests.helpers.store_contract import ERROR
+from tests.helpers.store_contract.ports import ERROR
 
 MODEL = queued_job().spec.model
 LONG = 3600.0

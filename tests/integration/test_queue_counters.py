@@ -14,7 +14,7 @@ from core.service.redis.job_store import RedisJobStore
 from core.service.testing.clock import FakeClock
 from tests.helpers.jobs import queued_job
 from tests.helpers.schedule_contract import MODEL, Queue
-from tests.helpers.store_contract import ERROR
+from tests.helpers.store_contract.ports import ERROR
 
 COUNTED = ("begun jobs", "begun pieces", "new jobs", "new pieces", "streams")
 

@@ -20,7 +20,8 @@ from tests.helpers.redis_programs import program_of
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.schedule_contract import Queue, ScheduleContract
 from tests.helpers.service import running_service
-from tests.helpers.store_contract import StoreContract, StorePorts
+from tests.helpers.store_contract.contract import StoreContract
+from tests.helpers.store_contract.ports import StorePorts
 from tests.integration.test_store_contract import ports_on  # the same ports on another server
 from tests.redis_versions.servers import DEBIAN_13, OLDEST
 

@@ -30,7 +30,7 @@ from core.service.testing.clock import FakeClock
 from core.service.testing.job_store import FakeJobStore
 from tests.helpers.jobs import chunk_of, queued_job, refine_spec
 from tests.helpers.schedule_contract import Queue, ScheduleContract
-from tests.helpers.store_contract import ERROR
+from tests.helpers.store_contract.ports import ERROR
 from tests.helpers.work_contract import WorkContract
 
 LANES = [Lane.GENERATE, Lane.REFINE]

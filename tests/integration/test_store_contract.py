@@ -33,17 +33,8 @@ from tests.helpers.deadline import eventually
 from tests.helpers.delivery_contract import DeliveryContract
 from tests.helpers.jobs import chunk_of, queued_job
 from tests.helpers.measuring_contract import MeasuringContract
-from tests.helpers.store_contract import (
-    ERROR,
-    HOOKED,
-    LONG,
-    SHORT,
-    StoreContract,
-    StorePorts,
-    progress,
-    upload_at,
-    worker,
-)
+from tests.helpers.store_contract.contract import StoreContract
+from tests.helpers.store_contract.ports import ERROR, HOOKED, LONG, SHORT, StorePorts, progress, upload_at, worker
 from worker.maintenance.janitor_lock import RedisJanitorLock
 
 T = TypeVar("T")

@@ -47,7 +47,7 @@ from core.service.testing.usage import FakeRequestCounts, FakeUsage
 from tests.helpers.clips import picture
 from tests.helpers.fake_world import MODEL, MemoryJanitorLock, World
 from tests.helpers.jobs import chunk_of, chunks_of, progress_of, queued_job
-from tests.helpers.store_contract import LONG, worker
+from tests.helpers.store_contract.ports import LONG, worker
 from tests.helpers.versions import (
     FUTURE,
     VERSION_0_1_0,

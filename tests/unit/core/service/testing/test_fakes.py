@@ -24,7 +24,8 @@ from tests.helpers.delivery_contract import DeliveryContract
 from tests.helpers.jobs import job_spec
 from tests.helpers.measuring_contract import MeasuringContract
 from tests.helpers.schedule_contract import Queue, ScheduleContract
-from tests.helpers.store_contract import SHORT, StoreContract, StorePorts, worker
+from tests.helpers.store_contract.contract import StoreContract
+from tests.helpers.store_contract.ports import SHORT, StorePorts, worker
 from tests.helpers.work_contract import WorkContract
 
 
