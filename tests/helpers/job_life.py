@@ -7,11 +7,12 @@ objects are in a FakeStorage, the engines are fakes. Knows no hypothesis and jud
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any, Generic, Literal, TypeVar, cast
 
@@ -26,9 +27,19 @@ from core.service.domain.manifest import (
     refined_video_key,
     video_key,
 )
-from core.service.domain.ports import Delivery, Lease
+from core.service.domain.ports import Delivery, Lease, measuring_name
 from core.service.domain.refiner import RefinedWindow, RefineState
-from core.service.domain.schema import ChunkRecord, JobEvent, JobRecord, JobSpec, JobStatus, Lane, LaneState, Variant
+from core.service.domain.schema import (
+    ChunkRecord,
+    JobEvent,
+    JobRecord,
+    JobSpec,
+    JobStatus,
+    Lane,
+    LaneState,
+    MeasuredVideo,
+    Variant,
+)
 from core.service.domain.transitions.rules import is_kept
 from core.service.domain.uploads import upload_key
 from core.service.records.manifest_writer import create_job, write_manifest
@@ -62,6 +73,8 @@ from worker.lanes.refine import ChunkRefiner
 from worker.maintenance.dead_workers import release_lease_of
 from worker.maintenance.janitor import Janitor
 from worker.maintenance.janitor_lock import RedisJanitorLock
+from worker.measuring.child import Measured
+from worker.measuring.request import MeasureRequest
 from worker.media.decode import decode_media
 from worker.media.input_media import InputMediaReader
 from worker.runtime.services import Services
@@ -246,7 +259,10 @@ class ObjectStore(FakeStorage):
 
 
 FENCED = frozenset(
-    {"commit_prepare", "commit_chunk", "commit_and_claim", "commit_refined", "commit_repair", "repair", "finish"}
+    {
+        *("commit_prepare", "commit_chunk", "commit_and_claim", "commit_refined", "commit_repair", "repair", "finish"),
+        "commit_measurement",
+    }
 )
 
 
@@ -334,14 +350,32 @@ class FaultyRefineEngine(FakeRefineEngine):
         return super().step_lockstep(spec, state, on_step)
 
 
+class FaultyMeasure:
+    """A Measure whose values are the sums of what it was given. Fails where it is told to."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def __call__(self, request: MeasureRequest, check: Callable[[], None]) -> Measured:
+        check()
+        self._worker.fail_measuring_if_due()
+        return {variant: measured_of(file.read_bytes()) for variant, file in request.videos.items()}
+
+
+def measured_of(video: bytes) -> MeasuredVideo:
+    """What FaultyMeasure says of a video."""
+    return MeasuredVideo(num_frames=1, flow="dis", values={}, curves={}, notes=(hashlib.sha256(video).hexdigest(),))
+
+
 class Worker:
-    """A slot for worker processes, one after the other: it makes chunks, refines and finalises."""
+    """A slot for worker processes, one after the other: it makes chunks, refines, finalises and measures."""
 
     def __init__(self, service: Service, slot: str) -> None:
         self._service = service
         self._slot = slot
         self._generation = 0
         self.engine_fails = False
+        self.measuring_fails = False
         self._begin()
 
     def _begin(self) -> None:
@@ -363,9 +397,13 @@ class Worker:
             Lane.GENERATE: self._maker.work,
             Lane.REFINE: self._refiner.work,
             Lane.FINALIZE: lambda: Finalizer(self.services).work(),
-            Lane.MEASURE: lambda: Measurer(self.services).work(),  # no job here asks for it
+            Lane.MEASURE: self._measurer().work,
         }
         return self.process.run(works[lane], stop)
+
+    def _measurer(self) -> Measurer:
+        named = replace(self.services, worker=measuring_name(self.process.name))
+        return Measurer(named, FaultyMeasure(self))
 
     def die(self, *, given_back: bool) -> None:
         """`given_back`: its supervisor is alive and sees to the lease. Another process takes its place."""
@@ -373,7 +411,8 @@ class Worker:
         self.process.die()
         if given_back:
             service = self._service
-            release_lease_of(service.store_port, FakeWorkerRegistry(service.clock), service.queue, name)
+            for each in (name, measuring_name(name)):
+                release_lease_of(service.store_port, FakeWorkerRegistry(service.clock), service.queue, each)
         self._begin()
 
     def stop(self) -> None:
@@ -390,6 +429,12 @@ class Worker:
             self._service.engine_failures.append(spec.metadata["job"])
             raise EngineFault("the engine has failed")
 
+    def fail_measuring_if_due(self) -> None:
+        if self.measuring_fails:
+            self.measuring_fails = False
+            self._service.measuring_failures += 1
+            raise EngineFault("measuring has failed")
+
 
 @dataclass
 class Service:
@@ -404,6 +449,7 @@ class Service:
     fence_broken: list[str] = field(default_factory=list[str])
     engine_failures: list[str] = field(default_factory=list[str])
     """Ids of the jobs, once for each failure."""
+    measuring_failures: int = 0
     received: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """Webhooks that have arrived: what each told of."""
     settled: set[str] = field(default_factory=set[str])
@@ -475,6 +521,20 @@ class Service:
             except LongtakeError:
                 return
             wake(services, record)
+
+        self.others["api"].run(post, stop)
+
+    def ask_measuring(self, job_id: str, told: Callable[[], None], stop: Stop | None = None) -> None:
+        services = self.services(self.others["api"])
+
+        def post() -> None:
+            try:
+                record = services.store.ask_measuring(job_id)
+                write_manifest(services.store, services.storage, record)
+            except LongtakeError:
+                return
+            wake(services, record)
+            told()
 
         self.others["api"].run(post, stop)
 
@@ -591,7 +651,10 @@ class Service:
 
 WEBHOOKS: dict[str, Any] = {
     "webhook_url": "https://receiver.example/",
-    "webhook_events": ("job.succeeded", "job.failed", "job.canceled", "chunk.completed", "chunk.refined"),
+    "webhook_events": (
+        *("job.succeeded", "job.failed", "job.canceled", "job.measured"),
+        *("chunk.completed", "chunk.refined"),
+    ),
 }
 PICTURE = f"{UPLOAD_ID_PREFIX}{'a' * 20}"
 """An upload that is there for all jobs, and for ever: nobody but this module knows of it."""
@@ -605,9 +668,9 @@ SEEDS = (3, 500)
 """Two jobs of a kind with different pictures, so that one's bytes are never taken for the other's."""
 
 
-def new_job(number: int, kind: Kind, clock: FakeClock, *, webhooks: bool) -> JobRecord:
+def new_job(number: int, kind: Kind, clock: FakeClock, *, webhooks: bool, measure: bool) -> JobRecord:
     job_id = f"job_{number}"
-    spec = job_spec(**REQUESTS[kind], seed=SEEDS[number % 2], metadata={"job": job_id})
+    spec = job_spec(**REQUESTS[kind], seed=SEEDS[number % 2], metadata={"job": job_id}, measure=measure)
     spec = spec.model_copy(update=WEBHOOKS) if webhooks else spec
     return JobRecord(id=job_id, status=JobStatus.QUEUED, spec=spec, created_at=clock.now())
 

@@ -32,10 +32,17 @@ import worker.lanes.completion
 import worker.lanes.server_access
 from cli.processes.embedded import EmbeddedRedis
 from core.service.domain.errors import JobNotFound
-from core.service.domain.manifest import job_id_of_manifest, job_prefix, manifest_key, refined_video_key, video_key
-from core.service.domain.schema import VARIANTS, EventType, JobEvent, JobRecord, JobStatus, Lane, Variant
+from core.service.domain.manifest import (
+    job_id_of_manifest,
+    job_prefix,
+    manifest_key,
+    metrics_key,
+    refined_video_key,
+    video_key,
+)
+from core.service.domain.schema import VARIANTS, EventType, JobEvent, JobMetrics, JobRecord, JobStatus, Lane, Variant
 from core.service.domain.schema.older import totals_of
-from core.service.domain.transitions import POISON_DEATHS, TOMBSTONE_TIME
+from core.service.domain.transitions import POISON_DEATHS, TOMBSTONE_TIME, awaits_measuring, has_final_video
 from core.service.domain.uploads import upload_key
 from core.service.records.orphans import find_orphans, remove
 from core.service.redis.client import connect
@@ -51,6 +58,7 @@ from tests.helpers.job_life import (
     StoreMode,
     baseline,
     durable_fields,
+    measured_of,
     new_job,
 )
 
@@ -92,6 +100,8 @@ class Life:
     """The generation of the job that was canceled."""
     delete_tried: bool = False
     delete_told: bool = False
+    measure_told: bool = False
+    """Asked for with the job, or later."""
     damaged: bool = False
     seen: JobRecord | None = None
     log: tuple[tuple[str, str, int, int | None], ...] = ()
@@ -105,6 +115,9 @@ class Life:
 
     def delete(self) -> None:
         self.delete_told = True
+
+    def ask_measuring(self) -> None:
+        self.measure_told = True
 
 
 class JobLife(RuleBasedStateMachine):
@@ -126,11 +139,12 @@ class JobLife(RuleBasedStateMachine):
         target=jobs,
         kind=st.sampled_from(["plain", "streaming", "lockstep", "picture"]),
         webhooks=st.booleans(),
+        measure=st.booleans(),
         stop=st.none() | st.builds(Stop, st.integers(1, 5), st.booleans()),
     )
-    def submit(self, kind: Kind, webhooks: bool, stop: Stop | None) -> str:
-        record = new_job(len(self.lives), kind, self.service.clock, webhooks=webhooks)
-        life = self.lives[record.id] = Life(record.id, kind, record.spec.seed, webhooks)
+    def submit(self, kind: Kind, webhooks: bool, measure: bool, stop: Stop | None) -> str:
+        record = new_job(len(self.lives), kind, self.service.clock, webhooks=webhooks, measure=measure)
+        life = self.lives[record.id] = Life(record.id, kind, record.spec.seed, webhooks, measure_told=measure)
         self.service.submit(record, life.accept, stop)
         return record.id
 
@@ -146,6 +160,11 @@ class JobLife(RuleBasedStateMachine):
     @rule(job=jobs, stop=st.none() | st.builds(Stop, st.integers(1, 5), st.booleans()))
     def retry(self, job: str, stop: Stop | None) -> None:
         self.service.retry(job, stop)
+
+    @precondition(lambda self: not self.service.others["api"].parked)
+    @rule(job=jobs, stop=st.none() | st.builds(Stop, st.integers(1, 5), st.booleans()))
+    def ask_measuring(self, job: str, stop: Stop | None) -> None:
+        self.service.ask_measuring(job, self.lives[job].ask_measuring, stop)
 
     @precondition(lambda self: not self.service.others["api"].parked)
     @rule(job=consumes(jobs), stop=st.none() | st.builds(Stop, st.integers(1, 5), st.booleans()))
@@ -187,6 +206,15 @@ class JobLife(RuleBasedStateMachine):
             worker.engine_fails = True
             worker.work(lane)
             worker.engine_fails = False
+
+    @precondition(lambda self: any(awaits_measuring(life.seen) for life in self.lives.values() if life.seen))
+    @rule(slot=st.sampled_from(["w1", "w2"]))
+    def measuring_fails(self, slot: str) -> None:
+        worker = self.service.workers[slot]
+        if not worker.process.parked:
+            worker.measuring_fails = True
+            worker.work(Lane.MEASURE)
+            worker.measuring_fails = False
 
     @precondition(lambda self: self.service.parked)
     @rule(data=st.data(), stop=st.none() | st.builds(Stop, st.integers(1, 8), st.booleans()))
@@ -262,7 +290,7 @@ class JobLife(RuleBasedStateMachine):
         for life in self.lives.values():
             manifest = self.service.manifest(life.job_id)
             if life.job_id in self.service.storage.overtaken:
-                life.cancel_told = None
+                life.cancel_told, life.measure_told = None, False
             if manifest is not None or not self.may_be_expired(life):
                 life.seen = manifest
             life.log = life.log[: (manifest.num_events or 0) if manifest else 0]
@@ -312,6 +340,7 @@ class JobLife(RuleBasedStateMachine):
                 self.check_only_the_engine_uses_up_tries(record)
                 self.check_tokens_only_rise(life, record)
                 self.check_a_cancel_is_kept(life, record)
+                self.check_measuring_is_kept(life, record)
                 life.seen = record
         self.check_no_stale_token_changed_anything()
 
@@ -319,7 +348,7 @@ class JobLife(RuleBasedStateMachine):
         """A process that stood still has put an older manifest after Redis was lost and before the job was rebuilt."""
         is_older = life.seen is not None and record.revision < life.seen.revision
         if is_older and life.job_id in self.service.storage.overtaken:
-            life.seen, life.cancel_told = None, False
+            life.seen, life.cancel_told, life.measure_told = None, None, False
             life.log = life.log[: record.num_events]
 
     def check_what_was_deleted_stays_away(self, life: Life) -> None:
@@ -335,11 +364,14 @@ class JobLife(RuleBasedStateMachine):
             assert manifest_key(life.job_id) in self.service.storage.objects, life.job_id
 
     def check_what_has_ended_stays_as_it_ended(self, life: Life, record: JobRecord) -> None:
-        """A terminal status is final, and so is all that was made, until a client lets the job go on."""
+        """A terminal status is final, and so is all that was made, until a client lets the job go on. Measurements are
+        added."""
         if life.seen is not None and life.seen.status.is_terminal and life.seen.generation == record.generation:
-            assert durable_fields(record) == durable_fields(
-                life.seen.model_copy(update={"webhooks_ended": record.webhooks_ended, "revision": record.revision})
-            )
+            assert record.measurements[: len(life.seen.measurements)] == life.seen.measurements
+            measured = {"measurements", "measure_asked_at", "num_events", "webhooks_ended", "revision"}
+            spec = life.seen.spec.model_copy(update={"measure": record.spec.measure})
+            update = {name: getattr(record, name) for name in measured} | {"spec": spec}
+            assert durable_fields(record) == durable_fields(life.seen.model_copy(update=update))
 
     def check_chunks_follow_one_another(self, record: JobRecord) -> None:
         """Chunk indices are contiguous from 0, frames as well; refined ones too, and never ahead of the preview."""
@@ -362,13 +394,17 @@ class JobLife(RuleBasedStateMachine):
         assert record.spec.refine is not None or record.version == record.chunks.count
 
     def check_events_are_told_once_and_in_order(self, life: Life, record: JobRecord, log: Sequence[JobEvent]) -> None:
-        """Entry n of the log is n-0 and stays what it is, none is missing, and the end is the last."""
+        """Entry n of the log is n-0 and stays what it is, none is missing, and after the end comes what is measured."""
         assert [event.id for event in log] == [f"{number}-0" for number in range(1, (record.num_events or 0) + 1)]
-        types = [event.type for event in log]
+        all_types = [event.type for event in log]
+        measured = [number for number, kind in enumerate(all_types) if kind is EventType.JOB_MEASURED]
+        assert len(measured) == len(record.measurements)
+        assert all(all_types[number - 1] in (*END_EVENTS, EventType.JOB_MEASURED) for number in measured), all_types
+        types = [kind for kind in all_types if kind is not EventType.JOB_MEASURED]
         assert types[0] is EventType.JOB_QUEUED
         ends = [number for number, kind in enumerate(types, start=1) if kind in END_EVENTS]
         goes_on = [number for number, kind in enumerate(types) if number and kind is EventType.JOB_QUEUED]
-        assert ends == [*goes_on, *([len(log)] if record.status.is_terminal else [])], types
+        assert ends == [*goes_on, *([len(types)] if record.status.is_terminal else [])], types
         assert len(goes_on) == record.generation
         told = tuple((event.id, str(event.type), int(event.data["version"]), _chunk(event)) for event in log)
         common = min(len(told), len(life.log))
@@ -385,7 +421,9 @@ class JobLife(RuleBasedStateMachine):
     def check_only_the_engine_uses_up_tries(self, record: JobRecord) -> None:
         """No server that fails, no worker that dies and no wiped Redis counts as a try."""
         failures = self.service.engine_failures.count(record.id)
-        assert sum(record.lane(lane).attempts for lane in Lane) <= failures, record.lanes
+        lanes = [lane for lane in Lane if lane is not Lane.MEASURE]
+        assert sum(record.lane(lane).attempts for lane in lanes) <= failures, record.lanes
+        assert record.lane(Lane.MEASURE).attempts <= self.service.measuring_failures, record.lanes
 
     def check_tokens_only_rise(self, life: Life, record: JobRecord) -> None:
         """A fencing token is never given twice."""
@@ -399,6 +437,10 @@ class JobLife(RuleBasedStateMachine):
     def check_a_cancel_is_kept(self, life: Life, record: JobRecord) -> None:
         """A cancel that was told as done is not forgotten."""
         assert record.cancel_requested or life.cancel_told is None or life.cancel_told < record.generation
+
+    def check_measuring_is_kept(self, life: Life, record: JobRecord) -> None:
+        """Metrics that were asked for are not forgotten."""
+        assert record.spec.measure or not (life.accepted and life.measure_told)
 
     def may_be_expired(self, life: Life) -> bool:
         ends = life.seen.expires_at if life.seen else None
@@ -439,12 +481,15 @@ class JobLife(RuleBasedStateMachine):
     def is_quiet(self) -> bool:
         records = [record for job_id in self.lives if (record := self.service.record(job_id))]
         ended = all(record.status.is_terminal and not record.delete_requested for record in records)
+        ended = ended and not any(awaits_measuring(record) for record in records)
         return ended and not self.service.stale() and not self.service.queue.messages
 
     def check_all_have_ended_as_they_should(self) -> None:
         for life in self.lives.values():
             record = self.service.record(life.job_id)
             assert record is None or not life.delete_told, life
+            if record is not None and record.spec.measure and has_final_video(record):
+                self.check_metrics(record)
             if record is None:
                 assert life.delete_tried or not life.accepted or self.may_be_expired(life), life
             elif record.status is JobStatus.FAILED:
@@ -467,6 +512,20 @@ class JobLife(RuleBasedStateMachine):
         else:
             assert record.error.code == "engine_error", record.error
             assert self.service.engine_failures.count(record.id) >= self.service.settings.max_attempts
+
+    def check_metrics(self, record: JobRecord) -> None:
+        """They are those of the final videos, or measuring has failed so often, or ended so many workers."""
+        measurement = record.measurement
+        assert measurement is not None
+        assert measurement.generation == record.generation
+        if measurement.error is not None:
+            often = self.service.measuring_failures >= self.service.settings.max_attempts
+            assert measurement.error.code == "poison_job" or (measurement.error.code == "measuring_error" and often)
+            return
+        objects = self.service.storage.objects
+        stored = JobMetrics.model_validate_json(objects[metrics_key(record.id, record.generation)])
+        videos = {"preview": record.video_key, "refined": record.refined_video_key}
+        assert stored.videos == {name: measured_of(objects[key]) for name, key in videos.items() if key is not None}
 
     def check_bytes(self, life: Life, record: JobRecord) -> None:
         """Every chunk and video has the bytes of an undisturbed run. A cancelled job ends before what is damaged."""
@@ -540,11 +599,14 @@ def _is_told(event: JobEvent) -> bool:
 
 def _webhook_ids(log: Sequence[JobEvent]) -> set[str]:
     """Of all events of a job that are told, its log being `log`."""
-    found, generation = set[str](), 0
+    found, generation, measured = set[str](), 0, 0
     for event in log:
         generation = event.data.get("generation", generation)
         if _is_told(event):
             name = str(event.type).replace(".", "_")
+            if event.type is EventType.JOB_MEASURED:
+                measured += 1
+                name = f"measured_{_letters(measured)}"
             run = f"run_{_letters(generation)}_" if generation else ""
             found.add(f"msg_{event.job_id.removeprefix('job_')}_{event.data['version']}_{run}{name}")
     return found
