@@ -34,6 +34,8 @@ _POLICY = (
     " base-uri 'none'; form-action 'none'"
 )
 """What a browser may do for this page: it has no script, and loads what is in it, and videos and pictures beside it."""
+_LONG_CHARS = 40
+"""Longer text of a cell gets a wide column: in a narrow one it makes rows of the height of a phone's screen."""
 _STYLE = (
     """
 :root { --good: #1a7a3c; --bad: #b3261e; }
@@ -41,10 +43,11 @@ _STYLE = (
 .side-by-side { display: grid; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); gap: 1rem 1.6rem; }
 .side-by-side video, .side-by-side img { width: 100%; height: auto; image-rendering: pixelated; }
 .side-by-side video { aspect-ratio: 1; background: #000; }
-tbody th { min-width: 12rem; }
+tbody th { min-width: 13rem; }
 tbody th, thead th:first-child { position: sticky; left: 0; z-index: 1; background: var(--paper); }
 thead th:first-child { background: var(--raised); }
-td { min-width: 5rem; overflow-wrap: anywhere; }
+td { white-space: nowrap; }
+td.long { min-width: 17rem; white-space: normal; overflow-wrap: break-word; }
 .verdict { white-space: nowrap; font-weight: 600; }
 .confirmed { color: var(--good); }
 .reverse { color: var(--bad); }
@@ -119,7 +122,9 @@ def _table(table: Table, title: str) -> Element:
 def _cell(text: str, table: Table) -> Element:
     if text in VERDICTS:
         return element("td", text, class_=f"verdict {_class(text)}")
-    return element("td", text, class_="number" if table.is_of_numbers else None)
+    if table.is_of_numbers:
+        return element("td", text, class_="number")
+    return element("td", text, class_="long" if len(text) > _LONG_CHARS else None)
 
 
 def _class(verdict: str) -> str:
