@@ -48,15 +48,23 @@ class Scale:
 
 
 def line_plot(
-    points: Sequence[Point], num_frames: int, *, described: str, y_label: str, band: Sequence[tuple[Point, Point]] = ()
+    points: Sequence[Point],
+    num_frames: int,
+    *,
+    described: str,
+    y_label: str,
+    band: Sequence[tuple[Point, Point]] = (),
+    reaching: Sequence[float] = (),
 ) -> Element:
     """A curve over frames 0 to `num_frames`; `band`: lower and upper ends of a shaded range.
 
-    `described` is read out instead of the picture; `y_label` stands beside the vertical axis.
+    `described` is read out instead of the picture; `y_label` stands beside the vertical axis. The axis covers the values
+    of `reaching`, too: those of all plots that are to be compared by eye.
     """
     drawn = _thinned(points)
     shaded = _thinned_band(band)
     levels = [value for _, value in [*drawn, *(end for ends in shaded for end in ends)] if value is not None]
+    levels.extend(reaching)
     x, y = _x_scale(num_frames), Scale(*_range_of(levels), _HEIGHT - _BOTTOM, _TOP)
     plot = _frame(described)
     _draw_y_axis(plot, y)

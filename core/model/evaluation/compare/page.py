@@ -134,14 +134,28 @@ def _class(verdict: str) -> str:
 def _prefix_plots(results: Results) -> Element:
     grid = element("div", class_="plots")
     for name in results.headline:
-        for method in results.methods.values():
-            found = [(length, mean) for length in results.prefixes if (mean := method.mean(name, length)) is not None]
+        means = {
+            method.facts.title: [
+                (length, mean) for length in results.prefixes if (mean := method.mean(name, length)) is not None
+            ]
+            for method in results.methods.values()
+        }
+        # One axis for all methods, so that their plots compare by eye.
+        ends = [end for found in means.values() for _, mean in found if mean.is_known for end in (mean.low, mean.high)]
+        for method, found in means.items():
             if len(found) < 2:
                 continue
-            title = f"{method.facts.title}: {fact_of(name).title}"
+            title = f"{method}: {fact_of(name).title}"
             points = [(float(length), mean.value) for length, mean in found]
             band = [((float(length), mean.low), (float(length), mean.high)) for length, mean in found if mean.is_known]
             described = f"{title} of the first frames, from {found[0][1].value:.3g} to {found[-1][1].value:.3g}"
-            plot = line_plot(points, results.plan.frames, described=described, y_label=fact_of(name).title, band=band)
+            plot = line_plot(
+                points,
+                results.plan.frames,
+                described=described,
+                y_label=fact_of(name).title,
+                band=band,
+                reaching=ends,
+            )
             grid.append(element("figure", element("p", title, class_="title"), plot))
     return grid

@@ -55,6 +55,15 @@ def test_a_plot_has_axes_a_label_and_words_for_those_who_do_not_see_it() -> None
     assert (plot.get("role"), plot.get("aria-label")) == ("img", "told")
 
 
+def test_plots_that_are_to_be_compared_have_one_axis() -> None:
+    flat, steep = (points(*values) for values in ((4.0, 4.1), (1.0, 9.0)))
+    flat_plot, steep_plot = (
+        line_plot(curve, 2, described="told", y_label="Flow (pixels)", reaching=(1.0, 9.0)) for curve in (flat, steep)
+    )
+    assert texts(flat_plot) == texts(steep_plot)
+    assert texts(flat_plot) != texts(line_plot(flat, 2, described="told", y_label="Flow (pixels)"))
+
+
 def test_a_gap_cuts_a_curve_and_a_lonely_point_is_a_dot() -> None:
     plot = drawn(1.0, 2.0, None, 3.0)
     [curve] = plot.findall("polyline")
