@@ -58,8 +58,8 @@ def line_plot(
 ) -> Element:
     """A curve over frames 0 to `num_frames`; `band`: lower and upper ends of a shaded range.
 
-    `described` is read out instead of the picture; `y_label` stands beside the vertical axis. The axis covers the values
-    of `reaching`, too: those of all plots that are to be compared by eye.
+    `described` is read out instead of the picture; `y_label` stands beside the vertical axis. The axis covers the
+    values of `reaching`, too: those of all plots that are to be compared by eye.
     """
     drawn = _thinned(points)
     shaded = _thinned_band(band)
