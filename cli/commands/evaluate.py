@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from core.metrics.evaluation.results import Problem, Results
     from core.metrics.evaluation.run import Measurement, Video
     from core.metrics.evaluation.store import Store
+    from core.metrics.video.seams import Borders
 
 NAME = "evaluate"
 SUMMARY = "measure videos (files, folders, jobs), or a preset by its suites, and write a report"
@@ -87,8 +88,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="motion is measured at PIXELS x PIXELS (default 720, as published); values of other sizes do not compare",
     )  # fmt: skip
     parser.add_argument(
-        "--chunk-frames", type=positive_int, metavar="N",
-        help="the files are made of chunks of N frames: gives the seam score (jobs: 16)",
+        "--windows", type=_windows, metavar="FIRST[,LATER]",
+        help="the files are made of windows of FIRST frames, then of LATER new ones (default: as FIRST): gives the seam"
+        " score; 16,8 for StreamingT2V; of jobs it is known",
     )  # fmt: skip
     parser.add_argument(
         "--embed", type=_megabytes, default=3.0, metavar="MB",
@@ -104,6 +106,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--suite", metavar="NAME", help="make and measure videos of a preset instead: see above")
     add_api_arguments(parser)
+
+
+def _windows(text: str) -> Borders:
+    from core.metrics.video.seams import Borders
+
+    try:
+        first, _, later = text.partition(",")
+        return Borders(int(first), int(later or first))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be a number of frames from 1, or two such as 16,8, not {text!r}"
+        ) from None
 
 
 def _megabytes(text: str) -> float:
@@ -220,7 +234,7 @@ def _sources(args: argparse.Namespace) -> tuple[list[Source], list[Problem]]:
             if is_job_id(text) and not Path(text).exists():
                 found, wrong = jobs.video_of(text)
             else:
-                found, wrong = _files(Path(text), args.chunk_frames)
+                found, wrong = _files(Path(text), args.windows)
             sources += found
             problems += wrong
     if prompts is not None:
@@ -230,14 +244,14 @@ def _sources(args: argparse.Namespace) -> tuple[list[Source], list[Problem]]:
     return named(sources), [*problems, *repeated]
 
 
-def _files(path: Path, chunk_frames: int | None) -> tuple[list[Source], list[Problem]]:
+def _files(path: Path, borders: Borders | None) -> tuple[list[Source], list[Problem]]:
     """The file or the folder's videos. A file that cannot be measured is there, too: it has its line of prompts."""
     from core.metrics.evaluation.inputs import Source, find_files, readable
 
     files, problems = find_files(path)
     if not files and problems[0].kind != "no_video":
         return [Source(readable(path), path, is_usable=False)], problems
-    return [Source(readable(file), file, chunk_frames=chunk_frames) for file in files], problems
+    return [Source(readable(file), file, borders=borders) for file in files], problems
 
 
 def _look(

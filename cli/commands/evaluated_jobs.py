@@ -10,12 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from core.service.domain.frame_plan import CHUNK_FRAMES
-
 if TYPE_CHECKING:
     from client import Longtake
     from core.metrics.evaluation.inputs import Source
     from core.metrics.evaluation.results import Problem
+    from core.metrics.video.seams import Borders
+    from core.service.domain.schema import JobSpec
 
 
 class Jobs:
@@ -68,7 +68,21 @@ class Jobs:
         with byte_meter(sys.stderr) as report:
             job.save(path, variant, partial(report, f"saving {path.name}"))
         request = job.request
-        return Source(job_id, path, request.prompt, job_id, variant, request.prompt_changes, chunk_frames=CHUNK_FRAMES)
+        borders = self._borders(request)
+        return Source(job_id, path, request.prompt, job_id, variant, request.prompt_changes, borders)
+
+    def _borders(self, request: JobSpec) -> Borders | None:
+        """Where the windows of a job's video begin; None if they blend into one another or the service does not say."""
+        from core.metrics.video.seams import Borders
+        from core.service.engines.capabilities import Capabilities
+
+        told = {model.name: model.model_extra or {} for model in self._connected().models.list().models}
+        try:
+            capabilities = Capabilities.model_validate(told[request.model]["capabilities"])
+        except (KeyError, ValueError):
+            return None
+        windows = capabilities.windows_of(request)
+        return None if windows is None else Borders(windows.first, windows.later)
 
     def _connected(self) -> Longtake:
         from cli.commands.api import api_of

@@ -14,11 +14,20 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from core.service.domain.errors import Interrupted, JobNotFound, ObjectNotFound, StoreError, VideoUnmeasurable
+from core.service.admission.catalog import Catalog
+from core.service.domain.errors import (
+    Interrupted,
+    JobNotFound,
+    LongtakeError,
+    ObjectNotFound,
+    StoreError,
+    VideoUnmeasurable,
+)
 from core.service.domain.manifest import metrics_key
 from core.service.domain.ports import Lease, Storage, measuring_name
 from core.service.domain.schema import JobError, JobMetrics, JobRecord, JobStatus, Lane, Variant
 from core.service.domain.transitions import has_final_video
+from core.service.engines.capabilities import WindowLengths
 from worker import metrics
 from worker.lanes.completion import wants_webhook, write_manifest
 from worker.lanes.lane import LaneWorker, Outcome
@@ -43,6 +52,7 @@ class Measurer(LaneWorker):
     def __init__(self, services: Services, measure: Measure = measure_in_process) -> None:
         super().__init__(services, model="")
         self._measure = measure
+        self._catalog = Catalog(services.settings)
         self._generation = 0
 
     def _next_piece(self, record: JobRecord) -> str:
@@ -75,7 +85,11 @@ class Measurer(LaneWorker):
                 variant: self._fetch(key, folder / f"{variant}.mp4", keeper) for variant, key in _videos(record)
             }
             request = MeasureRequest(
-                folder=folder, videos=videos, fps=float(record.spec.fps), num_frames=_known_lengths(record)
+                folder=folder,
+                videos=videos,
+                fps=float(record.spec.fps),
+                num_frames=_known_lengths(record),
+                windows=self._windows(record),
             )
             measured = self._measure(request, self._check_often(keeper))
         found = JobMetrics(
@@ -100,6 +114,14 @@ class Measurer(LaneWorker):
             what = "the video has" if len(lengths) == 1 else "the preview and the refined video have together"
             message = f"{what} {sum(lengths)} frames; at most {most} are measured here"
             raise VideoUnmeasurable(message, fix="download it and run `longtake evaluate` on the file")
+
+    def _windows(self, record: JobRecord) -> WindowLengths | None:
+        """None also of a model that is not known here any more."""
+        try:
+            preset = self._catalog.get(record.spec.model).preset
+        except LongtakeError:
+            return None
+        return preset.capabilities.windows_of(record.spec)
 
     def _fetch(self, key: str, file: Path, keeper: LeaseKeeper) -> Path:
         try:

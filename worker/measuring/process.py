@@ -22,7 +22,7 @@ from core.metrics.video.facts import FACTS
 from core.metrics.video.flow import DIS, dis_flow
 from core.metrics.video.frames import VideoFile
 from core.metrics.video.metric import Curve, VideoMetrics, measure
-from core.metrics.video.seams import WINDOW_BORDERS
+from core.metrics.video.seams import Borders
 from core.processes import end_with_parent
 from core.service.domain.engine import FrameHWC
 from core.service.domain.errors import LongtakeError
@@ -58,7 +58,7 @@ def _outcome(request: MeasureRequest) -> dict[str, Any]:
 
     try:
         measured = {
-            variant: _measured(file, request.fps, request.num_frames.get(variant), count)
+            variant: _measured(file, request, request.num_frames.get(variant), count)
             for variant, file in request.videos.items()
         }
     except LongtakeError as error:
@@ -68,11 +68,12 @@ def _outcome(request: MeasureRequest) -> dict[str, Any]:
     return {"videos": {variant: video.model_dump(mode="json") for variant, video in measured.items()}}
 
 
-def _measured(file: Path, fps: float, num_frames: int | None, count: Callable[[], None]) -> MeasuredVideo:
+def _measured(file: Path, request: MeasureRequest, num_frames: int | None, count: Callable[[], None]) -> MeasuredVideo:
     """Raises LongtakeError if the file is no video, or lacks frames: those that it says it has, or `num_frames`."""
     flow = DIS if dis_flow() is not None else None
+    borders = None if request.windows is None else Borders(request.windows.first, request.windows.later)
     with VideoFile(file) as video:
-        measured = as_stored(measure(_counted(video, count), cheap_metrics(fps, borders=WINDOW_BORDERS), flow))
+        measured = as_stored(measure(_counted(video, count), cheap_metrics(request.fps, borders=borders), flow))
         whole = video.num_frames + video.missing_frames if num_frames is None else num_frames
         if video.num_frames != whole:
             raise VideoUnreadable(f"The video has {video.num_frames} of its {whole} frames.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.service.domain.schema import Variant
+from core.service.engines.capabilities import WindowLengths
 
 MEMORY_BYTES = 3_000_000_000
 """Of address space: twice what frames of 3840x2160 take, however many they are. A damaged video must not starve the
@@ -23,6 +24,8 @@ class MeasureRequest(BaseModel):
     fps: float
     num_frames: dict[Variant, int] = Field(default_factory=dict[Variant, int])
     """Frames that a video must have, where that is known."""
+    windows: WindowLengths | None = None
+    """Of the windows that the videos are made of, for the seam score."""
     memory_bytes: int = MEMORY_BYTES
     """The most address space that measuring takes beyond the program itself and its threads."""
 

@@ -12,7 +12,6 @@ from core.metrics.video.facts import FACTS
 from core.metrics.video.flow import DIS
 from core.metrics.video.frames import PUBLISHED_SIZE
 from core.metrics.video.metric import Fact
-from core.metrics.video.seams import Borders, borders_of_chunks
 from core.metrics.video.warp_error import WarpError
 
 CURVE_FACTS: Mapping[str, Fact] = {
@@ -69,7 +68,7 @@ class CheapInstruments:
             return  # the metrics that need it say so
 
     def of_video(self, fps: float, asked: Asked) -> Sequence[Instrument]:
-        metrics = cheap_metrics(fps, self.size, borders_of(asked))
+        metrics = cheap_metrics(fps, self.size, asked.borders)
         return [Instrument(metric, DIS if isinstance(metric, WarpError) else None) for metric in metrics]
 
 
@@ -97,8 +96,3 @@ def _version(module: str) -> str | None:
         return str(importlib.import_module(module).__version__)
     except ImportError:
         return None
-
-
-def borders_of(asked: Asked) -> Borders | None:
-    """Where the video's chunks begin; None where nobody says."""
-    return None if asked.chunk_frames is None else borders_of_chunks(asked.chunk_frames)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.metrics.evaluation.results import Problem
+from core.metrics.video.seams import Borders
 from core.service.domain.schema import PromptChange, Variant
 
 VIDEO_SUFFIXES = frozenset(
@@ -34,8 +35,8 @@ class Source:
     variant: Variant | None = None
     prompt_changes: Sequence[PromptChange] = ()
     """Later prompts of a job, by frame."""
-    chunk_frames: int | None = None
-    """Frames of each chunk, where the video is made of chunks."""
+    borders: Borders | None = None
+    """Where its windows begin, if that is known."""
     is_usable: bool = True
     """False: it is known that it cannot be measured. It is kept until prompts are given, as one of them is its own."""
 

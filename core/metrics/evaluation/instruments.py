@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from core.metrics.video.metric import Fact, Metric
+from core.metrics.video.seams import Borders
 from core.service.domain.schema import PromptChange
 
 
@@ -16,8 +17,8 @@ class Asked:
 
     prompt: str | None
     changes: Sequence[PromptChange] = ()
-    chunk_frames: int | None = None
-    """Frames of each of its chunks, for the seam score."""
+    borders: Borders | None = None
+    """Where its windows begin, for the seam score; None where nobody says."""
 
 
 @dataclass(frozen=True)

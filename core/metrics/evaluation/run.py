@@ -102,7 +102,7 @@ def _key_of(video: Video, options: Mapping[str, str | int | None], *, reads_prom
             "file": video.file.sha256,
             "version": METRICS_VERSION,
             "options": dict(options),
-            "chunk_frames": source.chunk_frames,
+            "borders": None if source.borders is None else str(source.borders),
             "prompts": prompts if reads_prompts else None,
         }
     )
@@ -153,7 +153,7 @@ class _Measure:
 
     def _measure(self, video: Video, tell: Tell) -> tuple[Measured, Pictures]:
         source = video.source
-        asked = Asked(source.prompt, source.prompt_changes, source.chunk_frames)
+        asked = Asked(source.prompt, source.prompt_changes, source.borders)
         instruments = self.instruments.of_video(video.file.fps, asked)
         taker = PictureTaker(video.file.num_frames)
         untold = 0

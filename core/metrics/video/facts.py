@@ -57,8 +57,8 @@ FACTS: Mapping[str, Fact] = {
     ),
     "seam_score": Fact(
         "Seam score",
-        "How far the mean flow across chunk borders (a note names them) is from that between other frames, in standard "
-        "deviations of the latter; 1 where a border moves like any other pair.",
+        "How far the mean flow across window borders (a note names them) is from that between other frames, in "
+        "standard deviations of the latter; 1 where a border moves like any other pair.",
         "lower",
         "defined in core/metrics/video/seams.py",
         decimals=2,

@@ -1,4 +1,4 @@
-"""Seams: does a video move at the borders of its chunks as it moves inside them?"""
+"""Seams: does a video move at the borders of its windows as it moves inside them?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from core.service.domain.frame_plan import CHUNK_FRAMES, NEW_FRAMES_PER_WINDOW
 
 @dataclass(frozen=True)
 class Borders:
-    """Where chunks begin: at the frames `first`, `first + step`, `first + 2 * step` and so on, counted from 0.
+    """Where the windows of a video begin, or whatever else it is made of one after another.
+
+    At the frames `first`, `first + step`, `first + 2 * step` and so on, counted from 0.
 
     Raises ValueError below 1.
     """
@@ -21,10 +23,10 @@ class Borders:
 
     def __post_init__(self) -> None:
         if self.first < 1 or self.step < 1:
-            raise ValueError(f"Chunks begin at whole frames from 1 on, not at {self.first} and every {self.step}.")
+            raise ValueError(f"Windows begin at whole frames from 1 on, not at {self.first} and every {self.step}.")
 
     def begins(self, frame: int) -> bool:
-        """Whether a chunk, other than the video's first, begins with this frame."""
+        """Whether a window, other than the video's first, begins with this frame."""
         return frame >= self.first and (frame - self.first) % self.step == 0
 
     def __str__(self) -> str:
@@ -32,19 +34,13 @@ class Borders:
 
 
 WINDOW_BORDERS = Borders(CHUNK_FRAMES, NEW_FRAMES_PER_WINDOW)
-"""Of every video that Longtake made, whichever engine did: every 8 frames from 16 on. There StreamingT2V's windows
-begin, of which a chunk after the first has two, and all chunks of all engines. Scores of one rule compare."""
-
-
-def borders_of_chunks(num_frames: int) -> Borders:
-    """Of a video that is made of chunks of this many frames. Those of 16 are Longtake's: WINDOW_BORDERS."""
-    return WINDOW_BORDERS if num_frames == CHUNK_FRAMES else Borders(num_frames, num_frames)
+"""Of StreamingT2V: every 8 frames from 16 on."""
 
 
 class Seams:
     """The seam score, and the deviation of the whole video's motion.
 
-    m_t: the mean length of the flow from frame t - 1 to frame t, in pixels. B: the frames that begin a chunk; I: all
+    m_t: the mean length of the flow from frame t - 1 to frame t, in pixels. B: the frames that begin a window; I: all
     other frames but the first.
 
     - `score`: sqrt(mean over B of (m_t - mean_I)^2) / sqrt(mean over I of (m_t - mean_I)^2), where mean_I is the mean
@@ -82,9 +78,9 @@ class Seams:
     def reason(self) -> str | None:
         """Why there is no score."""
         if self._borders is None:
-            return "where chunks begin is not known"
+            return "where windows begin is not known"
         if self._at_borders.count == 0:
-            return "the video has no chunk border"
+            return "the video has no border between windows"
         if self._inside.std == 0:
-            return "the motion inside chunks never changes, or is of fewer than two pairs of frames"
+            return "the motion inside windows never changes, or is of fewer than two pairs of frames"
         return None

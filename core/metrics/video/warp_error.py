@@ -48,7 +48,7 @@ class WarpError:
     """
 
     def __init__(self, flow: Flow | None, size: int | None = PUBLISHED_SIZE, borders: Borders | None = None) -> None:
-        """`flow` None: there is none, nothing is measured. `size` None: frames as they are. `borders`: of chunks."""
+        """`flow` None: there is none, nothing is measured. `size` None: frames as they are. `borders`: of windows."""
         self._flow, self._size, self._borders = flow, size, borders
         self._shape: tuple[int, ...] | None = None
         self._before: FrameHWC | None = None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from core.metrics.evaluation.cheap import CheapInstruments, about_motion, borders_of
+from core.metrics.evaluation.cheap import CheapInstruments, about_motion
 from core.metrics.evaluation.instruments import Asked, Instrument
 from core.metrics.video.frames import PUBLISHED_SIZE
 from core.metrics.video.metric import Fact
@@ -84,7 +84,7 @@ class LearnedInstruments:
         raft = self._flow()
         if raft is None or not isinstance(instrument.metric, WarpError):
             return instrument
-        return Instrument(WarpError(raft, self.size, borders_of(asked)), raft.name)
+        return Instrument(WarpError(raft, self.size, asked.borders), raft.name)
 
     @property
     def _cheap(self) -> CheapInstruments:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from core.service.domain.first_chunk_sources import MAX_PIPELINE_STEPS
 from core.service.domain.schema import DEFAULT_PROFILE, JobSpec, Profile
-from core.service.engines.capabilities import SizeRule
+from core.service.engines.capabilities import SizeRule, WindowLengths
 from core.service.engines.preset import Preset, PresetLimits, ProfileDefaults
 from core.service.settings import Settings
 
@@ -56,6 +56,11 @@ class ImageVideoPreset(PipelinePreset):
     image_model: str | None = Field(
         default=None, description="Text-to-image model for jobs without an image: Hub id or folder; null: none."
     )
+
+    @property
+    def windows(self) -> WindowLengths:
+        """Each later window repeats the frame that it is given."""
+        return WindowLengths(first=self.window_frames, later=self.window_frames - 1)
 
     def configured(self, settings: Settings) -> Preset:
         """With the operator's image model."""

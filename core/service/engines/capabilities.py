@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.schema import JobRequest, JobSpec
 
 EngineField = Literal[
@@ -28,6 +29,15 @@ class SizeRule(BaseModel):
     min_side: int = Field(ge=16, description="Pixels.")
     max_side: int = Field(default=MAX_SIDE, description="Pixels.")
     max_pixels: int = Field(description="Width times height.")
+
+
+class WindowLengths(BaseModel):
+    """Where the windows of a video begin: at the frames `first`, `first + later`, `first + 2 * later` and so on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    first: int = Field(ge=1, description="Frames of the first window.")
+    later: int = Field(ge=1, description="New frames of each later one.")
 
 
 class Capabilities(BaseModel):
@@ -65,6 +75,18 @@ class Capabilities(BaseModel):
         description="Whether a video may be without end, and its length change on the way: its frames do not depend on"
         " its length.",
     )
+
+    windows: WindowLengths | None = Field(
+        default=None,
+        description="Lengths of the windows that a video is made of, each after the one before; null: they blend into"
+        " one another, or there are none.",
+    )
+
+    def windows_of(self, job: JobRequest | JobSpec) -> WindowLengths | None:
+        """The same for this job: where a given video goes on, its last chunk is the first window."""
+        if self.windows is None or job.video is None or self.video != "last_frames":
+            return self.windows
+        return WindowLengths(first=CHUNK_FRAMES, later=self.windows.later)
 
     def goes_along(self, job: JobRequest | JobSpec) -> bool:
         """Whether each frame of the video is made from a frame of an input video: a `control`, or all of a `video`."""

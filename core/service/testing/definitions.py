@@ -6,8 +6,16 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
+from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.schema import FirstChunkSampling, Profile
-from core.service.engines.capabilities import ALL_ENGINE_FIELDS, Capabilities, PromptUse, SizeRule, VideoUse
+from core.service.engines.capabilities import (
+    ALL_ENGINE_FIELDS,
+    Capabilities,
+    PromptUse,
+    SizeRule,
+    VideoUse,
+    WindowLengths,
+)
 from core.service.engines.definition import EngineDefinition
 from core.service.engines.load_context import LoadContext
 from core.service.engines.preset import Preset, ProfileDefaults
@@ -45,6 +53,7 @@ class FakePreset(Preset):
             prompt_changes=self.prompt_changes,
             endless=self.endless,
             reseeds=self.reseeds,
+            windows=WindowLengths(first=CHUNK_FRAMES, later=CHUNK_FRAMES),
         )
 
     @property

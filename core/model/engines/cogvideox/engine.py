@@ -100,8 +100,7 @@ class CogVideoXEngine(WindowEngine):
 
     def num_new_frames(self, first_frame: int) -> int:
         """All frames of the first window, those after the repeated ones of a later one."""
-        repeated = 1 if self._preset.takes_image else self._preset.overlap_frames
-        return self._preset.window_frames - (repeated if first_frame else 0)
+        return self._preset.window_frames - (self._preset.repeated_frames if first_frame else 0)
 
     def _denoised(self, request: WindowRequest, sampling: Sampling) -> Tensor:
         """The latents of the next window."""

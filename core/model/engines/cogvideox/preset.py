@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from core.model.pipelines.preset import PipelinePreset
 from core.model.pipelines.sizes import nearest_multiple
-from core.service.engines.capabilities import Capabilities, EngineField, SizeRule
+from core.service.engines.capabilities import Capabilities, EngineField, SizeRule, WindowLengths
 
 FRAME_GROUP = 8
 """The autoencoder decodes frame 0 by itself and then groups of 8: a window has 8 n + 1 frames, as published."""
@@ -57,6 +57,11 @@ class CogVideoXPreset(PipelinePreset):
         return self.continuation == "last_frame"
 
     @property
+    def repeated_frames(self) -> int:
+        """Frames that each later window repeats of the one before."""
+        return 1 if self.takes_image else self.overlap_frames
+
+    @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
             fields=FIELDS,
@@ -68,6 +73,7 @@ class CogVideoXPreset(PipelinePreset):
             prompt_changes=True,
             endless=True,
             reseeds=True,
+            windows=WindowLengths(first=self.window_frames, later=self.window_frames - self.repeated_frames),
         )
 
     def idle_parameters(self, *, has_video: bool, has_control: bool) -> Mapping[str, str]:
@@ -98,9 +104,8 @@ class CogVideoXPreset(PipelinePreset):
             if side % SIDE_MULTIPLE:
                 nearest = nearest_multiple(side, SIDE_MULTIPLE)
                 raise ValueError(f"{name} {side} is not divisible by {SIDE_MULTIPLE}; the nearest is {nearest}")
-        repeated = 1 if self.takes_image else self.overlap_frames
-        if repeated >= self.window_frames:
-            raise ValueError(f"window_frames must be more than the {repeated} that a window repeats")
+        if self.repeated_frames >= self.window_frames:
+            raise ValueError(f"window_frames must be more than the {self.repeated_frames} that a window repeats")
         return self
 
 

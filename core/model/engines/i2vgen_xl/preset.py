@@ -17,4 +17,5 @@ class I2vgenXlPreset(ImageVideoPreset):
             prompt_changes=True,
             reseeds=True,
             endless=True,
+            windows=self.windows,
         )

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from core.model.pipelines.animation_preset import AnimationPreset
-from core.service.engines.capabilities import Capabilities
+from core.service.engines.capabilities import Capabilities, WindowLengths
 from core.service.engines.definition import Parameters
 
 
@@ -16,7 +16,8 @@ class SparseCtrlPreset(AnimationPreset):
 
     @property
     def capabilities(self) -> Capabilities:
-        return super().capabilities.model_copy(update={"image": True})
+        windows = WindowLengths(first=self.window_frames, later=self.window_frames - 1)
+        return super().capabilities.model_copy(update={"image": True, "windows": windows})
 
 
 class SparseCtrlParameters(Parameters):

@@ -8,9 +8,10 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from core.model.sampling.config import GpuDtype, NoiseScheduleConfig, SamplerName, Spacing
 from core.service.domain.first_chunk_sources import BASE, MAX_PIPELINE_STEPS, SAMPLING, SourceChoice, source_name
+from core.service.domain.frame_plan import CHUNK_FRAMES, NEW_FRAMES_PER_WINDOW
 from core.service.domain.schema import DEFAULT_PROFILE, FirstChunkSampling, Profile
 from core.service.engines import preset as presets
-from core.service.engines.capabilities import ALL_ENGINE_FIELDS, Capabilities
+from core.service.engines.capabilities import ALL_ENGINE_FIELDS, Capabilities, WindowLengths
 from core.service.engines.preset import MAX_STEPS, Preset, PresetLimits, PresetPart, ProfileDefaults
 from core.service.settings import Settings
 
@@ -77,6 +78,7 @@ class StreamingPreset(Preset):
             prompt_changes=True,
             endless=True,
             reseeds=True,
+            windows=WindowLengths(first=CHUNK_FRAMES, later=NEW_FRAMES_PER_WINDOW),
         )
 
     @property

@@ -23,6 +23,7 @@ class SvdPreset(ImageVideoPreset):
             needs_input=not has_image_model,
             reseeds=True,
             endless=True,
+            windows=self.windows,
         )
 
 

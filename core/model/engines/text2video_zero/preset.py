@@ -8,7 +8,8 @@ from pydantic import Field, StringConstraints, model_validator
 from core.model.engines.text2video_zero.parameters import MOTION_PARAMETERS
 from core.model.pipelines.preset import PipelinePreset
 from core.model.pipelines.sizes import require_multiple
-from core.service.engines.capabilities import Capabilities
+from core.service.domain.frame_plan import CHUNK_FRAMES
+from core.service.engines.capabilities import Capabilities, WindowLengths
 from core.service.engines.preset import PipelineDownload
 
 ControlType = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
@@ -36,6 +37,7 @@ class TextToVideoZeroPreset(PipelinePreset):
             prompt_changes=True,
             reseeds=True,
             endless=True,
+            windows=WindowLengths(first=CHUNK_FRAMES, later=CHUNK_FRAMES),
         )
 
     def idle_parameters(self, *, has_video: bool, has_control: bool) -> Mapping[str, str]:

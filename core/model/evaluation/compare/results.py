@@ -19,7 +19,7 @@ from core.model.evaluation.methods.method import MethodFacts
 
 _MOST_NOTES = 10
 _NETWORKS = ("clip", "tower", "lpips")
-_SEAM_NOTES = ("seam score is of borders", "where chunks begin is not known")
+_SEAM_NOTES = ("seam score is of borders", "where windows begin is not known")
 KNOWN: Mapping[str, Fact] = {**FACTS, **LEARNED_FACTS}
 
 

@@ -7,9 +7,8 @@ from math import sqrt
 
 import torch
 
-from core.metrics.video.seams import WINDOW_BORDERS, Borders
+from core.metrics.video.seams import Borders
 from core.model.engines.streaming_t2v.preset import StreamingPreset
-from core.model.engines.text2video_zero.preset import TextToVideoZeroPreset
 from core.model.evaluation.methods.method import (
     Method,
     MethodError,
@@ -18,7 +17,6 @@ from core.model.evaluation.methods.method import (
     TakesFirstChunk,
     in_chunks,
 )
-from core.model.pipelines.preset import ImageVideoPreset
 from core.model.sampling.pictures import crop_and_resize
 from core.model.sampling.vae import to_uint8
 from core.service.admission.catalog import PresetFolder, default_spec
@@ -43,13 +41,12 @@ def facts_of_preset(preset: Preset) -> MethodFacts:
 
 
 def borders_of(preset: Preset) -> Borders | None:
-    """Where the windows of a preset's video begin; None if they overlap, or are not of one length."""
-    if isinstance(preset, StreamingPreset):
-        return WINDOW_BORDERS
-    if isinstance(preset, TextToVideoZeroPreset):
-        return Borders(CHUNK_FRAMES, CHUNK_FRAMES)
-    # After the given first chunk each window begins with the last frame before it, which is left out.
-    return Borders(CHUNK_FRAMES, preset.window_frames - 1) if isinstance(preset, ImageVideoPreset) else None
+    """Where the windows of a preset's video begin, after a first chunk that it is given; None if they blend into one
+    another."""
+    windows = preset.capabilities.windows
+    if windows is None:
+        return None
+    return Borders(windows.first if taken_by(preset) == "no" else CHUNK_FRAMES, windows.later)
 
 
 def taken_by(preset: Preset) -> TakesFirstChunk:

@@ -21,6 +21,7 @@ from core.metrics.evaluation.inputs import Source
 from core.metrics.evaluation.instruments import Asked, Instrument
 from core.metrics.evaluation.run import Measurement, Video, look_at_all, measure_all, results_of
 from core.metrics.evaluation.store import Store
+from core.metrics.video.seams import Borders
 from core.service.domain.errors import SetupError
 from core.whole_files import unfinished
 from tests.helpers.clips import faststart
@@ -199,7 +200,7 @@ def test_a_result_that_does_not_fit_is_made_again(tmp_path: Path, changed: str) 
     if changed == "prompt":
         source = Source(source.name, source.path, "other words")
     if changed == "chunks":
-        source = Source(source.name, source.path, source.prompt, chunk_frames=4)
+        source = Source(source.name, source.path, source.prompt, borders=Borders(4, 4))
     if changed == "damaged":
         (out / f"{first.key}.json").write_text('{"values": {')
     if changed == "no picture":

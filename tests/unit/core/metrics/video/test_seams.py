@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.metrics.video.seams import WINDOW_BORDERS, Borders, Seams, borders_of_chunks
+from core.metrics.video.seams import Borders, Seams
 
 
 def seams_of(motions: list[float], borders: Borders | None) -> Seams:
@@ -22,12 +22,6 @@ def test_chunks_and_windows_begin_where_they_are_said_to() -> None:
     assert [frame for frame in range(60) if Borders(16, 16).begins(frame)] == [16, 32, 48]
     assert [frame for frame in range(40) if Borders(16, 8).begins(frame)] == [16, 24, 32]
     assert [frame for frame in range(4) if Borders(1, 1).begins(frame)] == [1, 2, 3]
-
-
-def test_videos_of_longtake_have_borders_where_windows_begin() -> None:
-    """Also where somebody only knows that chunks have 16 frames."""
-    assert borders_of_chunks(16) == WINDOW_BORDERS == Borders(16, 8)
-    assert borders_of_chunks(20) == Borders(20, 20)
 
 
 @pytest.mark.parametrize(("first", "step"), [(0, 16), (16, 0), (-1, 8)])
@@ -64,8 +58,8 @@ def test_a_jump_or_a_halt_at_every_border_counts_though_it_is_always_the_same(at
 @pytest.mark.parametrize(
     ("motions", "borders", "reason"),
     [
-        ([1.0, 2.0, 3.0], None, "where chunks begin is not known"),
-        ([1.0, 2.0, 3.0], Borders(16, 16), "no chunk border"),
+        ([1.0, 2.0, 3.0], None, "where windows begin is not known"),
+        ([1.0, 2.0, 3.0], Borders(16, 16), "no border between windows"),
         ([2.0, 2.0, 9.0, 2.0], Borders(3, 3), "never changes"),
         ([1.0, 9.0], Borders(2, 2), "fewer than two pairs"),
     ],

@@ -190,7 +190,7 @@ def test_without_knowing_chunks_there_is_no_seam_score() -> None:
     metrics = flow_metrics(pan([1, 2, 3]))
     assert metrics.values["seam_score"] is None
     assert number(metrics, "flow_std") > 0
-    assert any("where chunks begin is not known" in note for note in metrics.notes)
+    assert any("where windows begin is not known" in note for note in metrics.notes)
 
 
 def test_motion_that_stops_drifts() -> None:

@@ -15,6 +15,7 @@ import pytest
 from cli.main import main
 from core.metrics.evaluation.instruments import Asked
 from core.metrics.video.metric import FlowHW2
+from core.metrics.video.seams import Borders
 from core.metrics.video.warp_error import WarpError
 from core.model.evaluation import instruments as module
 from core.model.evaluation.instruments import LearnedInstruments
@@ -84,7 +85,7 @@ def test_raft_takes_the_place_of_dis_and_gives_its_name(monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "load_raft", StillFlow)
     instruments = LearnedInstruments(64, raft=True)
     instruments.prepare(1)
-    made = instruments.of_video(12, Asked(None, chunk_frames=4))
+    made = instruments.of_video(12, Asked(None, borders=Borders(4, 4)))
     assert "the optical flow raft-stand-in of each video at 64x64 pixels" in instruments.about[0]
     flows = {type(each.metric): each.flow for each in made}
     assert flows.pop(WarpError) == instruments.options["flow"] == "raft-stand-in"
