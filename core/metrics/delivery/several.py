@@ -52,7 +52,7 @@ def measure_several(deliveries: Sequence[JobDelivery], variant: Variant = "previ
     paces = list(_known(one.pace for one in made))
     return SeveralDeliveries(
         num_generations=len(pairs),
-        without_chunk=sum(len(one.generations) for one in deliveries if variant in one.variants) - len(pairs),
+        without_chunk=_without_chunk(deliveries, variant),
         so_far=sum(not generation.has_succeeded for generation in generations),
         queue_seconds=_spread(generation.queue_seconds for generation in generations),
         first_chunk_seconds=_spread(one.first_chunk_seconds for one in made),
@@ -66,6 +66,17 @@ def measure_several(deliveries: Sequence[JobDelivery], variant: Variant = "previ
         deadlines_met=sum(one.deadlines_met for one in made),
         without_stall=sum(not one.viewing.stalls for one in made),
         fairness=jain(paces) if len(paces) > 1 else None,
+    )
+
+
+def _without_chunk(deliveries: Iterable[JobDelivery], variant: Variant) -> int:
+    """One that has succeeded without a new chunk has lacked none: it was extended within its last chunk, or retried
+    for its final video alone."""
+    return sum(
+        variant not in generation.variants() and not generation.has_succeeded
+        for one in deliveries
+        if variant in one.variants
+        for generation in one.generations
     )
 
 

@@ -11,7 +11,7 @@ from core.metrics.evaluation.results import Column, Mean, Measured, Value
 
 FEWEST_FOR_INTERVAL = 5
 """Videos. What so few resamples can reach is too narrow: of normal values, an interval that is called one of 95 % holds
-the true mean in 50 % of all cases for 2 videos, in 76 % for 3, in 83 % for 5, in 90 % for 10, in 93 % for 20."""
+the true mean in 50 % of all cases for 2 videos, in 75 % for 3, in 83 % for 5, in 90 % for 10, in 93 % for 20."""
 
 
 def means_over_videos(measured: Sequence[Measured], order: Sequence[str]) -> list[Mean]:

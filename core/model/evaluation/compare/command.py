@@ -173,6 +173,7 @@ def _run(arguments: argparse.Namespace) -> int:
             chosen.left_out,
             measurement().notes,
             chosen.fingerprints,
+            arguments.profile,
         )
         compare(plan, Tools(workspace, load, measurement), arguments.processes)
     return _report(read_results(plan, workspace), workspace)

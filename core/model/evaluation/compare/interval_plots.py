@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element
 from core.metrics.bootstrap import Interval
 from core.metrics.reports.markup import element
 from core.metrics.reports.plots import Scale
+from core.model.evaluation.compare.figures import with_interval
 from core.model.evaluation.compare.results import Results, fact_of
 
 ALSO = ("ofs", "warp_error", "seam_score", "tower_slope", "clip_slope", "tower_identity", "clip_identity")
@@ -46,7 +47,8 @@ class Row:
 def value_plots(results: Results) -> Element:
     """A panel per value: the mean of each method."""
     panels: list[Element] = []
-    for name in [*results.headline, *(name for name in ALSO if name in results.names)]:
+    also = [name for name in ALSO if name in results.names and results.compares(name, *results.methods)]
+    for name in [*results.headline, *also]:
         fact = fact_of(name)
         means = {method.facts.title: method.mean(name) for method in results.methods.values()}
         rows = [Row(label, mean) for label, mean in means.items() if mean is not None]
@@ -94,7 +96,7 @@ def _bounds(found: Interval) -> tuple[float, float]:
 
 def _row(row: Row, axis: Scale) -> Element:
     low, high = _bounds(row.found)
-    plot = element("svg", role="img", aria_label=f"{row.label}: {row.found}")
+    plot = element("svg", role="img", aria_label=f"{row.label}: {with_interval(row.found)}")
     plot.append(element("line", class_="grid", x1=f"{_EDGES[0]}%", x2=f"{_EDGES[1]}%", y1="50%", y2="50%"))
     if axis.low <= 0 <= axis.high:
         plot.append(element("line", class_="axis", x1=f"{axis(0)}%", x2=f"{axis(0)}%", y1="0%", y2="100%"))

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+from core.metrics.evaluation.cheap import CheapInstruments
 from core.metrics.evaluation.run import METRICS_VERSION
 from core.metrics.video.cuts import HardCuts
 from core.metrics.video.drift import Drift
@@ -50,6 +51,7 @@ class StandardMeasurement:
             "metrics version": str(METRICS_VERSION),
             "flow": self.flow,
             "flow size": f"{self._options.size}x{self._options.size}",
+            **{package: _installed(package) for package in ("opencv", "scenedetect")},
             **self._networks.models,
         }
 
@@ -63,7 +65,16 @@ class StandardMeasurement:
 
     def metrics(self, prompt: str, fps: int | Fraction, borders: Borders | None) -> list[Metric]:
         measured_flow = WarpError(self._flow, self._options.size, borders)
-        return [HardCuts(float(fps)), measured_flow, Drift(), *learned_metrics(self._networks, prompt)]
+        return [HardCuts(float(fps)), measured_flow, Drift(), *self._learned(prompt)]
+
+    def _learned(self, prompt: str) -> list[Metric]:
+        """LPIPS at the published size, as methods may have different ones."""
+        return learned_metrics(self._networks, prompt, lpips_size=self._options.size)
+
+
+def _installed(package: str) -> str:
+    """The version: another one may find other cuts or another motion, and without it their values are missing."""
+    return str(CheapInstruments().options[package] or "missing")
 
 
 def load_measurement(options: MeasurementOptions) -> StandardMeasurement:

@@ -10,6 +10,7 @@ from xml.etree.ElementTree import Element
 
 from core.metrics.reports.markup import document, element
 from core.metrics.reports.plots import line_plot
+from core.model.evaluation.compare.figures import figure
 from core.model.evaluation.compare.interval_plots import STYLE as INTERVAL_STYLE
 from core.model.evaluation.compare.interval_plots import order_plots, value_plots
 from core.model.evaluation.compare.prompt_videos import prompt_videos
@@ -148,7 +149,7 @@ def _prefix_plots(results: Results) -> Element:
             title = f"{method}: {fact_of(name).title}"
             points = [(float(length), mean.value) for length, mean in found]
             band = [((float(length), mean.low), (float(length), mean.high)) for length, mean in found if mean.is_known]
-            described = f"{title} of the first frames, from {found[0][1].value:.3g} to {found[-1][1].value:.3g}"
+            described = f"{title} of the first frames, from {figure(found[0][1].value)} to {figure(found[-1][1].value)}"
             plot = line_plot(
                 points,
                 results.plan.frames,

@@ -11,11 +11,17 @@ from typing import Literal
 import numpy as np
 
 from core.metrics.bootstrap import Interval, interval
+from core.metrics.evaluation.means import FEWEST_FOR_INTERVAL
 
-Verdict = Literal["confirmed", "reverse", "not clear", "too few differ", "unequal training", "not measured"]
+Verdict = Literal[
+    "confirmed", "reverse", "not clear", "too few differ", "too few measured", "unequal training", "not measured"
+]
 FEWEST_PROMPTS = 6
 """Of prompts whose two values differ. Fewer decide nothing: all may agree by chance more often than 1 time in 20 (5
 prompts: 2 / 2**5)."""
+_MOST_LEFT_OUT = 0.1
+"""Of the prompts of which both videos are finished. Where more lack the value, such as MAWE of a video that stands
+still, the others are not all that the methods do."""
 LEVEL = 0.05
 """A verdict needs a chance of at most this."""
 _MOST_EXACT = 13
@@ -40,12 +46,16 @@ class Gain:
     chance: float | None
     """Of a mean as far from 0, or farther, if a coin decided which of a prompt's two values is whose; two-sided. None
     if not measured."""
+    left_out: int = 0
+    """Prompts of which both videos are finished, and one has no value."""
 
     @property
     def verdict(self) -> Verdict:
         """Whether the first is better: only what has a chance of at most LEVEL decides."""
         if self.interval is None or self.chance is None:
             return "not measured"
+        if self.left_out > _MOST_LEFT_OUT * (self.prompts + self.left_out):
+            return "too few measured"
         if self.differing < FEWEST_PROMPTS:
             return "too few differ"
         if self.chance > LEVEL:
@@ -58,9 +68,10 @@ NOTHING = Gain(None, 0, 0, None)
 
 
 def mean(values: Sequence[float]) -> Interval | None:
-    """The mean with its 95 % interval (bootstrap over prompts). No bounds for one value; None for none."""
-    if len(values) < 2:
-        return Interval(values[0], math.nan, math.nan) if values else None
+    """The mean with its 95 % interval (bootstrap over prompts). No bounds for fewer than FEWEST_FOR_INTERVAL values;
+    None for none."""
+    if len(values) < FEWEST_FOR_INTERVAL:
+        return Interval(float(np.mean(values)), math.nan, math.nan) if values else None
     return _resampled(tuple(values))
 
 
@@ -70,14 +81,21 @@ def _resampled(values: tuple[float, ...]) -> Interval:
     return interval(np.asarray(values, np.float64), lambda means: means)
 
 
-def gain(better: Mapping[int, float], worse: Mapping[int, float], *, higher_is_better: bool) -> Gain:
-    """By how much the values of `better` (by prompt) are better than those of `worse`, over the prompts of both."""
+def gain(
+    better: Mapping[int, float], worse: Mapping[int, float], finished: int | None = None, *, higher_is_better: bool
+) -> Gain:
+    """By how much the values of `better` (by prompt) are better than those of `worse`, over the prompts of both.
+
+    `finished`: prompts of which both videos are finished; None: all of them have the value.
+    """
     both = sorted(better.keys() & worse.keys())
     sign = 1 if higher_is_better else -1
     differences = [sign * (better[prompt] - worse[prompt]) for prompt in both]
     if not differences:
         return NOTHING
-    return Gain(mean(differences), len(both), sum(value != 0 for value in differences), chance_of(tuple(differences)))
+    differing = sum(value != 0 for value in differences)
+    left_out = (len(both) if finished is None else finished) - len(both)
+    return Gain(mean(differences), len(both), differing, chance_of(tuple(differences)), left_out)
 
 
 @lru_cache(maxsize=4096)

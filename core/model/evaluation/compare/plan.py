@@ -44,6 +44,8 @@ class Plan:
     """What is not measured, and why."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     """Of the methods: a video that was made by another one is of other weights or settings, and does not count."""
+    profile: str = "fast"
+    """Of the preset: how its methods sample."""
 
     def expected(self, method: str) -> Expected:
         """What the videos of a method are made by, and where their chunks begin."""

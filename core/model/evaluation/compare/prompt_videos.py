@@ -12,6 +12,7 @@ from core.metrics.evaluation.pictures import Pictures
 from core.metrics.reports.markup import element
 from core.metrics.reports.media import MOST_EMBEDDED_BYTES
 from core.metrics.reports.plots import picture_plot
+from core.model.evaluation.compare.figures import figure
 from core.model.evaluation.compare.plan import Video
 from core.model.evaluation.compare.results import Results, fact_of
 from core.model.evaluation.compare.workspace import Workspace
@@ -86,7 +87,7 @@ def _figure(results: Results, video: Video, addresses: _Addresses) -> Element:
     for picture in slice_plot.iter("image"):
         picture.set("href", addresses.slice)
     figures = (
-        f"{fact_of(name).title} {value:.3g}" for name in results.headline if (value := values.get(name)) is not None
+        f"{fact_of(name).title} {figure(value)}" for name in results.headline if (value := values.get(name)) is not None
     )
     sheet_alt = f"Contact sheet of {title}: frames evenly spaced from the first to the last"
     return element(

@@ -140,9 +140,11 @@ class Results:
 
     def ranks(self, name: str) -> dict[str, int]:
         """The rank of each method that has the value, 1 for the best, by its mean over the prompts that all these
-        methods have; {} for values that are neither good nor bad, and where there is no such prompt."""
+        methods have; {} for values that are neither good nor bad, or do not compare, and where no prompt is such."""
         better = fact_of(name).better
         values = {key: found for key, method in self.methods.items() if (found := method.values(name))}
+        if not self.compares(name, *values):
+            return {}
         shared = set.intersection(*(set(found) for found in values.values())) if values else set[int]()
         if better is None or not shared:
             return {}
@@ -150,9 +152,16 @@ class Results:
         return ranks(means, higher_is_better=better == "higher")
 
     def gain(self, better: str, worse: str, name: str, *, higher_is_better: bool) -> Gain:
-        """By how much one method is better than another, paired by prompt."""
-        first, second = self.methods[better].values(name), self.methods[worse].values(name)
-        return gain(first, second, higher_is_better=higher_is_better)
+        """By how much one method is better than another, paired by prompt; NOTHING of values that do not compare."""
+        if not self.compares(name, better, worse):
+            return NOTHING
+        first, second = self.methods[better], self.methods[worse]
+        finished = len(first.finished.keys() & second.finished.keys())
+        return gain(first.values(name), second.values(name), finished, higher_is_better=higher_is_better)
+
+    def compares(self, name: str, *methods: str) -> bool:
+        """Whether a value of these methods compares: seam scores are of the borders that each method has."""
+        return name != "seam_score" or len({self.methods[method].facts.borders for method in methods}) == 1
 
     def findings(self) -> list[Finding]:
         """Every ordering that the paper publishes of two of these methods."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from core.model.evaluation.compare.figures import with_interval
 from core.model.evaluation.compare.mark import mark_of
 from core.model.evaluation.compare.paired import FEWEST_PROMPTS, Gain, Verdict
 from core.model.evaluation.compare.published import METRICS, prefixes
@@ -50,7 +51,8 @@ VERDICT_NOTE = (
     "Differences are paired by prompt; above 0 the order is as published. Confirmed, or the reverse: the chance of a"
     " difference as large, if a coin decided which value of a prompt is whose, is at most 5 % (permutation test,"
     " two-sided). Else not clear. Too few differ: the two values differ for fewer than"
-    f" {FEWEST_PROMPTS} prompts. Unequal training: a trial's small budget against a preset's long training, so the"
+    f" {FEWEST_PROMPTS} prompts. Too few measured: more than one prompt in ten lacks the value, as videos that stand"
+    " still have no MAWE. Unequal training: a trial's small budget against a preset's long training, so the"
     " difference may be the training's, and there is no verdict. Each verdict errs for up to one tie in 20."
 )
 _OWN_NOTE = (
@@ -143,7 +145,7 @@ def _order(results: Results, finding: Finding) -> tuple[str, ...]:
 
 
 def _gain(found: Gain) -> str:
-    return "" if found.interval is None else str(found.interval)
+    return "" if found.interval is None else with_interval(found.interval)
 
 
 def _against_first(results: Results) -> Section | None:
@@ -183,9 +185,9 @@ def _methods(results: Results) -> Table:
         (
             f"{method.facts.title} ({name})",
             begins[method.facts.takes_first_chunk],
-            "" if method.facts.borders is None else str(method.facts.borders),
+            "none that are known" if method.facts.borders is None else str(method.facts.borders),
             method.facts.training,
-            "" if method.seconds is None else str(method.seconds),
+            "" if method.seconds is None else with_interval(method.seconds),
             method.facts.source,
             _made_by(method),
         )

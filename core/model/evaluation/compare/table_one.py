@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.model.evaluation.compare.figures import figure, with_interval
 from core.model.evaluation.compare.published import COUNTERPARTS, METRICS, OF_A_KIND, prefixes, tables
 from core.model.evaluation.compare.results import MethodResults, Results, fact_of
 
@@ -78,7 +79,8 @@ def mean_text(method: MethodResults, name: str) -> str:
     found, videos = method.mean(name), len(method.values(name))
     if found is None:
         return ""
-    return str(found) if videos == len(method.finished) else f"{found}, {videos} videos"
+    text = with_interval(found)
+    return text if videos == len(method.finished) else f"{text}, {videos} videos"
 
 
 def prefix_table(results: Results) -> Table:
@@ -106,7 +108,7 @@ def published_prefixes(results: Results) -> Table:
 
 def _prefix(method: MethodResults, name: str, length: int) -> str:
     found = method.mean(name, length)
-    return "" if found is None else f"{found.value:.3g}"
+    return "" if found is None else figure(found.value)
 
 
 def all_values(results: Results) -> Table:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.metrics.video.frames import shape_like_before
+from core.metrics.video.frames import resize_as_published, shape_like_before
 from core.metrics.video.metric import Curve
 from core.model.checksums import file_sha256
 from core.model.evaluation.learned.loading import cached_file, import_package, read_tensors
@@ -92,25 +92,30 @@ def _published(name: str) -> str:
 
 
 class LpipsAnchor:
-    """`lpips_anchor`: mean over frames t >= 1 of LPIPS(frame 0, frame t), at least 0, at the video's own size.
+    """`lpips_anchor`: mean over frames t >= 1 of LPIPS(frame 0, frame t), at least 0.
+
+    `size`: frames are resized to size x size, bilinear, so that videos of different sizes compare; None: as they are.
 
     Memory holds the anchor and one batch of frames, of at most _BATCH_PIXELS or one frame, whatever the video's length.
     """
 
-    def __init__(self, lpips: LpipsNetwork) -> None:
+    def __init__(self, lpips: LpipsNetwork, size: int | None = None) -> None:
         self._lpips = lpips
+        self._size = size
         self._anchor: FrameHWC | None = None
+        self._shape: tuple[int, ...] | None = None
         self._waiting: list[FrameHWC] = []
         self._distance = RunningScore(first=1)
 
     def add(self, frame: FrameHWC) -> None:
         """Raises ValueError if its size is not that of the frames before."""
-        shape_like_before(frame, None if self._anchor is None else self._anchor.shape)
+        self._shape = shape_like_before(frame, self._shape)
+        read = frame.copy() if self._size is None else resize_as_published(frame, self._size)
         if self._anchor is None:
-            self._anchor = frame.copy()
+            self._anchor = read
         elif not self._is_too_small():
-            self._waiting.append(frame.copy())
-            height, width = frame.shape[:2]
+            self._waiting.append(read)
+            height, width = read.shape[:2]
             if len(self._waiting) >= max(1, _BATCH_PIXELS // (height * width)):
                 self._measure_waiting()
 
@@ -124,7 +129,8 @@ class LpipsAnchor:
 
     def notes(self) -> Sequence[str]:
         self._measure_waiting()
-        notes = [f"LPIPS: {self._lpips.name}, at the video's own size."]
+        at = "the video's own size" if self._size is None else f"{self._size}x{self._size}"
+        notes = [f"LPIPS: {self._lpips.name}, at {at}."]
         if self._is_too_small():
             notes.append(f"No LPIPS: its network reads frames of {_MIN_SIDE}x{_MIN_SIDE} pixels and more.")
         elif self._distance.mean() is None:

@@ -67,10 +67,13 @@ def load_networks(
     )
 
 
-def learned_metrics(networks: Networks, prompt: str | None, changes: Sequence[PromptChange] = ()) -> list[Metric]:
+def learned_metrics(
+    networks: Networks, prompt: str | None, changes: Sequence[PromptChange] = (), *, lpips_size: int | None = None
+) -> list[Metric]:
     """The metrics of one video that should show `prompt`, and each of `changes` from its start_frame on.
 
-    Without a prompt only those that compare frames say something.
+    Without a prompt only those that compare frames say something. `lpips_size`: frames are resized to squares of this
+    side for LPIPS; None: they are read as they are.
     """
     metrics: list[Metric] = []
     if networks.clip is not None:
@@ -78,5 +81,5 @@ def learned_metrics(networks: Networks, prompt: str | None, changes: Sequence[Pr
     if networks.tower is not None:
         metrics.append(OwnTowerScore(networks.tower, prompt, changes))
     if networks.lpips is not None:
-        metrics.append(LpipsAnchor(networks.lpips))
+        metrics.append(LpipsAnchor(networks.lpips, lpips_size))
     return metrics

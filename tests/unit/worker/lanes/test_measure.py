@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from core.service.domain.manifest import manifest_key, metrics_key, video_key
 from core.service.domain.schema import JobStatus
+from core.service.engines.capabilities import WindowLengths
 from core.service.records.kept_objects import unneeded_keys
 from core.service.records.orphans import find_orphans
 from core.service.redis import queue
-from tests.helpers.fake_world import JOB, World
+from tests.helpers.fake_world import JOB, MODEL, World
 from tests.helpers.jobs import refine_spec
 from tests.helpers.manifests import record_from_manifest
 from tests.helpers.measuring import FakeMeasure, ended, measure, measured_video, stored
+from tests.helpers.presets import write_fake_preset
 from worker.lanes.completion import clean_up
 from worker.lanes.finalize import Finalizer
 from worker.lanes.lane import Outcome
@@ -47,6 +52,21 @@ def test_both_variants_of_a_refined_job_are_measured(world: World) -> None:
     measure(world, fake)
     assert [sorted(sizes) for sizes in fake.sizes] == [["preview", "refined"]]
     assert sorted(stored(world).videos) == ["preview", "refined"]
+
+
+def test_seams_are_looked_for_where_the_windows_of_the_model_begin(world: World, tmp_path: Path) -> None:
+    """Of a model that is not known here any more nobody knows where."""
+    write_fake_preset(tmp_path, MODEL)
+    world.settings = world.settings.model_copy(update={"presets_dir": tmp_path})
+    ended(world)
+    known, unknown = FakeMeasure(), FakeMeasure()
+    measure(world, known)
+    shutil.rmtree(tmp_path / MODEL)
+    world.submit("job_later", measure=True)
+    world.work(world.maker())
+    measure(world, unknown)
+    assert [request.windows for request in known.requests] == [WindowLengths(first=16, later=16)]
+    assert [request.windows for request in unknown.requests] == [None]
 
 
 def test_an_endless_job_is_measured_once_it_has_been_canceled(world: World) -> None:

@@ -14,6 +14,7 @@ from core.metrics.video.facts import FACTS
 from core.metrics.video.metric import Curve, VideoMetrics
 from core.service.domain.errors import VideoUnmeasurable
 from core.service.domain.schema import MetricCurve
+from core.service.engines.capabilities import WindowLengths
 from tests.helpers.clips import clip, faststart
 from worker.measuring.child import measure_in_process
 from worker.measuring.process import as_stored
@@ -38,6 +39,22 @@ def test_a_video_is_measured_with_what_readers_must_know_of_each_value(tmp_path:
         )
         assert value.value is not None or video.notes, "a note says why"
     assert request.progress.read_text() == "20"
+
+
+@pytest.mark.parametrize(
+    ("windows", "note"),
+    [
+        (WindowLengths(first=9, later=4), "seam score is of borders every 4 frames from 9 on"),
+        (None, "where windows begin is not known"),
+    ],
+)
+def test_seams_are_where_the_windows_of_the_video_begin(
+    tmp_path: Path, windows: WindowLengths | None, note: str
+) -> None:
+    file = clip(tmp_path / "preview.mp4", 20)
+    request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0, windows=windows)
+    (video,) = measure_in_process(request, nothing).values()
+    assert any(note in told for told in video.notes), video.notes
 
 
 def test_a_file_that_is_no_video_is_told(tmp_path: Path) -> None:

@@ -192,6 +192,14 @@ def test_of_no_chunk_there_is_no_figure() -> None:
     assert (unasked.num_generations, unasked.without_chunk) == (0, 0)
 
 
+def test_a_generation_that_needed_no_new_chunk_lacks_none() -> None:
+    """The job was extended within its last chunk, which is made anew under its index."""
+    extended = measure_job(job(), [*WHOLE, queued(20.0, generation=1), started(21.0), chunk(2, 22.0), ended(23.0)])
+    assert measure_several([extended]).without_chunk == 0
+    failed = measure_job(job(), [*WHOLE, queued(20.0, generation=1), started(21.0), ended(23.0, "failed")])
+    assert measure_several([failed]).without_chunk == 1
+
+
 def test_generations_without_a_refined_chunk_are_counted_where_it_was_asked_for() -> None:
     asked = job(request=SPEC.model_copy(update={"refine": refine_spec()}))
     late = [chunk(index, 11.0 + 3.0 * index, refined=True) for index in range(3)]

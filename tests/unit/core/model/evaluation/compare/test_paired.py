@@ -71,6 +71,14 @@ def test_verdicts_of_planted_orders(differences: list[float], verdict: str) -> N
     assert gain(by_prompt(*differences), zeros, higher_is_better=True).verdict == verdict
 
 
+def test_where_many_videos_have_no_value_the_others_decide_nothing() -> None:
+    """As MAWE of a method whose videos often stand still."""
+    six, zeros = by_prompt(*[1.0] * 6), by_prompt(*[0.0] * 6)
+    assert gain(six, zeros, 6, higher_is_better=True).verdict == "confirmed"
+    of_fifty = gain(six, zeros, 50, higher_is_better=True)
+    assert (of_fifty.prompts, of_fifty.left_out, of_fifty.verdict) == (6, 44, "too few measured")
+
+
 def test_as_few_prompts_as_can_exclude_chance_decide() -> None:
     """All of n prompts agree by chance, one way or the other, in 2 of 2**n cases."""
     assert 2 / 2**FEWEST_PROMPTS < 0.05 < 2 / 2 ** (FEWEST_PROMPTS - 1)
@@ -108,12 +116,19 @@ def test_a_tie_is_called_decided_about_as_often_as_is_said() -> None:
         assert np.mean(called) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
 
 
-def test_a_single_video_has_no_interval() -> None:
-    found = mean([3.5])
+@pytest.mark.parametrize("values", [[3.5], [3.0, 4.0], [3.0, 4.0, 3.0, 4.0]])
+def test_so_few_videos_have_no_interval(values: list[float]) -> None:
+    found = mean(values)
     assert found is not None
     assert found.value == 3.5
     assert math.isnan(found.low)
     assert math.isnan(found.high)
+
+
+def test_five_videos_have_an_interval_and_none_have_no_mean() -> None:
+    found = mean([3.0, 4.0, 3.0, 4.0, 3.5])
+    assert found is not None
+    assert found.low < found.value == 3.5 < found.high
     assert mean([]) is None
 
 

@@ -97,6 +97,15 @@ def test_it_is_the_mean_distance_of_the_later_frames(network: LpipsNetwork, monk
     assert read == [8, 8, 3]
 
 
+def test_videos_of_different_sizes_are_read_at_one_size_where_asked(network: LpipsNetwork) -> None:
+    large = random_video(3, SIDE, SIDE).repeat(2, axis=1).repeat(2, axis=2)  # resized they are the small ones
+    small = random_video(3, SIDE, SIDE)
+    of_large, of_small = (measure(frames, [LpipsAnchor(network, SIDE)]) for frames in (large, small))
+    assert of_large.values["lpips_anchor"] == pytest.approx(of_small.values["lpips_anchor"], rel=1e-5)
+    assert of_large.notes == ["LPIPS: LPIPS 0.1 (AlexNet), at 64x64."]
+    assert measured(network, large).notes != of_large.notes
+
+
 def test_batches_are_smaller_for_larger_frames(network: LpipsNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lpips_anchor, "_BATCH_PIXELS", 8 * SIDE * SIDE)
     measured(network, random_video(6, 2 * SIDE, 2 * SIDE))
