@@ -65,6 +65,12 @@ start here:
 """
 
 
+_FAULTS_OF_FOLDERS = frozenset(
+    {errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.EPERM, errno.EROFS}
+)
+"""What a user can mend who is told the name: permissions, files where folders should be, quotas."""
+
+
 def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser of all commands. `argv`: `evaluate` passes its arguments on if they name a suite."""
     parser = argparse.ArgumentParser(
@@ -83,6 +89,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
             epilog=command.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             add_help=command not in delegating,
+            allow_abbrev=False,
         )
         subparser.set_defaults(run=command.run, accepts_unknown=command in delegating)
         if command not in delegating:
@@ -125,9 +132,11 @@ def run_command(args: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno == errno.ENOSPC:
+            return _refuse(f"the disk is full: {error.filename or 'a file'} could not be written")
+        if error.filename is None or error.errno not in _FAULTS_OF_FOLDERS:
             raise
-        return _refuse(f"the disk is full: {error.filename or 'a file'} could not be written")
+        return _refuse(f"{os.fsdecode(error.filename)}: {error.strerror}")
     except KeyboardInterrupt:
         return 130
 

@@ -146,11 +146,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from core.metrics.evaluation.run import results_of
-    from core.metrics.evaluation.store import Store
+    from core.folder_lock import alone_in
 
     instruments, problems = _instruments(args)
     _make_folder(args.out)
+    with alone_in(args.out) as is_alone:
+        if not is_alone:
+            fix = "wait for it, or name another folder with --out"
+            raise _Refused(f"another `longtake evaluate` is at work in {args.out}", fix=fix)
+        return _evaluate_alone(args, instruments, problems)
+
+
+def _evaluate_alone(args: argparse.Namespace, instruments: Instruments, problems: list[Problem]) -> int:
+    from core.metrics.evaluation.run import results_of
+    from core.metrics.evaluation.store import Store
+
     store = Store(args.out / "measured")
     store.clean()
     sources, of_sources = _sources(args)

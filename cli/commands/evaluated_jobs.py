@@ -60,6 +60,8 @@ class Jobs:
         from core.metrics.evaluation.inputs import Source
 
         job = self._connected().jobs.get(job_id)
+        request = job.request
+        borders = self._borders(request)
         variant = self._args.variant or ("refined" if job.request.refine is not None else "preview")
         path = self._folder / (f"{job_id}_refined.mp4" if variant == "refined" else f"{job_id}.mp4")
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -67,8 +69,6 @@ class Jobs:
             print(f"waiting until {job_id} has ended", file=sys.stderr, flush=True)
         with byte_meter(sys.stderr) as report:
             job.save(path, variant, partial(report, f"saving {path.name}"))
-        request = job.request
-        borders = self._borders(request)
         return Source(job_id, path, request.prompt, job_id, variant, request.prompt_changes, borders)
 
     def _borders(self, request: JobSpec) -> Borders | None:

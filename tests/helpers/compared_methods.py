@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ BORDERS: Mapping[str, Borders] = {
 }
 BROKEN = "a prompt that breaks free_noise"
 KILLED = "a prompt for which the process of free_noise is killed"
+FULL = "a prompt for which the disk of free_noise is full"
 NO_BEGINNING = "a prompt without a first chunk"
 
 
@@ -61,6 +63,8 @@ class FakeMethod(Method):
             raise RuntimeError("no beginning")
         if self.facts.name == "free_noise" and request.prompt == KILLED:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.facts.name == "free_noise" and request.prompt == FULL:
+            raise RuntimeError("encoding failed") from OSError(errno.EDQUOT, "Disk quota exceeded")
         if self.facts.name == "free_noise" and request.prompt == BROKEN:
             raise RuntimeError("out of <b>memory</b>")
 

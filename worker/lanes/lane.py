@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import ClassVar
 
+from core.disk_errors import is_disk_error
 from core.service.domain.errors import (
     Interrupted,
     JobNotFound,
@@ -45,7 +46,6 @@ from worker.lanes.completion import (
 from worker.lanes.lease_keeper import LeaseKeeper
 from worker.lanes.outcomes import Damaged, Outcome
 from worker.lanes.server_access import ServerAccess, ignore_store_errors
-from worker.runtime.disk_errors import is_disk_error
 from worker.runtime.services import Activity, NoActivity, Services
 
 PAUSED_SECONDS = 1.0

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
+from core.disk_errors import is_disk_error
 from core.service.domain.errors import (
     JobNotFound,
     MediaError,
@@ -39,7 +40,6 @@ from worker.lanes.server_access import STATE_TYPE
 from worker.media.input_length import DecodedMedia
 from worker.media.input_media import InputMediaReader, input_media_of
 from worker.media.media_concurrency import FetchSlots, Source
-from worker.runtime.disk_errors import is_disk_error
 from worker.runtime.services import Services
 from worker.runtime.thread_shutdown import Deadline
 from worker.runtime.ticker import Ticker

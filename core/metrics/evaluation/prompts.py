@@ -108,7 +108,8 @@ def _by_name(sources: Sequence[Source], prompts: Mapping[str, str]) -> tuple[lis
 def _fits(name: str, source: Source) -> bool:
     """A path, its last parts, or the name without suffix."""
     wanted = Path(name).parts
-    return wanted == source.path.parts[-len(wanted) :] if wanted and "." in name else source.path.stem == name
+    is_path = bool(wanted) and "." in name and wanted == source.path.parts[-len(wanted) :]
+    return is_path or source.path.stem == name
 
 
 def _unused(prompt: str, why: str) -> Problem:

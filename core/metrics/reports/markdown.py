@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from core.metrics.evaluation.checks import few
 from core.metrics.evaluation.results import Results
+from core.metrics.reports.markup import printable
 from core.metrics.reports.titles import (
     Facts,
     better_of,
@@ -93,4 +94,4 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _text(text: str) -> str:
     """Text that Markdown shows as it is: on one line, with escaped marks, which also keeps HTML away."""
-    return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", printable(" ".join(text.split())))

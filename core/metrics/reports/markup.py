@@ -14,12 +14,12 @@ def element(tag: str, *content: Content, **attributes: Attribute) -> Element:
     made = Element(tag)
     for name, value in attributes.items():
         if value is not None and value is not False:
-            made.set(name.rstrip("_").replace("_", "-"), "" if value is True else _printable(str(value)))
+            made.set(name.rstrip("_").replace("_", "-"), "" if value is True else printable(str(value)))
     for part in content:
         if isinstance(part, Element):
             made.append(part)
         elif part is not None:
-            _add_text(made, _printable(part))
+            _add_text(made, printable(part))
     return made
 
 
@@ -35,7 +35,7 @@ def _add_text(parent: Element, text: str) -> None:
         parent.text = (parent.text or "") + text
 
 
-def _printable(text: str) -> str:
-    """Without what HTML does not allow (control characters), what UTF-8 cannot encode (lone surrogates), and what turns
-    text around unseen."""
+def printable(text: str) -> str:
+    """Text without what HTML does not allow and what drives terminals (control characters), what UTF-8 cannot encode
+    (lone surrogates), and what turns text around unseen."""
     return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)

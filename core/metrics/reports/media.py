@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import mimetypes
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -78,7 +79,7 @@ def _beside(video: Video, folder: Path) -> str:
     """The relative address of the video, copied if need be."""
     path = video.source.path
     if path.resolve().parent == folder.resolve():
-        return f"{VIDEOS_FOLDER}/{quote(path.name)}"
+        return f"{VIDEOS_FOLDER}/{quote(os.fsencode(path.name))}"
     # Named by its bytes, so that an earlier report's address never shows another video.
     name = f"{video.file.sha256[:16]}-{_plain(path.name)}"
     copy = folder / name

@@ -17,6 +17,8 @@ _MOST_POINTS = 600
 """Points that are drawn of a curve. Stored ones have fewer (core.metrics.video.curves), so that each of their peaks is
 seen."""
 _FEWEST_TICKS = 2
+_SAME = 1e-9
+"""Values that differ by less, as a share, are equal: means of equal values differ by their rounding."""
 
 Point = tuple[float, float | None]
 """(frame, value); None is a gap."""
@@ -127,7 +129,7 @@ def _draw_y_axis(plot: Element, y: Scale) -> None:
 def _texts(levels: Sequence[float]) -> list[str]:
     """The shortest texts of levels that differ, with equally many decimals."""
     written = ([f"{level:.{digits}g}" for level in levels] for digits in range(6, 18))
-    texts = next(texts for texts in written if len(set(texts)) == len(levels))
+    texts = next((texts for texts in written if len(set(texts)) == len(levels)), [f"{level:.17g}" for level in levels])
     if any("e" in text for text in texts):
         return texts
     decimals = max(len(text.partition(".")[2]) for text in texts)
@@ -187,7 +189,7 @@ def _runs(points: Sequence[Point]) -> Iterator[list[tuple[float, float]]]:
 def _range_of(values: Sequence[float]) -> tuple[float, float]:
     """From 0 where that is near, else a little more than the values' range."""
     low, high = min(values, default=0.0), max(values, default=1.0)
-    if low == high:
+    if high - low <= _SAME * max(abs(low), abs(high)):
         margin = abs(low) * 0.1 or 1.0
         return (low - margin if low < 0 else 0.0), high + margin
     margin = (high - low) * 0.08

@@ -70,6 +70,19 @@ def test_a_full_disk_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err == "longtake: the disk is full: out/job_x.mp4 could not be written\n"
 
 
+@pytest.mark.parametrize(("number", "text"), [(13, "Permission denied"), (30, "Read-only file system")])
+def test_a_folder_that_cannot_be_used_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], number: int, text: str
+) -> None:
+    assert run_with(OSError(number, text, "out/videos")) == 1
+    assert capsys.readouterr().err == f"longtake: out/videos: {text}\n"
+
+
+def test_an_error_that_no_user_can_mend_has_its_traceback() -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        run_with(OSError(9, "Bad file descriptor", "out"))
+
+
 def test_ctrl_c_leaves_no_traceback() -> None:
     assert run_with(KeyboardInterrupt()) == 130
 

@@ -66,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         " StreamingT2V's paper.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--methods", nargs="+", metavar="NAME", help="only these (default: all of the paper's that are installed)"
@@ -134,6 +135,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+_DEFAULTS = build_parser()
+_OF_REPORT = ("report", "out", "threads")
+"""Options that --report may have; threads change no figure."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     arguments = build_parser().parse_args(argv)
@@ -151,11 +157,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     workspace = Workspace(arguments.out)
     if arguments.report:
+        _require_nothing_else(arguments)
         plan = Plan.read(arguments.out)
     else:
+        plan = _compare(arguments, workspace)
+    return _report(read_results(plan, workspace), workspace)
+
+
+def _compare(arguments: argparse.Namespace, workspace: Workspace) -> Plan:
+    """Make and measure all videos, with progress bars. What stands in the way is said first."""
+    with workspace.alone():
         settings = Settings(torch_threads=arguments.threads)
         preset = Catalog(settings).get(arguments.preset)
         prompts = _prompts(arguments.prompts, preset)
+        _require_same_videos(arguments, prompts.prompts, workspace)
         options = MethodOptions(
             settings, arguments.preset, arguments.work, _trials(arguments), profile=arguments.profile
         )
@@ -163,6 +178,9 @@ def _run(arguments: argparse.Namespace) -> int:
         chosen = choose(arguments.methods, _default_methods(options, preset), load)
         require_source(chosen, load, SOURCE)
         measurement = partial(load_measurement, _measurement_options(arguments, preset))
+        loaded = measurement()
+        if arguments.clip is not None and "clip" not in loaded.key:
+            raise ComparisonError(f"--clip {arguments.clip} cannot be used: {' '.join(loaded.notes)}")
         plan = Plan(
             arguments.preset,
             chosen.methods,
@@ -171,19 +189,50 @@ def _run(arguments: argparse.Namespace) -> int:
             arguments.frames,
             arguments.seed,
             chosen.left_out,
-            measurement().notes,
+            loaded.notes,
             chosen.fingerprints,
             arguments.profile,
         )
-        compare(plan, Tools(workspace, load, measurement), arguments.processes)
-    return _report(read_results(plan, workspace), workspace)
+        for line in [*(f"not compared: {name}: {why}" for name, why in plan.left_out.items()), *plan.notes]:
+            sys.stderr.write(f"longtake compare: {line}\n")
+        plan.write(workspace.folder)
+        with progress_bars() as add_bar:
+            make_all(plan, Tools(workspace, load, measurement), arguments.processes, add_bar)
+    return plan
 
 
-def compare(plan: Plan, tools: Tools, processes: int) -> None:
-    """Make and measure all videos of a plan, with progress bars."""
-    with tools.workspace.alone(), progress_bars() as add_bar:
-        plan.write(tools.workspace.folder)
-        make_all(plan, tools, processes, add_bar)
+def _require_nothing_else(arguments: argparse.Namespace) -> None:
+    """With --report the stored plan says everything."""
+    given = [
+        name
+        for name, value in vars(arguments).items()
+        if value != _DEFAULTS.get_default(name) and name not in _OF_REPORT
+    ]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ComparisonError(f"--report shows what is in --out as it was made, without {options}", fix="leave it out")
+
+
+def _require_same_videos(arguments: argparse.Namespace, prompts: Sequence[str], workspace: Workspace) -> None:
+    """More or fewer prompts and other methods keep the videos that are finished. Anything else would make them anew."""
+    if not workspace.has_videos:
+        return
+    try:
+        stored = Plan.read(workspace.folder)
+    except ComparisonError:
+        return  # of another version: nothing of it counts
+    others = {
+        "--preset": stored.preset != arguments.preset,
+        "--profile": stored.profile != arguments.profile,
+        "--frames": stored.frames != arguments.frames,
+        "--seed": stored.seed != arguments.seed,
+        "--prompts": any(old != new for old, new in zip(stored.prompts, prompts, strict=False)),
+    }
+    if differing := [option for option, differs in others.items() if differs]:
+        raise ComparisonError(
+            f"{workspace.folder} has the videos of another comparison, with another {', '.join(differing)}",
+            fix="name another folder with --out, or remove this one",
+        )
 
 
 def _report(results: Results, workspace: Workspace) -> int:

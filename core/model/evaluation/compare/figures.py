@@ -12,10 +12,12 @@ _DIGITS = 3
 """Of smaller ones, without the zeros before them."""
 
 
-def figure(value: float) -> str:
+def figure(value: float | int) -> str:
     """Such as "1298.40", "32.16", "0.0843"; of whole numbers "2"."""
-    if isinstance(value, int) or value == 0:
-        return str(int(value))
+    if not value:
+        return "0"
+    if isinstance(value, int):
+        return str(value)
     if not math.isfinite(value):
         return str(value)
     decimals = _DECIMALS if abs(value) >= 1 else _DIGITS - 1 - math.floor(math.log10(abs(value)))

@@ -3,11 +3,13 @@ again. A video that fails is named and loses no other."""
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from core.disk_errors import is_disk_error
 from core.metrics.evaluation.processes import Tell
 from core.model.evaluation.compare.plan import ComparisonError, Plan, Video, named_borders
 from core.model.evaluation.compare.ports import LoadMeasurement, LoadMethod, Measurement
@@ -180,13 +182,15 @@ class _Timed:
 
 
 def _error_of(work: Callable[[], None], on_error: Callable[[str], None]) -> str | None:
-    """Do work that may fail; returns what went wrong, after `on_error` has it."""
+    """Do work that may fail; returns what went wrong, after `on_error` has it. Raises OSError for a full or read-only
+    disk, as the other videos would fail, too."""
     try:
         work()
-    except LongtakeError as error:
-        text = error.with_fix
     except Exception as error:  # a method may raise anything, and the other videos go on
-        text = f"{type(error).__name__}: {error}"
+        if is_disk_error(error):
+            # A plain one, as those of FFmpeg do not pass from process to process.
+            raise OSError(errno.ENOSPC, "the disk is full or read-only", "a video") from error
+        text = error.with_fix if isinstance(error, LongtakeError) else f"{type(error).__name__}: {error}"
     else:
         return None
     on_error(text)

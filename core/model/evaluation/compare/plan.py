@@ -113,7 +113,7 @@ def read_json(file: Path) -> dict[str, Any] | None:
     """The content of a JSON file that holds an object; None if there is none, or it is damaged."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return content if isinstance(content, dict) else None
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from core.metrics.bootstrap import Interval
+from core.metrics.reports.markup import printable
 from core.model.evaluation.compare.mark import mark_of
 from core.model.evaluation.compare.plan import VERSION, write_json
 from core.model.evaluation.compare.published import prefixes, tables
 from core.model.evaluation.compare.results import MethodResults, Results, fact_of
 from core.model.evaluation.compare.sections import Items, Section, Text, sections
 from core.model.evaluation.compare.table_one import Table
+from core.whole_files import write_whole
 
 
 def title_of(results: Results) -> str:
@@ -27,7 +29,7 @@ def title_of(results: Results) -> str:
 def write_text_reports(results: Results, folder: Path) -> None:
     """Write compare.json and compare.md."""
     write_json(folder / "compare.json", content(results))
-    (folder / "compare.md").write_text(f"# {title_of(results)}\n\n{markdown(results)}\n", encoding="utf-8")
+    write_whole(folder / "compare.md", f"# {title_of(results)}\n\n{markdown(results)}\n".encode())
 
 
 def content(results: Results) -> dict[str, Any]:
@@ -136,7 +138,7 @@ def _cell(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Text of others as text within a line of Markdown: it is neither a line break, nor a cell, nor markup."""
-    escaped = html.escape(" ".join(text.split()), quote=False)
+    escaped = html.escape(printable(" ".join(text.split())), quote=False)
     return re.sub(r"([\\`*_\[\]|#])", r"\\\1", escaped)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from core.folder_lock import alone_in
 from core.metrics.evaluation.pictures import Pictures, PictureTaker
 from core.model.evaluation.compare.exact_frames import read_exact, write_exact, write_playable
 from core.model.evaluation.compare.plan import VERSION, ComparisonError, Expected, Video, digest, read_json, write_json
@@ -65,15 +65,17 @@ class Workspace:
 
         Raises ComparisonError if another run does.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+        with alone_in(self.folder) as is_alone:
+            if not is_alone:
                 fix = "wait for it, or name another folder with --out"
-                raise ComparisonError(f"another comparison is at work in {self.folder}", fix=fix) from error
+                raise ComparisonError(f"another comparison is at work in {self.folder}", fix=fix)
             self._sweep()
             yield
+
+    @property
+    def has_videos(self) -> bool:
+        """Whether any video is complete."""
+        return any(self.folder.glob("videos/*/*.made.json"))
 
     def _sweep(self) -> None:
         shutil.rmtree(self.running, ignore_errors=True)

@@ -18,7 +18,7 @@ class Api:
     def __init__(self, make_job: MakeJob) -> None:
         self.asked = list[tuple[str, str, object]]()
         self.keys = list[str | None]()
-        self.answers = dict[tuple[str, str], object]()
+        self.answers: dict[tuple[str, str], object] = {("GET", "/models"): {"models": [], "default_model": "sprites"}}
         self.job = make_job().model_dump(mode="json")
 
     def __call__(self, request: httpx.Request) -> httpx.Response:

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from cli.main import main, parse_args
+from core.folder_lock import alone_in
 from core.metrics.evaluation.run import Video, look_at_all
 from tests.helpers.deadline import eventually
-from tests.helpers.evaluated import pan
+from tests.helpers.evaluated import pan, still
 from tests.unit.cli.commands.conftest import Api
 
 SMALL = ("--size", "64")
@@ -110,6 +111,54 @@ def test_a_folder_that_cannot_be_written_to_is_refused_first(folder: Path, capsy
     assert "--out: the folder taken cannot be written to" in capsys.readouterr().err
 
 
+def test_a_file_where_a_folder_should_be_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "measured").touch()
+    assert evaluate(str(pan(folder / "a.mp4", 8))) == 1
+    assert capsys.readouterr().err.endswith("longtake: out/measured: File exists\n")
+
+
+def test_one_run_at_a_time_uses_a_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with alone_in(folder / "out") as is_alone:
+        assert is_alone
+        assert evaluate(str(pan(folder / "a.mp4", 8))) == 2
+    assert "another `longtake evaluate` is at work in out" in capsys.readouterr().err
+    assert evaluate("a.mp4") == 0
+
+
+def test_a_long_still_video_has_a_report(folder: Path) -> None:
+    """Means of so many equal values differ by their rounding."""
+    still(folder / "still.mkv", 2600)
+    assert evaluate("still.mkv", "--size", "16") == 0
+    assert "<h1>Evaluation</h1>" in (folder / "out" / "report.html").read_text()
+
+
+def test_an_abbreviated_option_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        evaluate(str(pan(folder / "a.mp4", 8)), "--suit", "sprites")
+    assert "unrecognized arguments: --suit sprites" in capsys.readouterr().err
+
+
+def test_a_prompt_may_name_a_file_with_a_dot_in_its_name(folder: Path) -> None:
+    pan(folder / "v1.0.mp4", 8)
+    (folder / "p.json").write_text('{"v1.0": "a red circle"}')
+    assert evaluate("v1.0.mp4", "--prompts", "p.json") == 0
+    assert results()["videos"][0]["prompt"] == "a red circle"
+
+
+def test_names_of_files_drive_no_terminal(folder: Path) -> None:
+    pan(folder / "esc\x1b[31m.mp4", 8)
+    assert evaluate("esc\x1b[31m.mp4") == 0
+    assert "\x1b" not in (folder / "out" / "results.md").read_text()
+
+
+def test_a_large_video_in_the_report_s_folder_may_have_any_name(folder: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.mp4")
+    pan(folder / "out" / "videos" / name, 8)
+    assert evaluate(f"out/videos/{name}", "--embed", "0") == 0
+    assert 'src="videos/caf%E9.mp4"' in (folder / "out" / "report.html").read_text()
+
+
 def test_prompts_come_from_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pan(folder / "a.mp4", 8)
     pan(folder / "b.mp4", 8, seed=1)
@@ -193,8 +242,40 @@ def test_a_suite_gets_its_arguments_as_they_are() -> None:
     assert not parse_args(["evaluate", "a.mp4"]).accepts_unknown
 
 
+def model(name: str, windows: dict[str, int] | None) -> dict[str, Any]:
+    """As GET /models has it."""
+    shown = {"name": name, "description": "", "installed": True, "width": 64, "height": 64, "example_prompts": []}
+    return {**shown, "capabilities": {"fields": [], "windows": windows}}
+
+
+@pytest.mark.parametrize("windows", [{"first": 25, "later": 24}, None])
+def test_seams_of_a_job_are_where_the_windows_of_its_model_begin(
+    api: Api, folder: Path, windows: dict[str, int] | None
+) -> None:
+    api.job["status"] = "succeeded"
+    api.answers["GET", "/jobs/job_x/video.mp4"] = pan(folder / "made.mp4", 52).read_bytes()
+    models = [model("other", {"first": 16, "later": 8}), model(api.job["request"]["model"], windows)]
+    api.answers["GET", "/models"] = {"models": models, "default_model": "other"}
+    assert evaluate("job_x") == 0
+    [video] = results()["videos"]
+    told = "borders every 24 frames from 25 on" if windows else "where windows begin is not known"
+    assert any(told in note for note in video["measured"]["notes"]), video["measured"]["notes"]
+
+
+def test_seams_of_files_are_where_they_are_said_to_be(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pan(folder / "a.mp4", 40)
+    for words, told in (("16,8", "every 8 frames from 16 on"), ("20", "every 20 frames from 20 on")):
+        assert evaluate("a.mp4", "--windows", words) == 0
+        assert any(told in note for note in results()["videos"][0]["measured"]["notes"])
+    with pytest.raises(SystemExit):
+        evaluate("a.mp4", "--windows", "16,0")
+    assert "must be a number of frames from 1, or two such as 16,8, not '16,0'" in capsys.readouterr().err
+
+
 def test_a_job_is_saved_and_measured_with_its_prompt(api: Api, folder: Path) -> None:
     api.job["status"] = "succeeded"
+    windows = {"first": 16, "later": 8}
+    api.answers["GET", "/models"] = {"models": [model(api.job["request"]["model"], windows)], "default_model": "x"}
     api.answers["GET", "/jobs/job_x/video.mp4"] = pan(folder / "made.mp4", 48).read_bytes()
     assert evaluate("job_x") == 0
     [video] = results()["videos"]

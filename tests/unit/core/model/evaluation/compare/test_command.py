@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from core.folder_lock import alone_in
 from core.model.evaluation.compare import command
 from core.model.evaluation.compare.measurement import MeasurementOptions
 from core.model.evaluation.compare.prompts import NUM_PROMPTS, default_prompts
@@ -189,6 +190,64 @@ def test_lengths_that_cannot_be_made_are_refused(frames: str, capsys: pytest.Cap
         command.main(["--frames", frames])
     assert ended.value.code == 2
     assert "must be" in capsys.readouterr().err
+
+
+def test_a_folder_with_another_comparison_is_kept(out: Path, prompts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(out, prompts, "--methods", "last_frame") == 0
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    for words in (["--frames", "48"], ["--seed", "1"], ["--profile", "reference"]):
+        assert run(out, prompts, "--methods", "last_frame", *words) == 2
+        assert f"the videos of another comparison, with another {words[0]}" in capsys.readouterr().err
+    prompts.write_text("a town\na wood\n")
+    assert run(out, prompts, "--methods", "last_frame") == 2
+    assert "with another --prompts (name another folder with --out" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
+
+
+def test_more_prompts_and_other_methods_go_on_in_the_same_folder(out: Path, prompts: Path) -> None:
+    assert run(out, prompts, "--methods", "last_frame") == 0
+    before = calls(out.parent)
+    prompts.write_text("a lake\na wood\na town\n")
+    assert run(out, prompts, "--methods", "last_frame", "free_noise") == 0
+    made = calls(out.parent)[len(before) :]
+    assert ("last_frame", "a town", 32) in made
+    assert ("last_frame", "a lake", 32) not in made
+
+
+def test_what_is_left_out_is_said_before_the_work(
+    out: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "make_all", stop)
+    assert run(out, prompts) == 130
+    assert "longtake compare: not compared: concat: concat is not trained" in capsys.readouterr().err
+
+
+def test_a_clip_model_that_was_named_and_cannot_be_used_is_refused(
+    out: Path, prompts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(out, prompts, "--methods", "last_frame", "--clip", "nobody/nothing") == 2
+    assert "--clip nobody/nothing cannot be used" in capsys.readouterr().err
+    assert calls(out.parent) == []
+
+
+def test_a_folder_in_use_is_refused_before_methods_are_loaded(
+    out: Path, prompts: Path, loaded: list[tuple[str, MethodOptions]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with alone_in(out):
+        assert run(out, prompts, "--methods", "last_frame") == 2
+    assert "another comparison is at work" in capsys.readouterr().err
+    assert loaded == []
+
+
+def test_a_report_takes_no_other_option(out: Path, prompts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(out, prompts, "--methods", "last_frame") == 0
+    assert run(out, prompts, "--report", "--flow", "raft") == 2
+    assert "without --prompts, --frames, --flow" in capsys.readouterr().err
+    assert command.main(["--report", "--out", str(prompts)]) == 2
+    assert "nothing is finished" in capsys.readouterr().err
 
 
 def test_failed_videos_are_named_and_the_exit_status_says_so(

@@ -11,7 +11,7 @@ from core.model.evaluation.compare.making import make_all
 from core.model.evaluation.compare.plan import ComparisonError, Plan
 from core.model.evaluation.compare.results import read_results
 from core.model.evaluation.compare.workspace import Workspace
-from tests.helpers.compared_methods import BROKEN, KILLED, NO_BEGINNING, calls, fake_plan, fake_tools, fingerprint
+from tests.helpers.compared_methods import BROKEN, FULL, KILLED, NO_BEGINNING, calls, fake_plan, fake_tools, fingerprint
 
 METHODS = ("streaming_t2v", "concat", "last_frame", "free_noise")
 PROMPTS = ("a lake", "a wood")
@@ -155,6 +155,17 @@ def test_a_method_that_fails_for_one_prompt_is_named_and_loses_no_other(tmp_path
     assert set(results.methods["concat"].finished) == {0, 1, 2}
     assert not list(tmp_path.rglob("*.mkv.*"))
     assert len(list(tmp_path.rglob("*.mkv"))) == len(METHODS) * 3 - 1
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_full_disk_ends_the_run_and_fails_no_video(tmp_path: Path, processes: int) -> None:
+    """Otherwise all others would be computed and fail, too."""
+    plan = fake_plan(("free_noise",), (FULL, "a lake", "a wood", "a town"))
+    with pytest.raises(OSError, match="the disk is full"):
+        make(plan, tmp_path, processes=processes)
+    results = read_results(plan, Workspace(tmp_path))
+    assert results.methods["free_noise"].failures == {}
+    assert len(calls(tmp_path)) < 4 or processes > 1
 
 
 def test_without_a_first_chunk_methods_that_take_none_go_on_and_the_others_say_why(tmp_path: Path) -> None:

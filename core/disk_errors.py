@@ -1,4 +1,4 @@
-"""Recognizes errors of the worker's own disk, which are no fault of the job."""
+"""Recognizes errors of the own disk, which are no fault of what was being made."""
 
 from __future__ import annotations
 
