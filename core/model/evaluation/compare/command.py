@@ -135,7 +135,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-_DEFAULTS = build_parser()
 _OF_REPORT = ("report", "out", "threads")
 """Options that --report may have; threads change no figure."""
 
@@ -203,10 +202,11 @@ def _compare(arguments: argparse.Namespace, workspace: Workspace) -> Plan:
 
 def _require_nothing_else(arguments: argparse.Namespace) -> None:
     """With --report the stored plan says everything."""
+    defaults = build_parser()
     given = [
         name
         for name, value in vars(arguments).items()
-        if value != _DEFAULTS.get_default(name) and name not in _OF_REPORT
+        if value != defaults.get_default(name) and name not in _OF_REPORT
     ]
     if given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)

@@ -19,7 +19,7 @@ Verdict = Literal[
 FEWEST_PROMPTS = 6
 """Of prompts whose two values differ. Fewer decide nothing: all may agree by chance more often than 1 time in 20 (5
 prompts: 2 / 2**5)."""
-_MOST_LEFT_OUT = 0.1
+_MOST_LEFT_OUT = 0.2
 """Of the prompts of which both videos are finished. Where more lack the value, such as MAWE of a video that stands
 still, the others are not all that the methods do."""
 LEVEL = 0.05

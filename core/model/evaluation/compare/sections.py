@@ -51,7 +51,7 @@ VERDICT_NOTE = (
     "Differences are paired by prompt; above 0 the order is as published. Confirmed, or the reverse: the chance of a"
     " difference as large, if a coin decided which value of a prompt is whose, is at most 5 % (permutation test,"
     " two-sided). Else not clear. Too few differ: the two values differ for fewer than"
-    f" {FEWEST_PROMPTS} prompts. Too few measured: more than one prompt in ten lacks the value, as videos that stand"
+    f" {FEWEST_PROMPTS} prompts. Too few measured: more than one prompt in five lacks the value, as videos that stand"
     " still have no MAWE. Unequal training: a trial's small budget against a preset's long training, so the"
     " difference may be the training's, and there is no verdict. Each verdict errs for up to one tie in 20."
 )

@@ -15,10 +15,10 @@ def by_prompt(*values: float) -> dict[int, float]:
 @pytest.mark.parametrize(
     ("differences", "low", "value", "high"),
     [
-        # All three drawn are the smallest in 1 of 27 resamples, 3.7 %: more than 2.5 %, so the ends are the extremes.
-        ([1, 2, 6], 1, 3, 6),
-        # All four are 0 in 31.6 %, at least three are 4 in (12 + 1) of 256, 5.1 %, all are 4 in 0.4 %.
-        ([0, 0, 0, 4], 0, 1, 3),
+        # All five drawn are 0 in 7.8 % of the resamples, at least four are 5 in 8.7 %, all in 1.0 %.
+        ([0, 0, 0, 5, 5], 0, 2, 4),
+        # All five are 0 in 32.8 %, at least three are 5 in 5.8 %, at least four in 0.7 %.
+        ([0, 0, 0, 0, 5], 0, 1, 3),
     ],
 )
 def test_the_interval_of_paired_differences_is_that_worked_out_by_hand(

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, tostring
 
 import numpy as np
 import pytest
 
 from core.metrics.video.metric import VideoMetrics
+from core.model.evaluation.compare.interval_plots import value_plots
 from core.model.evaluation.compare.mark import mark_of
 from core.model.evaluation.compare.page import page
 from core.model.evaluation.compare.plan import VERSION, Plan
@@ -102,6 +103,24 @@ def test_ranks_are_over_the_prompts_that_all_methods_have(tmp_path: Path) -> Non
     assert read_results(plan, workspace).ranks("mawe_v2") == {"streaming_t2v": 1, "free_noise": 2}
 
 
+def test_seam_scores_of_other_borders_have_no_rank_difference_or_plot(tmp_path: Path) -> None:
+    """A comparison of methods that begin anew at other frames says nothing about their seams."""
+    other, same = ("streaming_t2v", "last_frame"), ("streaming_t2v", "concat")
+    found: dict[tuple[str, str], Results] = {}
+    for methods in (other, same):
+        plan, workspace = fake_plan(methods, ["a", "b"], 32), Workspace(tmp_path / methods[1])
+        for method in methods:
+            store(workspace, plan, method, {"seam_score": [1.0, 2.0], "mawe_v2": [1.0, 1.0]})
+        found[methods] = read_results(plan, workspace)
+    assert found[same].ranks("seam_score") == {"streaming_t2v": 1, "concat": 1}
+    assert found[other].ranks("seam_score") == {}
+    assert found[other].ranks("mawe_v2") == {"streaming_t2v": 1, "last_frame": 1}
+    gains = [results.gain(*methods, "seam_score", higher_is_better=False) for methods, results in found.items()]
+    assert [gained.verdict for gained in gains] == ["not measured", "too few differ"]
+    shown = ["Seam score" in tostring(value_plots(results), encoding="unicode") for results in found.values()]
+    assert shown == [False, True]
+
+
 def test_ranks_are_by_mean_and_ties_share_theirs(compared: tuple[Results, Workspace]) -> None:
     results = compared[0]
     assert results.ranks("mawe_v2") == {"streaming_t2v": 1, "free_noise": 2}
@@ -117,7 +136,7 @@ def test_published_numbers_stand_beside_ours_and_are_marked(compared: tuple[Resu
         *("published MAWE ↓", "published SCuts ↓", "published CLIP ↑"),
     ]  # fmt: skip
     assert list(rows["streaming t2v"][3:]) == ["52.3", "0.04", "31.73"]
-    assert rows["streaming t2v"][0].startswith("53.5 (")
+    assert rows["streaming t2v"][0].startswith("53.50 (")
     assert rows["streaming t2v"][0].endswith("rank 1")
     assert "7 videos" in rows["free noise"][0]
     assert list(rows["free noise"][3:]) == ["1298.4", "0", "31.55"]
@@ -132,15 +151,16 @@ def test_published_numbers_stand_beside_ours_and_are_marked(compared: tuple[Resu
 def test_the_mark_names_what_differs_and_nothing_else(compared: tuple[Results, Workspace]) -> None:
     results = compared[0]
     assert mark_of(results) == (
-        "Published figures are of the paper's own videos: other prompts, other weights, another length, another flow,"
-        " first chunks enhanced to 720x720."
+        "Published figures are of the paper's own videos: each method's own model, where ours share one, other"
+        " prompts, other weights, another sampling, another length, another flow, first chunks enhanced to 720x720."
     )
-    plan = replace(results.plan, preset="modelscope", prompts=papers_prompts(), frames=240)
+    plan = replace(results.plan, preset="modelscope", prompts=papers_prompts(), frames=240, profile="reference")
     by = {"flow": "raft-large (C_T_SKHT_V2)", "flow size": "720x720", "clip": "a CLIP model"}
     assert mark_of(replace(results, plan=plan, by=by)) == (
-        "Published figures are of the paper's own videos: a CLIP model that the paper does not state, first chunks"
-        " enhanced to 720x720."
+        "Published figures are of the paper's own videos: each method's own model, where ours share one, a CLIP model"
+        " that the paper does not state, first chunks enhanced to 720x720."
     )
+    assert "another flow" in mark_of(replace(results, plan=plan, by={**by, "flow": "raft-large (SHA-256 0123abcd)"}))
 
 
 def test_the_program_readable_report_is_strict_json_with_every_figure(compared: tuple[Results, Workspace]) -> None:
@@ -259,5 +279,7 @@ def test_prefixes_are_the_papers_or_the_ends_of_chunks(frames: int, lengths: lis
 def test_methods_that_begin_by_themselves_are_named_as_such(compared: tuple[Results, Workspace]) -> None:
     text = markdown(compared[0])
     assert facts("free_noise").takes_first_chunk == "no"
-    assert "| free noise (free\\_noise) | a first chunk of its own |  | the preset's | 5.5 (" in text
+    assert (
+        "| free noise (free\\_noise) | a first chunk of its own | none that are known | the preset's | 5.50 (" in text
+    )
     assert "| last frame (last\\_frame) | the given first chunk, of which it reads the last frame |" in text
