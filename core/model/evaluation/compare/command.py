@@ -17,6 +17,7 @@ from core.model.evaluation.compare.choice import choose, require_source
 from core.model.evaluation.compare.making import SOURCE, Tools, make_all
 from core.model.evaluation.compare.measurement import MeasurementOptions, load_measurement
 from core.model.evaluation.compare.plan import ComparisonError, Plan
+from core.model.evaluation.compare.ports import LoadMeasurement
 from core.model.evaluation.compare.prompts import SEED, Prompts, default_prompts, shows_sprites
 from core.model.evaluation.compare.published import published_of
 from core.model.evaluation.compare.report import markdown
@@ -177,9 +178,6 @@ def _compare(arguments: argparse.Namespace, workspace: Workspace) -> Plan:
         chosen = choose(arguments.methods, _default_methods(options, preset), load)
         require_source(chosen, load, SOURCE)
         measurement = partial(load_measurement, _measurement_options(arguments, preset))
-        loaded = measurement()
-        if arguments.clip is not None and "clip" not in loaded.key:
-            raise ComparisonError(f"--clip {arguments.clip} cannot be used: {' '.join(loaded.notes)}")
         plan = Plan(
             arguments.preset,
             chosen.methods,
@@ -188,7 +186,7 @@ def _compare(arguments: argparse.Namespace, workspace: Workspace) -> Plan:
             arguments.frames,
             arguments.seed,
             chosen.left_out,
-            loaded.notes,
+            _notes_of(measurement, arguments.clip),
             chosen.fingerprints,
             arguments.profile,
         )
@@ -198,6 +196,17 @@ def _compare(arguments: argparse.Namespace, workspace: Workspace) -> Plan:
         with progress_bars() as add_bar:
             make_all(plan, Tools(workspace, load, measurement), arguments.processes, add_bar)
     return plan
+
+
+def _notes_of(load: LoadMeasurement, named_clip: str | None) -> Sequence[str]:
+    """What is not measured. Its networks are not kept: each process that measures loads its own.
+
+    Raises ComparisonError if a CLIP model that the user named cannot be used.
+    """
+    loaded = load()
+    if named_clip is not None and "clip" not in loaded.key:
+        raise ComparisonError(f"--clip {named_clip} cannot be used: {' '.join(loaded.notes)}")
+    return loaded.notes
 
 
 def _require_nothing_else(arguments: argparse.Namespace) -> None:
