@@ -117,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(args: argparse.Namespace) -> int:
-    """Run the chosen command. A LongtakeError or a full disk becomes one sentence on stderr and exit code 1."""
+    """Run the chosen command. A LongtakeError, a full disk or a folder that cannot be used becomes one sentence on
+    stderr and exit code 1."""
     try:
         code = int(args.run(args))
         sys.stdout.flush()

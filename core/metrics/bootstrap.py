@@ -29,7 +29,7 @@ class Interval:
 
     @property
     def is_known(self) -> bool:
-        """False for a single measurement, whose bounds are NaN."""
+        """False for so few measurements that an interval would mislead: its bounds are NaN."""
         return math.isfinite(self.low) and math.isfinite(self.high)
 
 

@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Measure a preset: do its videos show what the prompt says, and keep it up?",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--suite", choices=tuple(_SUITES), required=True, help="which videos are made and measured")
     parser.add_argument("--preset", type=Path, default=SHIPPED_PRESETS_DIR / "sprites", help="folder of the preset")

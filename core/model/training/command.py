@@ -68,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Train a preset's weights from a recipe.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "recipe",

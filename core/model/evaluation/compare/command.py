@@ -224,7 +224,8 @@ def _require_nothing_else(arguments: argparse.Namespace) -> None:
 
 def _require_same_videos(arguments: argparse.Namespace, prompts: Sequence[str], workspace: Workspace) -> None:
     """More or fewer prompts and other methods keep the videos that are finished. Anything else would make them anew."""
-    if not workspace.has_videos:
+    requests = workspace.requests()
+    if not requests:
         return
     try:
         stored = Plan.read(workspace.folder)
@@ -233,9 +234,9 @@ def _require_same_videos(arguments: argparse.Namespace, prompts: Sequence[str], 
     others = {
         "--preset": stored.preset != arguments.preset,
         "--profile": stored.profile != arguments.profile,
-        "--frames": stored.frames != arguments.frames,
-        "--seed": stored.seed != arguments.seed,
-        "--prompts": any(old != new for old, new in zip(stored.prompts, prompts, strict=False)),
+        "--frames": any(made["frames"] != arguments.frames for made in requests),
+        "--seed": any(made["seed"] != arguments.seed + made["index"] for made in requests),
+        "--prompts": any(made["prompt"] != prompts[made["index"]] for made in requests if made["index"] < len(prompts)),
     }
     if differing := [option for option, differs in others.items() if differs]:
         raise ComparisonError(

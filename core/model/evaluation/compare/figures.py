@@ -8,13 +8,15 @@ from core.metrics.bootstrap import Interval
 
 _DECIMALS = 2
 """Of values from 1 on, as published."""
+_NOTHING = 1e-9
+"""What is left of a zero by rounding is smaller."""
 _DIGITS = 3
 """Of smaller ones, without the zeros before them."""
 
 
 def figure(value: float | int) -> str:
     """Such as "1298.40", "32.16", "0.0843"; of whole numbers "2"."""
-    if not value:
+    if abs(value) < _NOTHING:
         return "0"
     if isinstance(value, int):
         return str(value)

@@ -47,7 +47,7 @@ class Row:
 def value_plots(results: Results) -> Element:
     """A panel per value: the mean of each method."""
     panels: list[Element] = []
-    also = [name for name in ALSO if name in results.names and results.compares(name, *results.methods)]
+    also = [name for name in ALSO if name in results.names and results.compares(name, *results.methods_with(name))]
     for name in [*results.headline, *also]:
         fact = fact_of(name)
         means = {method.facts.title: method.mean(name) for method in results.methods.values()}

@@ -3,13 +3,14 @@ again. A video that fails is named and loses no other."""
 
 from __future__ import annotations
 
-import errno
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
-from core.disk_errors import is_disk_error
+from core.disk_errors import disk_error_number
 from core.metrics.evaluation.processes import Tell
 from core.model.evaluation.compare.plan import ComparisonError, Plan, Video, named_borders
 from core.model.evaluation.compare.ports import LoadMeasurement, LoadMethod, Measurement
@@ -104,7 +105,9 @@ class FirstChunkMaker:
     def __call__(self, task: Video, tell: Tell) -> str | None:
         """Store the first chunk of a prompt; returns what went wrong, if it did."""
         del tell
-        return _error_of(partial(self._make, task), partial(self._workspace.fail_first_chunk, task))
+        return _error_of(
+            partial(self._make, task), partial(self._workspace.fail_first_chunk, task), self._workspace.folder
+        )
 
     def _make(self, video: Video) -> None:
         source = self._source.get(SOURCE)
@@ -131,7 +134,9 @@ class VideoMaker:
     def __call__(self, task: Video, tell: Tell) -> str | None:
         """Store a video and its figures; returns what went wrong, if it did."""
         del tell
-        return _error_of(partial(self._finish, task), partial(self._workspace.store_failure, task))
+        return _error_of(
+            partial(self._finish, task), partial(self._workspace.store_failure, task), self._workspace.folder
+        )
 
     @property
     def _measurement(self) -> Measurement:
@@ -181,15 +186,17 @@ class _Timed:
             self.seconds += time.perf_counter() - began
 
 
-def _error_of(work: Callable[[], None], on_error: Callable[[str], None]) -> str | None:
-    """Do work that may fail; returns what went wrong, after `on_error` has it. Raises OSError for a full or read-only
-    disk, as the other videos would fail, too."""
+def _error_of(work: Callable[[], None], on_error: Callable[[str], None], folder: Path) -> str | None:
+    """Do work that may fail; returns what went wrong, after `on_error` has it.
+
+    Raises OSError, of the output `folder`, for a full or read-only disk: the other videos would fail, too.
+    """
     try:
         work()
     except Exception as error:  # a method may raise anything, and the other videos go on
-        if is_disk_error(error):
+        if (number := disk_error_number(error)) is not None:
             # A plain one, as those of FFmpeg do not pass from process to process.
-            raise OSError(errno.ENOSPC, "the disk is full or read-only", "a video") from error
+            raise OSError(number, os.strerror(number), str(folder)) from error
         text = error.with_fix if isinstance(error, LongtakeError) else f"{type(error).__name__}: {error}"
     else:
         return None

@@ -142,7 +142,8 @@ def _prefix_plots(results: Results) -> Element:
             for method in results.methods.values()
         }
         # One axis for all methods, so that their plots compare by eye.
-        ends = [end for found in means.values() for _, mean in found if mean.is_known for end in (mean.low, mean.high)]
+        drawn = [mean for found in means.values() for _, mean in found]
+        ends = [end for mean in drawn for end in ((mean.low, mean.high) if mean.is_known else (mean.value,))]
         for method, found in means.items():
             if len(found) < 2:
                 continue

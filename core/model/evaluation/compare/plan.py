@@ -48,7 +48,7 @@ class Plan:
     """Of the preset: how its methods sample."""
 
     def expected(self, method: str) -> Expected:
-        """What the videos of a method are made by, and where their chunks begin."""
+        """What the videos of a method are made by, and where their windows begin."""
         return Expected(self.fingerprints[method], named_borders(self.methods[method].borders))
 
     def video(self, method: str, prompt: int) -> Video:

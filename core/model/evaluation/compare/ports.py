@@ -30,7 +30,7 @@ class Measurement(Protocol):
         ...
 
     def metrics(self, prompt: str, fps: int | Fraction, borders: Borders | None) -> Sequence[Metric]:
-        """New metrics for one video. `borders`: where its chunks begin."""
+        """New metrics for one video. `borders`: where its windows begin."""
         ...
 
 

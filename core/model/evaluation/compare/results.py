@@ -115,7 +115,7 @@ class Results:
     @property
     def notes(self) -> list[tuple[str, int]]:
         """What metrics say of videos, such as why a value is missing, and of how many; the commonest first. What the
-        report says elsewhere is left out: models, and where each method's chunks begin."""
+        report says elsewhere is left out: models, and where each method's windows begin."""
         said = [*(self.by[key] for key in _NETWORKS if key in self.by), *_SEAM_NOTES]
         notes = (
             note
@@ -142,7 +142,7 @@ class Results:
         """The rank of each method that has the value, 1 for the best, by its mean over the prompts that all these
         methods have; {} for values that are neither good nor bad, or do not compare, and where no prompt is such."""
         better = fact_of(name).better
-        values = {key: found for key, method in self.methods.items() if (found := method.values(name))}
+        values = {key: self.methods[key].values(name) for key in self.methods_with(name)}
         if not self.compares(name, *values):
             return {}
         shared = set.intersection(*(set(found) for found in values.values())) if values else set[int]()
@@ -158,6 +158,10 @@ class Results:
         first, second = self.methods[better], self.methods[worse]
         finished = len(first.finished.keys() & second.finished.keys())
         return gain(first.values(name), second.values(name), finished, higher_is_better=higher_is_better)
+
+    def methods_with(self, name: str) -> list[str]:
+        """The methods that have a value, of any video."""
+        return [key for key, method in self.methods.items() if method.values(name)]
 
     def compares(self, name: str, *methods: str) -> bool:
         """Whether a value of these methods compares: seam scores are of the borders that each method has."""

@@ -21,7 +21,7 @@ from core.model.evaluation.compare.exact_frames import read_exact, write_exact, 
 from core.model.evaluation.compare.plan import VERSION, ComparisonError, Expected, Video, digest, read_json, write_json
 from core.model.evaluation.compare.prefixes import Measured
 from core.service.domain.engine import FrameHWC, FramesTHWC
-from core.whole_files import UNFINISHED_SUFFIX
+from core.whole_files import UNFINISHED_SUFFIX, remove_abandoned
 
 _HALF = re.compile(r"\d+\.\d+\.(mkv|mp4)")
 """Name of a video that is being made: index, process, kind."""
@@ -72,16 +72,18 @@ class Workspace:
             self._sweep()
             yield
 
-    @property
-    def has_videos(self) -> bool:
-        """Whether any video is complete."""
-        return any(self.folder.glob("videos/*/*.made.json"))
+    def requests(self) -> list[Mapping[str, Any]]:
+        """What each complete video was made of, of this version: `index`, `prompt`, `seed`, `frames` and so on."""
+        stored = (read_json(file) for file in sorted(self.folder.glob("videos/*/*.made.json")))
+        found = [content["facts"] for content in stored if content is not None and "facts" in content]
+        return [facts for facts in found if facts.get("version") == VERSION]
 
     def _sweep(self) -> None:
         shutil.rmtree(self.running, ignore_errors=True)
         videos = (file for file in self.folder.glob("videos/*/*") if _HALF.fullmatch(file.name))
-        for file in [*videos, *self.folder.rglob(f"*.json.*{UNFINISHED_SUFFIX}")]:
+        for file in [*videos, *self.folder.glob(f"*/**/*.json.*{UNFINISHED_SUFFIX}")]:
             file.unlink()
+        remove_abandoned(self.folder)  # those of a report: another process may be writing one, without the lock
 
     def has_first_chunk(self, video: Video, facts: Mapping[str, Any]) -> bool:
         """Whether the first chunk of the prompt is stored and was made by these facts."""

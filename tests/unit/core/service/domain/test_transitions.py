@@ -1,4 +1,4 @@
-"""The status graph, and the events of each transition. How stores apply them: tests/helpers/store_contract.py."""
+"""The status graph, and the events of each transition. How stores apply them: tests/helpers/store_contract/."""
 
 from __future__ import annotations
 

@@ -198,7 +198,11 @@ def test_a_folder_with_another_comparison_is_kept(out: Path, prompts: Path, caps
     for words in (["--frames", "48"], ["--seed", "1"], ["--profile", "reference"]):
         assert run(out, prompts, "--methods", "last_frame", *words) == 2
         assert f"the videos of another comparison, with another {words[0]}" in capsys.readouterr().err
-    prompts.write_text("a town\na wood\n")
+    # Fewer prompts are none of the others: their videos stay those of their prompts.
+    prompts.write_text("a lake\n")
+    assert run(out, prompts, "--methods", "last_frame") == 0
+    before |= {file: file.read_bytes() for file in out.glob("*") if file.is_file()}
+    prompts.write_text("a lake\na town\n")
     assert run(out, prompts, "--methods", "last_frame") == 2
     assert "with another --prompts (name another folder with --out" in capsys.readouterr().err
     assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before

@@ -20,6 +20,7 @@ from core.model.evaluation.compare.figures import figure, with_interval
         (0.000047, "0.0000470"),
         (0.14, "0.140"),
         (0.0, "0"),
+        (-2e-16, "0"),
         (2, "2"),
         (math.inf, "inf"),
     ],

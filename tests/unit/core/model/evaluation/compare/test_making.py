@@ -1,5 +1,6 @@
 """The protocol: one first chunk for all, every video stored at once, failures named, nothing made twice."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -160,12 +161,14 @@ def test_a_method_that_fails_for_one_prompt_is_named_and_loses_no_other(tmp_path
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_full_disk_ends_the_run_and_fails_no_video(tmp_path: Path, processes: int) -> None:
     """Otherwise all others would be computed and fail, too."""
-    plan = fake_plan(("free_noise",), (FULL, "a lake", "a wood", "a town"))
-    with pytest.raises(OSError, match="the disk is full"):
+    prompts = (FULL, *(f"a lake {number}" for number in range(200)))
+    plan = fake_plan(("free_noise",), prompts, 16)
+    with pytest.raises(OSError, match="Disk quota exceeded: ") as caught:
         make(plan, tmp_path, processes=processes)
+    assert caught.value.filename == str(tmp_path)
     results = read_results(plan, Workspace(tmp_path))
     assert results.methods["free_noise"].failures == {}
-    assert len(calls(tmp_path)) < 4 or processes > 1
+    assert len(calls(tmp_path)) < len(prompts)
 
 
 def test_without_a_first_chunk_methods_that_take_none_go_on_and_the_others_say_why(tmp_path: Path) -> None:
@@ -253,10 +256,13 @@ def test_what_a_killed_run_left_half_done_is_swept_and_videos_stay(tmp_path: Pat
     workspace = make(plan, tmp_path)
     stem = workspace.stem(plan.video("free_noise", 0))
     half = [stem.with_suffix(suffix) for suffix in (".1234.mkv", ".1234.mp4", ".made.json.1234.part")]
-    for file in half:
+    of_report, in_writing = (tmp_path / f"compare.html.{process}.part" for process in (77, 78))
+    for file in (*half, of_report, in_writing):
         file.write_bytes(b"half")
+    os.utime(of_report, (0, 0))
     with workspace.alone():
-        assert not any(file.exists() for file in half)
+        assert not any(file.exists() for file in (*half, of_report))
+        assert in_writing.exists(), "of another process, which writes a report"
     assert read_results(plan, workspace).num_finished == 1
 
 

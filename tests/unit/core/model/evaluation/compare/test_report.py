@@ -105,20 +105,32 @@ def test_ranks_are_over_the_prompts_that_all_methods_have(tmp_path: Path) -> Non
 
 def test_seam_scores_of_other_borders_have_no_rank_difference_or_plot(tmp_path: Path) -> None:
     """A comparison of methods that begin anew at other frames says nothing about their seams."""
-    other, same = ("streaming_t2v", "last_frame"), ("streaming_t2v", "concat")
+    other, same = ("streaming_t2v", "last_frame"), ("streaming_t2v", "concat", "free_noise")
     found: dict[tuple[str, str], Results] = {}
     for methods in (other, same):
         plan, workspace = fake_plan(methods, ["a", "b"], 32), Workspace(tmp_path / methods[1])
         for method in methods:
-            store(workspace, plan, method, {"seam_score": [1.0, 2.0], "mawe_v2": [1.0, 1.0]})
+            scores = [None, None] if method == "free_noise" else [1.0, 2.0]  # it has no borders
+            store(workspace, plan, method, {"seam_score": scores, "mawe_v2": [1.0, 1.0]})
         found[methods] = read_results(plan, workspace)
     assert found[same].ranks("seam_score") == {"streaming_t2v": 1, "concat": 1}
     assert found[other].ranks("seam_score") == {}
     assert found[other].ranks("mawe_v2") == {"streaming_t2v": 1, "last_frame": 1}
-    gains = [results.gain(*methods, "seam_score", higher_is_better=False) for methods, results in found.items()]
+    gains = [results.gain(*methods[:2], "seam_score", higher_is_better=False) for methods, results in found.items()]
     assert [gained.verdict for gained in gains] == ["not measured", "too few differ"]
     shown = ["Seam score" in tostring(value_plots(results), encoding="unicode") for results in found.values()]
     assert shown == [False, True]
+
+
+def test_plots_over_length_have_one_axis_also_for_few_prompts(tmp_path: Path) -> None:
+    plan, workspace = fake_plan(("streaming_t2v", "free_noise"), ["a", "b", "c"], 64), Workspace(tmp_path)
+    store(workspace, plan, "streaming_t2v", {"mawe_v2": [1.0, 1.1, 1.2]})
+    store(workspace, plan, "free_noise", {"mawe_v2": [90.0, 91.0, 95.0]})
+    shown = page(read_results(plan, workspace), workspace)
+    ticks = [re.findall(r'class="tick end"[^>]*>([^<]*)<', plot) for plot in re.findall(r"<svg.*?</svg>", shown)]
+    of_curves = [found for found in ticks if found]
+    assert len(of_curves) == 2
+    assert of_curves[0] == of_curves[1]
 
 
 def test_ranks_are_by_mean_and_ties_share_theirs(compared: tuple[Results, Workspace]) -> None:
