@@ -79,6 +79,7 @@ def test_the_models_list_says_what_the_engine_takes(service: Service) -> None:
         "prompt_changes": False,
         "endless": False,
         "reseeds": False,
+        "windows": None,
     }
     assert models[MODEL]["profiles"] == {}
     assert models[MODEL]["parameters"]["properties"]["zoom"]["maximum"] == 4
