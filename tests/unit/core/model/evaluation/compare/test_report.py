@@ -106,17 +106,17 @@ def test_ranks_are_over_the_prompts_that_all_methods_have(tmp_path: Path) -> Non
 def test_seam_scores_of_other_borders_have_no_rank_difference_or_plot(tmp_path: Path) -> None:
     """A comparison of methods that begin anew at other frames says nothing about their seams."""
     other, same = ("streaming_t2v", "last_frame"), ("streaming_t2v", "concat", "free_noise")
-    found: dict[tuple[str, str], Results] = {}
+    found: dict[tuple[str, ...], Results] = {}
     for methods in (other, same):
         plan, workspace = fake_plan(methods, ["a", "b"], 32), Workspace(tmp_path / methods[1])
         for method in methods:
-            scores = [None, None] if method == "free_noise" else [1.0, 2.0]  # it has no borders
+            scores: list[float | None] = [None, None] if method == "free_noise" else [1.0, 2.0]  # it has no borders
             store(workspace, plan, method, {"seam_score": scores, "mawe_v2": [1.0, 1.0]})
         found[methods] = read_results(plan, workspace)
     assert found[same].ranks("seam_score") == {"streaming_t2v": 1, "concat": 1}
     assert found[other].ranks("seam_score") == {}
     assert found[other].ranks("mawe_v2") == {"streaming_t2v": 1, "last_frame": 1}
-    gains = [results.gain(*methods[:2], "seam_score", higher_is_better=False) for methods, results in found.items()]
+    gains = [found[two].gain(two[0], two[1], "seam_score", higher_is_better=False) for two in (other, same)]
     assert [gained.verdict for gained in gains] == ["not measured", "too few differ"]
     shown = ["Seam score" in tostring(value_plots(results), encoding="unicode") for results in found.values()]
     assert shown == [False, True]
