@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import ExitStack
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from client import Longtake
@@ -76,13 +76,17 @@ class Jobs:
         from core.metrics.video.seams import Borders
         from core.service.engines.capabilities import Capabilities
 
-        told = {model.name: model.model_extra or {} for model in self._connected().models.list().models}
         try:
-            capabilities = Capabilities.model_validate(told[request.model]["capabilities"])
+            capabilities = Capabilities.model_validate(self._models[request.model]["capabilities"])
         except (KeyError, ValueError):
             return None
         windows = capabilities.windows_of(request)
         return None if windows is None else Borders(windows.first, windows.later)
+
+    @cached_property
+    def _models(self) -> dict[str, dict[str, Any]]:
+        """What the service says of its models, by name; asked once, for all jobs."""
+        return {model.name: model.model_extra or {} for model in self._connected().models.list().models}
 
     def _connected(self) -> Longtake:
         from cli.commands.api import api_of

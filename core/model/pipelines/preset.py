@@ -60,7 +60,7 @@ class ImageVideoPreset(PipelinePreset):
     @property
     def windows(self) -> WindowLengths:
         """Each later window repeats the frame that it is given."""
-        return WindowLengths(first=self.window_frames, later=self.window_frames - 1)
+        return WindowLengths.repeating(self.window_frames)
 
     def configured(self, settings: Settings) -> Preset:
         """With the operator's image model."""

@@ -39,6 +39,11 @@ class WindowLengths(BaseModel):
     first: int = Field(ge=1, description="Frames of the first window.")
     later: int = Field(ge=1, description="New frames of each later one.")
 
+    @classmethod
+    def repeating(cls, window_frames: int, repeated: int = 1) -> WindowLengths:
+        """Of windows of one length, each of which repeats the last `repeated` frames of the one before."""
+        return cls(first=window_frames, later=window_frames - repeated)
+
 
 class Capabilities(BaseModel):
     """What requests for one preset may contain."""

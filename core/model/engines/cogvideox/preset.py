@@ -73,7 +73,7 @@ class CogVideoXPreset(PipelinePreset):
             prompt_changes=True,
             endless=True,
             reseeds=True,
-            windows=WindowLengths(first=self.window_frames, later=self.window_frames - self.repeated_frames),
+            windows=WindowLengths.repeating(self.window_frames, self.repeated_frames),
         )
 
     def idle_parameters(self, *, has_video: bool, has_control: bool) -> Mapping[str, str]:

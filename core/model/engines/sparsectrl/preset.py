@@ -16,7 +16,7 @@ class SparseCtrlPreset(AnimationPreset):
 
     @property
     def capabilities(self) -> Capabilities:
-        windows = WindowLengths(first=self.window_frames, later=self.window_frames - 1)
+        windows = WindowLengths.repeating(self.window_frames)
         return super().capabilities.model_copy(update={"image": True, "windows": windows})
 
 
