@@ -48,7 +48,7 @@ class ImageWindowEngine(WindowEngine):
     """Runs an image-to-video pipeline window by window. The first frame of later windows repeats the past."""
 
     def __init__(self, model: ImageVideoModel) -> None:
-        super().__init__(model.device, model.fingerprint)
+        super().__init__(model.device, model.fingerprint, model.preset.windows)
         self.pipeline, self.preset = model.pipeline, model.preset
         self.torch_device, self._image_generator = model.device, model.image_generator
         self._vae_dtype = model.pipeline.vae.dtype
@@ -60,10 +60,6 @@ class ImageWindowEngine(WindowEngine):
     @abstractmethod
     def decode_latents(self, latents: Tensor) -> Tensor:
         """The pipeline's latents of a window -> pictures [1, 3, F, P, R] in [-1, 1]."""
-
-    def num_new_frames(self, first_frame: int) -> int:
-        """All frames of the first window, one less of later ones."""
-        return self.preset.window_frames - (first_frame > 0)
 
     def start_arrays(self, spec: JobSpec, inputs: InputMedia) -> Arrays:
         """The image at the video's size, if there is one."""

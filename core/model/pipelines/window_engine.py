@@ -30,6 +30,7 @@ from core.service.domain.engine import (
 )
 from core.service.domain.frame_plan import CHUNK_FRAMES
 from core.service.domain.schema import JobSpec
+from core.service.engines.capabilities import WindowLengths
 
 GENERATOR, WINDOW, WINDOW_END = "generator", "window", "window_end"
 """Arrays of the state: the CPU generator; latents of the newest window while some of its frames wait; the index of the
@@ -78,8 +79,10 @@ class WindowEngine(PlacedEngine):
     keeps_newest = False
     """Whether the newest window stays in the state when its frames are delivered, for the next one to read."""
 
-    def __init__(self, device: torch.device, fingerprint: str) -> None:
+    def __init__(self, device: torch.device, fingerprint: str, windows: WindowLengths) -> None:
+        """`windows`: the lengths of its windows, for all requests."""
         super().__init__(device, fingerprint)
+        self._windows = windows
         self._decoded: LruCache[bytes, FramesTHWC] = LruCache(_DECODED_WINDOWS)
 
     @abstractmethod
@@ -95,12 +98,8 @@ class WindowEngine(PlacedEngine):
         """Pictures [F, 3, P, R] in [0, 1] of all frames of a window; NaN where the output is not finite."""
 
     def num_new_frames(self, first_frame: int) -> int:
-        """New frames of the window whose first new frame has this index; windows below a chunk's 16 say how many.
-
-        Progress is counted over all windows of a chunk by it.
-        """
-        del first_frame
-        return CHUNK_FRAMES
+        """New frames of the window whose first new frame has this index."""
+        return self._windows.later if first_frame else self._windows.first
 
     def arrays_of_frames(self, frames: FramesTHWC) -> Arrays:
         """What the next window needs of a window's new frames, in addition to `Window.arrays`."""

@@ -6,10 +6,13 @@ from pathlib import Path
 
 from core.model.pipelines.preset import PipelinePreset
 from core.service.domain.engine import Engine
-from core.service.engines.capabilities import Capabilities
+from core.service.engines.capabilities import Capabilities, WindowLengths
 from core.service.engines.definition import EngineDefinition
 from core.service.engines.load_context import LoadContext
 from core.service.engines.tokenizer import WordCounter
+
+WINDOWS = WindowLengths.repeating(14)
+"""Windows of 14 frames; each later one begins with the last frame of the one before."""
 
 
 class CloudsPreset(PipelinePreset):
@@ -17,7 +20,9 @@ class CloudsPreset(PipelinePreset):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(fields=("seed", "fps", "num_inference_steps"), prompt="no", reseeds=True, endless=True)
+        return Capabilities(
+            fields=("seed", "fps", "num_inference_steps"), prompt="no", reseeds=True, endless=True, windows=WINDOWS
+        )
 
 
 def load(context: LoadContext[CloudsPreset]) -> Engine:

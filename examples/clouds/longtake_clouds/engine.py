@@ -13,16 +13,16 @@ from core.model.pipelines.latents import to_array, to_tensor
 from core.model.pipelines.window_engine import Arrays, Window, WindowEngine, WindowRequest
 from core.service.domain.engine import InputMedia, OnStep
 from core.service.domain.schema import JobSpec
+from longtake_clouds import WINDOWS
 
-WINDOW_FRAMES = 14
 PIXELS_PER_LATENT = 8
 
 
 class Clouds(WindowEngine):
-    """Windows of 14 frames. `last` in the state is the last frame of the newest one, with which the next begins."""
+    """`last` in the state is the last frame of the newest one, with which the next begins."""
 
     def __init__(self, height: int, width: int) -> None:
-        super().__init__(torch.device("cpu"), f"clouds 1; torch {torch.__version__}")
+        super().__init__(torch.device("cpu"), f"clouds 1; torch {torch.__version__}", WINDOWS)
         self._rows, self._columns = height // PIXELS_PER_LATENT, width // PIXELS_PER_LATENT
 
     def start_arrays(self, spec: JobSpec, inputs: InputMedia) -> Arrays:
@@ -30,13 +30,9 @@ class Clouds(WindowEngine):
         del spec, inputs
         return {}
 
-    def num_new_frames(self, first_frame: int) -> int:
-        """All of the first window, all but one of the later ones."""
-        return WINDOW_FRAMES if first_frame == 0 else WINDOW_FRAMES - 1
-
     def make_window(self, request: WindowRequest, on_step: OnStep) -> Window:
         steps = request.spec.num_inference_steps or 1
-        latents = torch.randn(1, 3, WINDOW_FRAMES, self._rows, self._columns, generator=request.generator)
+        latents = torch.randn(1, 3, WINDOWS.first, self._rows, self._columns, generator=request.generator)
         for step in range(steps):
             on_step(step, steps)
             if "last" in request.arrays:

@@ -28,13 +28,9 @@ class AnimateDiffEngine(WindowEngine):
     """Text to video by a pipeline whose FreeNoise is enabled."""
 
     def __init__(self, pipeline: Any, preset: AnimateDiffPreset, device: torch.device, fingerprint: str) -> None:
-        super().__init__(device, fingerprint)
+        super().__init__(device, fingerprint, preset.windows)
         self._pipeline = pipeline
         self._preset = preset
-
-    def num_new_frames(self, first_frame: int) -> int:
-        """All of the first window; later ones repeat some."""
-        return self._preset.window_frames - (self._preset.overlap_frames if first_frame else 0)
 
     def start_arrays(self, spec: JobSpec, inputs: InputMedia) -> Arrays:
         """Nothing: a video is made of its text alone."""

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from core.model.pipelines.animation_preset import AnimationPreset
 from core.service.domain.frame_plan import CHUNK_FRAMES
+from core.service.engines.capabilities import WindowLengths
 from core.service.engines.definition import Parameters
 
 
@@ -24,6 +25,11 @@ class AnimateDiffPreset(AnimationPreset):
     def overlap_frames(self) -> int:
         """Frames that a window repeats of the one before: every context with a new frame is whole."""
         return self.context_length - self.context_stride
+
+    @property
+    def windows(self) -> WindowLengths:
+        """Those that are denoised together. Not among the capabilities: no border shows, as contexts overlap."""
+        return WindowLengths.repeating(self.window_frames, self.overlap_frames)
 
     @model_validator(mode="after")
     def _contexts_fill_the_window(self) -> "AnimateDiffPreset":

@@ -58,7 +58,7 @@ class CogVideoXEngine(WindowEngine):
     keeps_newest = True
 
     def __init__(self, pipelines: Pipelines, preset: CogVideoXPreset, device: torch.device, fingerprint: str) -> None:
-        super().__init__(device, fingerprint)
+        super().__init__(device, fingerprint, preset.windows)
         self._pipelines, self._preset = pipelines, preset
         self._texts: LruCache[tuple[str, str | None], Texts] = LruCache(_CACHED_TEXTS)
 
@@ -97,10 +97,6 @@ class CogVideoXEngine(WindowEngine):
         self._use_tiles(spec)
         stored = to_tensor(latents, self._torch_device).to(pipeline.vae.dtype)
         return clamped(decode(pipeline, stored) * 0.5 + 0.5)
-
-    def num_new_frames(self, first_frame: int) -> int:
-        """All frames of the first window, those after the repeated ones of a later one."""
-        return self._preset.window_frames - (self._preset.repeated_frames if first_frame else 0)
 
     def _denoised(self, request: WindowRequest, sampling: Sampling) -> Tensor:
         """The latents of the next window."""

@@ -62,6 +62,10 @@ class CogVideoXPreset(PipelinePreset):
         return 1 if self.takes_image else self.overlap_frames
 
     @property
+    def windows(self) -> WindowLengths:
+        return WindowLengths.repeating(self.window_frames, self.repeated_frames)
+
+    @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
             fields=FIELDS,
@@ -73,7 +77,7 @@ class CogVideoXPreset(PipelinePreset):
             prompt_changes=True,
             endless=True,
             reseeds=True,
-            windows=WindowLengths.repeating(self.window_frames, self.repeated_frames),
+            windows=self.windows,
         )
 
     def idle_parameters(self, *, has_video: bool, has_control: bool) -> Mapping[str, str]:

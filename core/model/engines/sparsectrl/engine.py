@@ -28,13 +28,9 @@ class SparseCtrlEngine(WindowEngine):
     """Text or image to video by a LatentConditionPipeline."""
 
     def __init__(self, pipeline: Any, preset: SparseCtrlPreset, device: torch.device, fingerprint: str) -> None:
-        super().__init__(device, fingerprint)
+        super().__init__(device, fingerprint, preset.windows)
         self._pipeline = pipeline
         self._preset = preset
-
-    def num_new_frames(self, first_frame: int) -> int:
-        """All of the first window; later ones repeat a frame."""
-        return self._preset.window_frames - (1 if first_frame else 0)
 
     @torch.no_grad()  # as WindowEngine.next_chunk
     def start_arrays(self, spec: JobSpec, inputs: InputMedia) -> Arrays:

@@ -15,9 +15,12 @@ class SparseCtrlPreset(AnimationPreset):
     )
 
     @property
+    def windows(self) -> WindowLengths:
+        return WindowLengths.repeating(self.window_frames)
+
+    @property
     def capabilities(self) -> Capabilities:
-        windows = WindowLengths.repeating(self.window_frames)
-        return super().capabilities.model_copy(update={"image": True, "windows": windows})
+        return super().capabilities.model_copy(update={"image": True, "windows": self.windows})
 
 
 class SparseCtrlParameters(Parameters):

@@ -14,6 +14,7 @@ from core.model.pipelines.window_engine import Arrays, Window, WindowEngine, Win
 from core.service.domain.engine import NO_INPUT_MEDIA, Engine, EngineState, InputMedia, OnStep, ignore_step
 from core.service.domain.errors import NotFinite
 from core.service.domain.schema import JobSpec
+from core.service.engines.capabilities import WindowLengths
 from tests.helpers.engine_contract import EngineContract, chunks_of
 from tests.helpers.jobs import job_spec
 
@@ -24,12 +25,9 @@ class Numbers(WindowEngine):
     """Each frame is one grey: its index in the video plus what the seed drew, in eight bits."""
 
     def __init__(self, first: int, later: int, scale: float = 1.0) -> None:
-        super().__init__(torch.device("cpu"), "numbers")
-        self._lengths, self._scale = (first, later), scale
+        super().__init__(torch.device("cpu"), "numbers", WindowLengths(first=first, later=later))
+        self._scale = scale
         self.requests: list[WindowRequest] = []
-
-    def num_new_frames(self, first_frame: int) -> int:
-        return self._lengths[1 if first_frame else 0]
 
     def start_arrays(self, spec: JobSpec, inputs: InputMedia) -> Arrays:
         del spec, inputs
