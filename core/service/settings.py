@@ -234,6 +234,11 @@ class Settings(BaseSettings):
     measure_max_frames: Annotated[int, Field(ge=16)] = Field(
         default=14_400, description="Most frames that `measure` measures of a job, those of both variants together."
     )
+    measure_niceness: Annotated[int, Field(ge=0, le=19)] = Field(
+        default=15,
+        description="How far the process that measures a video stands back behind the CPU worker, as with `nice`. On a "
+        "machine that is always busy a lower number lets it come to its end.",
+    )
     webhook_secret: Annotated[SecretStr, AfterValidator(usable_secret)] | None = Field(
         default=None, description="whsec_... secret that signs webhooks; `up` generates one."
     )

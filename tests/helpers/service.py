@@ -37,8 +37,14 @@ from core.service.settings import Settings
 from tests.helpers.deadline import eventually
 
 STOP_GRACE_SECONDS = 20.0
-QUICK = {"lease_ttl_seconds": 2.0, "janitor_interval_seconds": 0.5, "url_ttl_seconds": 3600, "torch_threads": 1}
-"""Settings that let a test see in seconds what takes longer in production."""
+QUICK = {
+    "lease_ttl_seconds": 2.0,
+    "janitor_interval_seconds": 0.5,
+    "url_ttl_seconds": 3600,
+    "torch_threads": 1,
+    "measure_niceness": 0,
+}
+"""Settings that let a test see in seconds what takes longer in production, or beside other tests has no end."""
 
 
 class FullJob(JobSummary):

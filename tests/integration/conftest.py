@@ -27,9 +27,10 @@ from tests.helpers.web_page import Opened, opened
 from tests.helpers.webhook_receiver import WebhookReceiver, receiving_webhooks
 
 LONGEST = (
-    *("chaos", "hub", "readme", "worker_outages", "refinement_networks", "sprites", "job_life", "training_processes"),
-    *("sprites_run", "clips_run", "ablation", "command", "event_streams", "delivery", "killed_runs", "conversion"),
-    *("recovery", "openapi_contract"),
+    *("sprites_run", "engines_served", "api_page", "clips_run", "hub", "sprites", "readme", "worker_outages", "chaos"),
+    *("ablation", "openapi_contract", "delivery", "command_line", "refinement_networks", "web_make", "event_streams"),
+    *("recovery", "endless", "web_watch", "web_steer", "creating", "command", "web_room", "continuing", "job_life"),
+    *("web_metrics", "measuring", "training_processes", "killed_runs", "conversion"),
 )
 """Files that take minutes. They begin first, so that none of them is waited for alone in the end."""
 SLOW_STEPS = 8

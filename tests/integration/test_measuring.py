@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
 
 import psutil
 import pytest
@@ -22,7 +21,6 @@ PROGRAM = "worker.measuring.process"
 
 def wait_for_metrics(service: Service, job_id: str, seconds: float = 180) -> JobMetrics:
     def read() -> JobMetrics | None:
-        hurry(measuring(service))
         answer = service.http.get(f"/jobs/{job_id}/metrics")
         return JobMetrics.model_validate_json(answer.content) if answer.status_code == 200 else None
 
@@ -39,13 +37,6 @@ def measuring(service: Service) -> psutil.Process | None:
         except psutil.NoSuchProcess:
             continue
     return None
-
-
-def hurry(process: psutil.Process | None) -> None:
-    """Beside other tests a process of low priority gets no time. Only root may change that."""
-    with suppress(psutil.Error):
-        if process is not None:
-            process.nice(0)
 
 
 def test_a_job_is_measured_after_its_end_and_says_so(service: Service, receiver: WebhookReceiver) -> None:

@@ -90,6 +90,7 @@ class Measurer(LaneWorker):
                 fps=float(record.spec.fps),
                 num_frames=_known_lengths(record),
                 windows=self._windows(record),
+                niceness=self._services.settings.measure_niceness,
             )
             measured = self._measure(request, self._check_often(keeper))
         found = JobMetrics(

@@ -31,7 +31,6 @@ from core.service.video.decode import VideoUnreadable
 from worker.measuring.request import MeasureRequest
 from worker.runtime.limits import limit_memory, set_limit
 
-NICENESS = 15
 BYTES_PER_CORE = 100_000_000
 """Of address space: OpenCV and FFmpeg have a thread for each, with a stack and a heap that are hardly used."""
 
@@ -41,7 +40,7 @@ def main() -> int:
         end_with_parent(by=signal.SIGKILL)
     request = MeasureRequest.model_validate_json(sys.stdin.buffer.read())
     with suppress(OSError):
-        os.nice(NICENESS)
+        os.nice(request.niceness)
     set_limit(resource.RLIMIT_CORE, 0)
     limit_memory(request.memory_bytes + BYTES_PER_CORE * (os.cpu_count() or 1))
     request.result.write_text(json.dumps(_outcome(request)))

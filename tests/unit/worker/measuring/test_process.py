@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from core.metrics.video.facts import FACTS
@@ -39,6 +41,19 @@ def test_a_video_is_measured_with_what_readers_must_know_of_each_value(tmp_path:
         )
         assert value.value is not None or video.notes, "a note says why"
     assert request.progress.read_text() == "20"
+
+
+def test_it_leaves_the_processor_to_others(tmp_path: Path) -> None:
+    seen = list[int]()
+
+    def look() -> None:
+        with suppress(psutil.Error):
+            seen.extend(child.nice() for child in psutil.Process().children())
+
+    file = clip(tmp_path / "preview.mp4", 20)
+    request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0, niceness=3)
+    measure_in_process(request, look)
+    assert max(seen) == os.nice(0) + 3
 
 
 @pytest.mark.parametrize(
