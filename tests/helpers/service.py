@@ -95,9 +95,10 @@ class Service:
         """Settings of processes that are started from now on."""
         self._chosen.update(settings)
 
-    def start_api(self, *, wait: bool = True, port: int | None = None) -> Child:
-        """Start the API and wait until it answers. `port`: of one more, which nobody waits for."""
-        serve = ["api.server", "--port", str(port or self.api_port)]
+    def start_api(self, *, wait: bool = True, port: int | None = None, grace_seconds: int = 10) -> Child:
+        """Start the API and wait until it answers. `port`: of one more, which nobody waits for. `grace_seconds`: what
+        open responses have when it stops."""
+        serve = ["api.server", "--port", str(port or self.api_port), "--grace-seconds", str(grace_seconds)]
         child = self._start("api", serve)
         if wait:
             eventually(lambda: self._alive(child) and self._answers(), "the API to answer")
@@ -145,7 +146,7 @@ class Service:
             store = RedisJobStore(client, SystemClock(), retention_seconds=self.settings.retention_seconds)
             if store.has_all_records():
                 look = partial(find_orphans, store, self.storage(), RedisUploadStore(client))
-                eventually(lambda: not [*look()], "every object and key to belong to somebody", seconds=20)
+                eventually(lambda: not [*look()], "every object and key to belong to somebody")
 
     def close(self) -> None:
         self.http.close()
