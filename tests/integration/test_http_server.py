@@ -109,7 +109,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("api"))
     yield server
     server.child.ask_to_stop()
-    server.child.wait_stopped(20)
+    server.child.wait_stopped(60)
     assert "Traceback" not in server.log.read_text(), server.log.read_text()
 
 
