@@ -249,7 +249,7 @@ class Service:
 
 def fetch(url: str) -> bytes:
     """What is behind a chunk's link, as any HTTP client would get it."""
-    response = httpx.get(url, trust_env=False, follow_redirects=True)
+    response = httpx.get(url, trust_env=False, timeout=30, follow_redirects=True)
     assert response.status_code == 200, response.text
     return response.content
 

@@ -49,11 +49,11 @@ def base_url(up: Running) -> str:
 
 def submit(url: str, num_frames: int) -> str:
     body = {"prompt": "a red square", "num_frames": num_frames}
-    return str(httpx.post(f"{url}/jobs", json=body, trust_env=False).raise_for_status().json()["id"])
+    return str(httpx.post(f"{url}/jobs", json=body, trust_env=False, timeout=30).raise_for_status().json()["id"])
 
 
 def status(url: str, job_id: str) -> str:
-    return str(httpx.get(f"{url}/jobs/{job_id}", trust_env=False).raise_for_status().json()["status"])
+    return str(httpx.get(f"{url}/jobs/{job_id}", trust_env=False, timeout=30).raise_for_status().json()["status"])
 
 
 def test_the_demo_delivers_video_sheet_webhook_and_summary(presets: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def status(http: httpx.Client, text: str) -> int:
 def test_a_key_that_one_process_revokes_stops_at_the_others(service: Service) -> None:
     port = free_port()
     other = service.start_api(wait=False, port=port)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as http:
         eventually(lambda: answers(http), "the second API to answer")
         made = create(service.http)
         assert status(http, made["key"]) == 200

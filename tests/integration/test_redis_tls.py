@@ -258,7 +258,7 @@ def test_readiness_and_the_worker_say_what_is_wrong(world: World, tmp_path: Path
 
 def _unreadiness(port: int) -> str | None:
     try:
-        answer = httpx.get(f"http://{LOOPBACK}:{port}/readyz", trust_env=False)
+        answer = httpx.get(f"http://{LOOPBACK}:{port}/readyz", trust_env=False, timeout=30)
     except httpx.TransportError:
         return None
     assert answer.status_code == 503
