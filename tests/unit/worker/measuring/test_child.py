@@ -54,7 +54,7 @@ def test_a_process_without_progress_is_killed_and_one_that_gets_on_is_not(tmp_pa
 
     def begun() -> None:
         """How long the program needs to start is not what is looked at."""
-        eventually(lambda: progress.exists() and progress.read_text(), "the program to begin")
+        eventually(lambda: progress.exists() and bool(progress.read_text()), "the program to begin")
 
     command = program("(folder / 'progress').write_text('3'); time.sleep(600)")
     with pytest.raises(MeasuringStalled, match="after 3"):
