@@ -35,8 +35,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("streams")
     write_fake_preset(folder / "presets", "fake")
     limits = {"max_event_streams": 3000, "max_event_streams_per_address": STREAMS_OF_ONE}
-    limits["media_stall_seconds"] = PATIENCE_SECONDS
-    service = Service(folder, folder / "presets", default_model="fake", **limits)
+    patience = {"media_stall_seconds": PATIENCE_SECONDS}
+    service = Service(folder, folder / "presets", default_model="fake", **limits, **patience)
     try:
         service.start_servers()
         service.storage().ensure_bucket()

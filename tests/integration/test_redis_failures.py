@@ -255,7 +255,7 @@ def test_a_value_that_is_no_text_is_damage(server: RedisServer) -> None:
 
 def test_a_host_without_an_address_is_away() -> None:
     with pytest.raises(StoreUnavailable), store_errors():
-        connect("redis://redis.invalid:6379/0", PATIENT).ping()
+        connect("redis://redis.invalid:6379/0", IMPATIENT).ping()
 
 
 def test_more_connections_than_the_pool_has_is_away(server: RedisServer) -> None:
