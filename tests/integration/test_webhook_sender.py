@@ -183,8 +183,7 @@ def test_a_thousand_webhooks_to_a_receiver_that_hangs_never_fill_the_sender(
 ) -> None:
     share = office.settings.webhook_concurrency_per_receiver
     with receiving_webhooks(answers=[HANG] * 5000) as hanging:
-        for _ in range(1000):
-            office.canceled_job(hanging.url)
+        office.backlog([hanging.url], 1000)
         with office.sending() as (sender,), ExitStack() as finally_:
             finally_.callback(hanging.over.set)
             eventually(lambda: len(hanging.tries) >= share, "the share of one receiver")
