@@ -268,7 +268,10 @@ def test_a_thread_that_cannot_start_costs_no_slot_and_no_lease(world: World, ser
     assert world.store.get("job_a").lane(Lane.PREPARE).attempts == 0
 
 
-def test_a_long_queue_is_looked_through_now_and_then_only(world: World, server: MediaServer) -> None:
+def test_a_long_queue_is_looked_through_now_and_then_only(
+    world: World, server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.lanes.prepare.FULL_SCAN_SECONDS", 3600.0)
     world.settings = world.settings.model_copy(update={"media_fetches_per_host": 1})
     for number in range(LONGEST_SCAN + 5):
         world.store.create(queued_job(number, image=server.url("/slow", SLOW)))
@@ -347,7 +350,8 @@ def test_many_that_do_not_come_to_an_end_keep_a_worker_that_stops_no_longer_than
         never.wait(300)
         return ()
 
-    world.settings = world.settings.model_copy(update={"media_fetches": HANGING, "media_fetches_per_host": HANGING})
+    limits = ("media_fetches", "media_fetches_per_host", "media_ready_ahead")
+    world.settings = world.settings.model_copy(update=dict.fromkeys(limits, HANGING))
     for number in range(HANGING):
         submit(world, f"job_{number}", server.url("/a", QUICK))
     services = world.services("cpu-1")
