@@ -24,8 +24,8 @@ from tests.helpers.service import Service, running_service
 from tests.helpers.uploads import upload
 
 SLOW_JOBS = 12
-DECODE_SECONDS = 1.0
-"""Of processor time. One that hangs is given nearly twenty seconds of the clock."""
+DECODE_SECONDS = 5.0
+"""Of processor time. By the clock a decoder has 35 s, its start included; all others are done by then."""
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_a_decoder_that_hangs_costs_its_job_an_attempt_and_others_nothing(
     other = service.submit(video=server.url("/a"), num_frames=16).id
     service.wait_for_success(other)
     assert service.job(stopped).status is JobStatus.QUEUED
-    service.wait_for_success(stopped)
+    service.wait_for_success(stopped, seconds=180)
     assert cpu_worker(service).children() == []
 
 
