@@ -91,8 +91,12 @@ def test_a_program_that_cannot_start_is_not_the_files_fault(tmp_path: Path) -> N
 def test_a_decoder_that_hangs_is_ended_after_its_wall_clock_time(tmp_path: Path) -> None:
     order = order_for(tmp_path / "x", b"?", media_decode_timeout_seconds=0.2)
     decode = program(hangs(tmp_path), start_seconds=0.5)
+
+    def wait_for_its_begin() -> None:
+        eventually(lambda: has_begun(tmp_path), "the program to begin")
+
     with pytest.raises(DecodingStalled, match="did not end within"):
-        decode(order, lambda: eventually(lambda: has_begun(tmp_path), "the program to begin"))
+        decode(order, wait_for_its_begin)
     assert not is_alive(tmp_path)
 
 
