@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.helpers.apt import program
 from tests.helpers.deadline import eventually
 
 _ARGUMENTS = ("--no-sandbox", "--autoplay-policy=no-user-gesture-required")  # Chromium's sandbox does not take root
+PATIENCE_MS = 30_000
+"""So long a page may take to show what a test expects. Playwright's own default is 5 s, which a busy machine misses."""
 _ASK = """() => {
   const video = document.querySelector('video')
   return [video.currentTime, video.duration, video.getVideoPlaybackQuality().totalVideoFrames, video.ended,
@@ -27,6 +29,7 @@ _ASK = """() => {
 def chromium() -> Generator[Browser]:
     """A browser. Skips the test, with its reason, where there is none."""
     path = program("chromium", ["chromium"])
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
         try:

@@ -76,7 +76,7 @@ def _serve(
 
 
 def _give(connection: socket.socket, answer: bytes, hang_up: bool) -> None:
-    connection.settimeout(2)
+    connection.settimeout(30)
     received = connection.recv(65536)
     if b"Expect: 100-continue" in received:  # boto sends a body only when it is told to go on
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -20,6 +20,8 @@ PIT, PUBLIC, HERE = "pit", "good.example", "here.example"
 PUBLIC_ADDRESS, LOOPBACK = "8.8.8.8", "127.0.0.1"
 SERVER_ADDRESS = f"127.53.{1 + os.getpid() // 250 % 250}.{1 + os.getpid() % 250}"
 """One of this process alone: the port must be 53, and test processes run side by side."""
+_OPTIONS = "timeout:30 attempts:5"
+"""The most that resolv.conf(5) allows: a look-up without an answer hangs for minutes, far longer than tests wait."""
 _TYPE_A, _NO_ERROR, _NO_SUCH_NAME = 1, 0x8180, 0x8183
 
 
@@ -37,7 +39,7 @@ def reason_to_skip() -> str | None:
 def launcher(folder: Path) -> Sequence[str]:
     """What to write before a command, so that it asks the server of `serving_names` for names."""
     file = folder / "resolv.conf"
-    file.write_text(f"nameserver {SERVER_ADDRESS}\noptions timeout:5 attempts:2\n")
+    file.write_text(f"nameserver {SERVER_ADDRESS}\noptions {_OPTIONS}\n")
     script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
     return ["unshare", "--mount", "sh", "-c", script, str(file)]
 

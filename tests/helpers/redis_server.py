@@ -73,7 +73,7 @@ class RedisServer:
             self._process = subprocess.Popen(
                 [*command, *self.options, *more], stdout=log, stderr=log, preexec_fn=end_with_parent
             )
-        eventually(self._speaks, "Redis to start", seconds=30)
+        eventually(self._speaks, "Redis to start")
         return self
 
     def _ports(self) -> list[str]:
@@ -126,7 +126,7 @@ class RedisServer:
         spinning = threading.Thread(target=spin)
         spinning.start()
         try:
-            eventually(self._is_busy, "the script to run", seconds=20)
+            eventually(self._is_busy, "the script to run")
             yield
         finally:
             with self.client() as client:

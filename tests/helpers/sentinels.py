@@ -61,8 +61,8 @@ def watched_redis(folder: Path, sentinels: int = 1) -> Generator[Watched]:
         ]
         for sentinel in started:
             with sentinel.client() as client:
-                eventually(lambda: client.sentinel_slaves("main"), "Sentinel to know the replica", seconds=30)
-                eventually(lambda: _others(client) == sentinels - 1, "Sentinel to know the others", seconds=30)
+                eventually(lambda: client.sentinel_slaves("main"), "Sentinel to know the replica")
+                eventually(lambda: _others(client) == sentinels - 1, "Sentinel to know the others")
         yield Watched(master, replica, started)
 
 

@@ -101,9 +101,10 @@ class Service:
         """Settings of processes that are started from now on."""
         self._chosen.update(settings)
 
-    def start_api(self, *, wait: bool = True, port: int | None = None) -> Child:
-        """Start the API and wait until it answers. `port`: of one more, which nobody waits for."""
-        serve = ["api.server", "--port", str(port or self.api_port)]
+    def start_api(self, *, wait: bool = True, port: int | None = None, grace_seconds: int = 10) -> Child:
+        """Start the API and wait until it answers. `port`: of one more, which nobody waits for. `grace_seconds`: what
+        open responses have when it stops."""
+        serve = ["api.server", "--port", str(port or self.api_port), "--grace-seconds", str(grace_seconds)]
         child = self._start("api", serve)
         if wait:
             eventually(lambda: self._alive(child) and self._answers(), "the API to answer")
@@ -151,7 +152,7 @@ class Service:
             store = RedisJobStore(client, SystemClock(), retention_seconds=self.settings.retention_seconds)
             if store.has_all_records():
                 look = partial(find_orphans, store, self.storage(), RedisUploadStore(client))
-                eventually(lambda: not [*look()], "every object and key to belong to somebody", seconds=20)
+                eventually(lambda: not [*look()], "every object and key to belong to somebody")
 
     def close(self) -> None:
         self.http.close()
@@ -254,7 +255,7 @@ class Service:
 
 def fetch(url: str) -> bytes:
     """What is behind a chunk's link, as any HTTP client would get it."""
-    response = httpx.get(url, trust_env=False, follow_redirects=True)
+    response = httpx.get(url, trust_env=False, timeout=30, follow_redirects=True)
     assert response.status_code == 200, response.text
     return response.content
 

@@ -20,7 +20,9 @@ def send(target: dict[str, Any], data: bytes, **other_headers: str) -> int:
     """PUT `data` where POST /uploads said; the storage's status code."""
     headers = {**target["headers"], **other_headers}
     headers.pop("content-length")  # httpx counts for itself
-    return httpx.request(target["method"], target["url"], content=data, headers=headers, trust_env=False).status_code
+    return httpx.request(
+        target["method"], target["url"], content=data, headers=headers, trust_env=False, timeout=30
+    ).status_code
 
 
 def upload(service: Service, data: bytes, content_type: str = "video/mp4") -> str:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page
 
+from tests.helpers.browser import PATIENCE_MS
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import write_fake_preset
 from tests.helpers.service import Service, running_service
@@ -116,7 +117,7 @@ def opened(browser: Browser, base_url: str, **options: object) -> Generator[Open
     context = browser.new_context(**options)  # type: ignore[arg-type]
     context.add_init_script(_COUNT_FRAMES)
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(PATIENCE_MS)
     opened = Opened(page, base_url.rstrip("/"))
     host = urlsplit(base_url).hostname
     page.on("console", opened.note)

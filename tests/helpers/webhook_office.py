@@ -60,7 +60,7 @@ def running(receiver: Receiver) -> Generator[Receiver]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             receiver.received.append(Received(self.path, headers, body))
             if receiver.hold is not None:
-                receiver.hold.wait(30)
+                receiver.hold.wait(300)
             self.send_response(receiver.status)
             for name, value in receiver.answer_headers.items():
                 self.send_header(name, value)

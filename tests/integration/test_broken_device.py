@@ -54,7 +54,7 @@ class Unlucky(FakeEngine):
 
 settings = Settings()
 options = read_options(["--kind", "both", "--model", "fake"], settings)
-watchdog = Watchdog(least_seconds=1.0, first_seconds=1.0)
+watchdog = Watchdog(least_seconds={patience}, first_seconds={patience})
 sys.exit(Process(options, settings, lambda *_: Engines("fake", Unlucky()), watchdog).run())
 """
 BROKEN_DEVICE = "torch.AcceleratorError('CUDA error: an illegal memory access was encountered')"
@@ -107,7 +107,7 @@ def test_any_other_failure_to_load_is_tried_again_by_the_same_process(service: S
 def test_a_device_that_breaks_in_a_chunk_ends_the_process_and_leaves_the_job_to_the_next(service: Service) -> None:
     service.start_api()
     job = service.submit(num_frames=16)
-    ended = run(service, WORKING.format(happens=f"raise {BROKEN_DEVICE}"))
+    ended = run(service, WORKING.format(happens=f"raise {BROKEN_DEVICE}", patience=300.0))
     assert ended.returncode == EXIT_DEVICE_BROKEN, ended.stderr
     assert not service.job(job.id).status.is_terminal
     service.start_workers("fake")
@@ -117,7 +117,7 @@ def test_a_device_that_breaks_in_a_chunk_ends_the_process_and_leaves_the_job_to_
 def test_a_step_that_never_ends_ends_the_process_and_shows_where_it_stood(service: Service) -> None:
     service.start_api()
     job = service.submit(num_frames=16)
-    ended = run(service, WORKING.format(happens="threading.Event().wait()"))
+    ended = run(service, WORKING.format(happens="threading.Event().wait()", patience=5.0))
     assert ended.returncode == EXIT_STALLED, ended.stderr
     assert "no progress for" in ended.stderr
     assert "in next_chunk" in ended.stderr

@@ -99,10 +99,10 @@ def test_a_message_that_cannot_be_read_ends_no_worker(server: RedisServer, app: 
 
     with redis.Redis.from_url(server.url(1)) as broker, working(app, TASK_DELIVER_WEBHOOKS, work, CPU_QUEUE):
         broker.lpush(CPU_QUEUE, message)
-        eventually(lambda: broker.llen(CPU_QUEUE) == 0, "the message to be taken", seconds=20)
+        eventually(lambda: broker.llen(CPU_QUEUE) == 0, "the message to be taken")
         send(app)
-        eventually(lambda: done, "the task after it", seconds=20)
-        eventually(lambda: broker.hlen("unacked") == 0, "nothing to be left behind", seconds=20)
+        eventually(lambda: done, "the task after it")
+        eventually(lambda: broker.hlen("unacked") == 0, "nothing to be left behind")
 
 
 def replica(server: RedisServer) -> AbstractContextManager[None]:
@@ -134,9 +134,9 @@ def test_a_broker_that_refuses_writes_for_a_while_does_not_end_the_worker(
 
     with working(app, TASK_DELIVER_WEBHOOKS, work, CPU_QUEUE), caplog.at_level(logging.WARNING):
         send(app)
-        eventually(lambda: len(done) == 1, "the first task", seconds=20)
+        eventually(lambda: len(done) == 1, "the first task")
         with state(server):
-            eventually(lambda: "Connection to broker lost" in caplog.text, "the worker to notice", seconds=30)
+            eventually(lambda: "Connection to broker lost" in caplog.text, "the worker to notice")
         well_again(server)
         send(app)
-        eventually(lambda: len(done) == 2, "the second task", seconds=30)
+        eventually(lambda: len(done) == 2, "the second task")

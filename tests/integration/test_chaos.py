@@ -59,7 +59,7 @@ def test_an_interrupted_run_leaves_no_process_behind(tmp_path: Path, repository:
         eventually(lambda: "0 s  faults" in output.read_text(), "the chaos to begin", seconds=120)
         assert len(list(processes_of(tmp_path))) > 8
         run.send_signal(signal.SIGINT)
-        assert run.wait(30) == 130
+        assert run.wait(60) == 130
         assert list(processes_of(tmp_path)) == []
     finally:
         for process in processes_of(tmp_path):

@@ -72,11 +72,11 @@ def test_links_play_without_a_key_until_they_are_revoked(url: str, operator: Lon
     with Longtake(url, key) as longtake:
         job = longtake.jobs.create(prompt="a red square", num_frames=16).wait()
         link = job.links.video
-        assert httpx.get(link, follow_redirects=True, trust_env=False).status_code == 200
+        assert httpx.get(link, follow_redirects=True, trust_env=False, timeout=30).status_code == 200
         job.revoke_links()
-        assert httpx.get(link, trust_env=False).status_code == 401
+        assert httpx.get(link, trust_env=False, timeout=30).status_code == 401
         newer = job.refresh().links.video
-        assert httpx.get(newer, follow_redirects=True, trust_env=False).status_code == 200
+        assert httpx.get(newer, follow_redirects=True, trust_env=False, timeout=30).status_code == 200
 
 
 def test_a_scope_that_does_not_suffice_is_named(url: str, operator: Longtake) -> None:

@@ -58,7 +58,7 @@ def composed_s3(folder: Path) -> Generator[tuple[int, dict[str, str]]]:
 
 def answers(url: str) -> bool:
     try:
-        httpx.get(url, trust_env=False)
+        httpx.get(url, trust_env=False, timeout=30)
     except httpx.TransportError:
         return False
     return True
@@ -111,9 +111,9 @@ def test_composed_s3_serves_our_keys_and_refuses_others(tmp_path: Path) -> None:
         storage = S3Storage(settings)
         storage.ensure_bucket()
         storage.put("jobs/a/chunks/00000.mp4", b"chunk", "video/mp4")
-        assert httpx.get(storage.url("jobs/a/chunks/00000.mp4"), trust_env=False).content == b"chunk"
+        assert httpx.get(storage.url("jobs/a/chunks/00000.mp4"), trust_env=False, timeout=30).content == b"chunk"
         unsigned = f"http://127.0.0.1:{port}/longtake/jobs/a/chunks/00000.mp4"
-        assert httpx.get(unsigned, trust_env=False).is_client_error
+        assert httpx.get(unsigned, trust_env=False, timeout=30).is_client_error
 
 
 def test_composed_s3_healthcheck_passes_with_the_keys_and_fails_with_others(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_two_apis_create_one_job_for_one_key_and_for_one_id(own_service: Service
     first_port, own_service.api_port = own_service.api_port, other_port
     own_service.start_api(wait=False)
     urls = [f"http://127.0.0.1:{port}/jobs" for port in (first_port, other_port)]
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=30) as client:
         eventually(lambda: is_up(client, urls[1].removesuffix("/jobs")), "the second API to answer")
     post(urls[0], "another key")  # creates the bucket, as workers do at their start
     for method, path in (("POST", ""), ("PUT", "/mine")):

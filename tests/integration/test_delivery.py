@@ -132,12 +132,12 @@ def test_a_job_that_takes_longer_than_a_presigned_url_lives_plays_to_its_end(
     assert played.seconds["hls.js 0"] == pytest.approx(NUM_LONG_FRAMES / FPS, abs=0.1)
     # Chromium's own player (156) leaves out some chunks of a long live playlist, about one in twenty.
     assert played.seconds["Chromium 0"] > URL_SECONDS
-    assert httpx.get(first.result(), trust_env=False).is_client_error, "it has expired"
+    assert httpx.get(first.result(), trust_env=False, timeout=30).is_client_error, "it has expired"
 
 
 def _presigned_url_of_the_first_chunk(service: Service, job_id: str) -> str:
     service.wait_for_chunks(job_id, 1)
     listed = service.http.get(f"/jobs/{job_id}/chunks", params={"include": "presigned_urls"}).json()
     url = str(listed["chunks"][0]["presigned_url"])
-    assert httpx.get(url, trust_env=False).status_code == httpx.codes.OK
+    assert httpx.get(url, trust_env=False, timeout=30).status_code == httpx.codes.OK
     return url

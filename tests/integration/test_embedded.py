@@ -222,9 +222,9 @@ def test_a_killed_server_says_how_it_ended_and_is_started_again_on_its_port(
         assert server.pid == pid
 
         os.kill(pid, signal.SIGKILL)
-        assert eventually(server.ending, "the end to be seen", seconds=10) == "signal 9"
+        assert eventually(server.ending, "the end to be seen") == "signal 9"
         server.restart()
-        eventually(server.answers, "the server to answer again", seconds=20)
+        eventually(server.answers, "the server to answer again")
 
         assert (server.port, server.ending()) == (port, None)
 
@@ -233,9 +233,9 @@ def test_what_redis_had_written_is_there_after_it_was_killed_and_started_again(t
     with EmbeddedRedis(tmp_path) as server, client_of(server) as client:
         client.set("longtake:x", "kept")
         os.kill(server.pid, signal.SIGKILL)
-        eventually(server.ending, "the end to be seen", seconds=10)
+        eventually(server.ending, "the end to be seen")
         server.restart()
-        eventually(server.answers, "Redis to answer again", seconds=20)
+        eventually(server.answers, "Redis to answer again")
 
         assert client.get("longtake:x") == "kept"
 
@@ -245,9 +245,9 @@ def test_the_s3_server_has_the_same_keys_and_objects_after_it_was_killed(tmp_pat
         storage = storage_of(server)
         storage.put("jobs/a/manifest.json", b"{}", "application/json")
         os.kill(server.pid, signal.SIGKILL)
-        eventually(server.ending, "the end to be seen", seconds=10)
+        eventually(server.ending, "the end to be seen")
         server.restart()
-        eventually(server.answers, "the S3 server to answer again", seconds=20)
+        eventually(server.answers, "the S3 server to answer again")
 
         assert storage.get("jobs/a/manifest.json") == b"{}"
 
@@ -255,7 +255,7 @@ def test_the_s3_server_has_the_same_keys_and_objects_after_it_was_killed(tmp_pat
 def test_a_port_that_was_taken_while_its_server_was_away_is_one_clear_sentence(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path) as server:
         os.kill(server.pid, signal.SIGKILL)
-        eventually(server.ending, "the end to be seen", seconds=10)
+        eventually(server.ending, "the end to be seen")
         with socket.socket() as taken:
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             taken.bind(("127.0.0.1", server.port))
@@ -280,7 +280,7 @@ def test_servers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         os.kill(parent.pid, signal.SIGKILL)
 
     assert len(pids) == 2
-    eventually(lambda: not any(is_running(pid) for pid in pids), "both servers to end", seconds=20)
+    eventually(lambda: not any(is_running(pid) for pid in pids), "both servers to end")
 
 
 def is_running(pid: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +23,10 @@ from tests.helpers.slow_clients import slow_connection
 LISTENERS = 2000
 WITH_KEYS = 300
 STREAMS_OF_ONE = 2100
+PATIENCE_SECONDS = 300.0
+"""A client that takes nothing is kept for so long: whoever waits for its end fails the test."""
+STALL_SECONDS = 8.0
+"""The same where that end is what the test is about."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("streams")
     write_fake_preset(folder / "presets", "fake")
     limits = {"max_event_streams": 3000, "max_event_streams_per_address": STREAMS_OF_ONE}
-    service = Service(folder, folder / "presets", default_model="fake", **limits)
+    patience = {"media_stall_seconds": PATIENCE_SECONDS}
+    service = Service(folder, folder / "presets", default_model="fake", **limits, **patience)
     try:
         service.start_servers()
         service.storage().ensure_bucket()
@@ -139,15 +143,14 @@ def test_a_client_that_never_reads_delays_no_other(service: Service) -> None:
     with listener(service, job_id), listener(service, job_id) as other:
         for _ in range(300):
             worker.make_chunk(job_id)
-        received, began = b"", time.monotonic()
+        received = b""
         while b"\nid: 302-0\n" not in received:
-            received += other.recv(1 << 20)
-        assert time.monotonic() - began < 30
+            received += other.recv(1 << 20)  # within the socket's timeout, which is less than a stalled client is given
         assert service.http.get("/healthz").status_code == 200
 
 
 def test_the_slot_of_a_client_that_never_reads_is_released(service: Service) -> None:
-    service.choose(media_stall_seconds=2.0, max_event_streams_per_address=1)
+    service.choose(media_stall_seconds=STALL_SECONDS, max_event_streams_per_address=1)
     api = service.start_api()
     try:
         job_id, worker = service.submit(num_frames=16 * 400).id, SimulatedWorker(service.settings.redis_url)
@@ -157,10 +160,10 @@ def test_the_slot_of_a_client_that_never_reads_is_released(service: Service) -> 
             deaf.sendall(f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert deaf.recv(12) == b"HTTP/1.1 200"
             assert status_of_stream(service, job_id) == 429
-            eventually(lambda: status_of_stream(service, job_id) == 200, "the place to be free", seconds=20)
+            eventually(lambda: status_of_stream(service, job_id) == 200, "the place to be free")
     finally:
         service.stop(api)
-        service.choose(media_stall_seconds=60.0, max_event_streams_per_address=STREAMS_OF_ONE)
+        service.choose(media_stall_seconds=PATIENCE_SECONDS, max_event_streams_per_address=STREAMS_OF_ONE)
     assert "completing response" not in service.logs(lines=1000)
 
 
@@ -169,11 +172,14 @@ def status_of_stream(service: Service, job_id: str) -> int:
         return answer.status_code
 
 
-def test_a_server_that_stops_ends_thousands_of_streams_at_once(service: Service, api: Child, tmp_path: Path) -> None:
-    job_id = service.submit(num_frames=16).id
-    with Listeners(service.api_port, 1000, [job_id], tmp_path) as following:
-        following.wait_until_all_listen()
-        began = time.monotonic()
+def test_a_server_that_stops_ends_thousands_of_streams_at_once(service: Service, tmp_path: Path) -> None:
+    api = service.start_api(grace_seconds=600)
+    try:
+        job_id = service.submit(num_frames=16).id
+        with Listeners(service.api_port, 1000, [job_id], tmp_path) as following:
+            following.wait_until_all_listen()
+            service.stop(api)
+            assert "signal 9" not in str(api.ending()), "it waited for its streams, and was killed"
+            assert following.report().ids == [[["1-0"], 1000]]
+    finally:
         service.stop(api)
-        assert time.monotonic() - began < 10
-        assert following.report().ids == [[["1-0"], 1000]]

@@ -80,7 +80,7 @@ def test_jobs_events_queue_and_pauses_go_on_after_a_failover(watched: Watched, s
     with watched.master.client() as client:
         with connect(watched.url(0)) as records:
             RedisPauses(records).pause(paused, SystemClock().now())
-        assert eventually(lambda: client.wait(1, 1000), "the replica to have what was acknowledged", seconds=20)
+        assert eventually(lambda: client.wait(1, 1000), "the replica to have what was acknowledged")
     pids = {worker.pid for worker in service.workers()}
 
     watched.fail_over()
@@ -94,7 +94,7 @@ def test_jobs_events_queue_and_pauses_go_on_after_a_failover(watched: Watched, s
     began = [ended[priority].started_at for priority in ("high", "normal", "low")]
     assert None not in began
     assert began == sorted(began, key=str)
-    eventually(lambda: "job.succeeded" in listener.types, "the event of its end", seconds=30)
+    eventually(lambda: "job.succeeded" in listener.types, "the event of its end")
     listener.end()
     assert len(set(listener.ids)) == len(listener.ids)
     assert listener.types.count("chunk.completed") == len(service.job(job.id).chunks)

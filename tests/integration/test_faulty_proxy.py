@@ -34,7 +34,7 @@ from tests.helpers.faulty_proxy import (
     writes_refused,
 )
 
-TIMEOUT_SECONDS = 0.5
+TIMEOUT_SECONDS = 2.0
 KEY = "jobs/job_a/chunks/00000.mp4"
 BODY = bytes(range(256)) * 2000
 
@@ -140,16 +140,17 @@ def test_it_passes_commands_of_many_connections(proxy: FaultyProxy) -> None:
             assert [len(value) for value in pipe.execute()] == [300_000] * 50
 
 
-def test_a_delay_holds_each_request(proxy: FaultyProxy, client: redis.Redis) -> None:
+def test_a_delay_holds_each_request_until_it_is_lifted(proxy: FaultyProxy, client: redis.Redis) -> None:
     client.ping()
     proxy.behave(Behaviour(delay_seconds=0.2))
     started = time.monotonic()
     client.ping()
     assert time.monotonic() - started >= 0.2
+    proxy.behave(Behaviour(delay_seconds=10 * TIMEOUT_SECONDS))
+    with pytest.raises(RedisTimeoutError):
+        client.ping()
     proxy.behave(PASS)
-    started = time.monotonic()
-    client.ping()
-    assert time.monotonic() - started < 0.2
+    assert client.ping()
 
 
 def test_a_silent_server_accepts_and_never_answers_until_it_is_lifted(proxy: FaultyProxy, client: redis.Redis) -> None:
@@ -192,7 +193,7 @@ def test_a_reset_hits_every_open_connection_and_no_later_one(proxy: FaultyProxy,
         client.ping()
     with impatient_client(proxy) as other:
         assert other.ping()
-    eventually(lambda: proxy.num_connections == 0, "the proxy to forget closed connections", seconds=10)
+    eventually(lambda: proxy.num_connections == 0, "the proxy to forget closed connections")
 
 
 def test_half_an_answer_ends_the_connection(proxy: FaultyProxy, client: redis.Redis) -> None:

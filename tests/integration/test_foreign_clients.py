@@ -58,7 +58,7 @@ def test_boto3_reads_the_object_behind_a_presigned_url(service: Service) -> None
 def test_boto3_finds_an_upload_that_was_sent_to_its_url(service: Service) -> None:
     wanted = {"content_type": "image/png", "size_bytes": 4}
     upload = service.http.post("/uploads", json=wanted).json()
-    with httpx.Client(trust_env=False) as storage:
+    with httpx.Client(trust_env=False, timeout=30) as storage:
         storage.put(upload["url"], content=b"\x89PNG", headers=upload["headers"]).raise_for_status()
     listed = s3_client(service).list_objects_v2(Bucket=service.settings.s3_bucket, Prefix="uploads/")["Contents"]
     assert [each["Size"] for each in listed if upload["id"] in each["Key"]] == [4]

@@ -456,7 +456,7 @@ def test_of_two_pulls_at_once_one_works_and_the_other_waits(hub: Hub, preset: Pr
     with (preset.weights.parent / ".modelscope.pull.lock").open("w") as other, ThreadPoolExecutor(1) as pool:
         fcntl.flock(other, fcntl.LOCK_EX)
         pulled = pool.submit(pull_from, hub, preset, report)
-        assert waiting.wait(30)
+        assert waiting.wait(60)
         asked_while_waiting = list(hub.asked)
         fcntl.flock(other, fcntl.LOCK_UN)
         pulled.result(60)

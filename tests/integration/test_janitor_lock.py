@@ -13,7 +13,7 @@ from cli.processes.embedded import EmbeddedRedis
 from tests.helpers.deadline import eventually
 from worker.maintenance.janitor_lock import LOCK_KEY, LOCK_SECONDS, RedisJanitorLock
 
-SHORT = 0.6
+SHORT = 3.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 HOLDER = """
@@ -39,13 +39,12 @@ def test_a_janitor_killed_during_a_pass_blocks_others_no_longer_than_its_lock(
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
-        lasted_until = time.monotonic() + 3 * SHORT
+        lasted_until = time.monotonic() + 2 * SHORT
         eventually(lambda: time.monotonic() > lasted_until, "its pass to last longer than its lock")
         assert not is_free(client)
         holder.kill()
-        killed_at = time.monotonic()
-        eventually(lambda: is_free(client), "the next janitor", pause_seconds=0.02)
-    assert time.monotonic() - killed_at < SHORT + 1
+        assert 0 < int(client.pttl(LOCK_KEY)) <= 1000 * SHORT  # pyright: ignore[reportArgumentType]
+        eventually(lambda: is_free(client), "the next janitor")
 
 
 def test_the_lock_lasts_seconds(client: redis.Redis) -> None:

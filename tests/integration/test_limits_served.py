@@ -53,7 +53,7 @@ def test_two_processes_share_the_requests_of_a_minute(service: Service) -> None:
     port = free_port()
     other = service.start_api(wait=False, port=port)
     key = new_key(service, requests_per_minute=REQUESTS)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as http:
         eventually(lambda: answers(http), "the second API to answer")
         one_by_one = [service.http, http, http] * REQUESTS
         found = [one.get("/jobs", headers=bearer(key["key"])) for one in one_by_one]

@@ -74,7 +74,7 @@ def test_lines_of_a_worker_are_json_and_name_it_and_its_metrics_are_served(tmp_p
     url = f"http://127.0.0.1:{port}/metrics"
     with running(["worker.process", "--kind", "cpu"], log, WORKER_METRICS_PORT=str(port)) as worker:
         eventually(lambda: answers(worker, url), "the worker to serve metrics", seconds=60)
-        assert "longtake_chunks_total" in httpx.get(url, trust_env=False).text
+        assert "longtake_chunks_total" in httpx.get(url, trust_env=False, timeout=30).text
         eventually(lambda: "is not ready" in log.read_text(), "the worker to miss Redis", seconds=60)
     assert "secret" not in log.read_text()
     assert all(line["worker_id"].startswith("cpu-0-") for line in lines_of(log))

@@ -55,7 +55,7 @@ def a_message_is_sent_and_taken(url: str) -> None:
 
     with working(app, TASK_DELIVER_WEBHOOKS, work, CPU_QUEUE):
         app.send_task(TASK_DELIVER_WEBHOOKS, queue=CPU_QUEUE)
-        eventually(lambda: done, "the task", seconds=30)
+        eventually(lambda: done, "the task")
 
 
 def test_records_are_read_and_written(world: World) -> None:
@@ -207,7 +207,7 @@ def watched(world: World, tmp_path: Path) -> Iterator[Callable[..., str]]:
 def test_sentinels_and_the_master_are_reached_over_tls(world: World, watched: Callable[..., str]) -> None:
     url = watched(0, "ssl=true", world.ca)
     with connect(url, REQUEST) as client:
-        eventually(client.ping, "the master", seconds=20)
+        eventually(client.ping, "the master")
         assert client.set("key", "value")
     a_message_is_sent_and_taken(watched(1, "ssl=true", world.ca))
 
@@ -258,7 +258,7 @@ def test_readiness_and_the_worker_say_what_is_wrong(world: World, tmp_path: Path
 
 def _unreadiness(port: int) -> str | None:
     try:
-        answer = httpx.get(f"http://{LOOPBACK}:{port}/readyz", trust_env=False)
+        answer = httpx.get(f"http://{LOOPBACK}:{port}/readyz", trust_env=False, timeout=30)
     except httpx.TransportError:
         return None
     assert answer.status_code == 503

@@ -53,7 +53,7 @@ def test_records_continue_with_the_new_master(watched: Watched) -> None:
         except StoreError:
             return False
 
-    eventually(canceled, "the new master to take a write", seconds=30)
+    eventually(canceled, "the new master to take a write")
     client.close()
 
 
@@ -66,7 +66,7 @@ def test_messages_continue_with_the_new_master(watched: Watched) -> None:
 
     with working(app, TASK_DELIVER_WEBHOOKS, work, CPU_QUEUE):
         app.send_task(TASK_DELIVER_WEBHOOKS, queue=CPU_QUEUE)
-        eventually(lambda: len(done) == 1, "the first task", seconds=30)
+        eventually(lambda: len(done) == 1, "the first task")
         watched.fail_over()
         app.send_task(TASK_DELIVER_WEBHOOKS, queue=CPU_QUEUE)
         eventually(lambda: len(done) == 2, "the second task", seconds=60)

@@ -114,6 +114,6 @@ def test_a_part_that_keeps_dying_is_started_again_after_longer_pauses(up: Runnin
 def test_ctrl_c_stops_everything_in_order_after_many_restarts(up: Running) -> None:
     up.interrupt()
 
-    assert up.wait(30) == 0
+    assert up.wait(60) == 0
     assert up.left_behind() == []
     assert up.output.splitlines()[-1].startswith("stopped: every process has ended")

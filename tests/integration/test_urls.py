@@ -23,11 +23,11 @@ class LongAgo:
 def url(service: Service) -> str:
     """The presigned URL that a chunk's link leads to."""
     link = service.wait_for_success(service.submit(num_frames=32).id).chunks[0].url
-    return httpx.get(link, trust_env=False).headers["location"]
+    return httpx.get(link, trust_env=False, timeout=30).headers["location"]
 
 
 def refused(url: str) -> bool:
-    response = httpx.get(url, trust_env=False)
+    response = httpx.get(url, trust_env=False, timeout=30)
     return response.is_client_error and b"ftyp" not in response.content
 
 
@@ -63,7 +63,9 @@ def test_url_stays_the_same_from_poll_to_poll(service: Service) -> None:
 
 
 def test_any_web_page_may_fetch_a_chunk_by_range(url: str) -> None:
-    response = httpx.get(url, headers={"Origin": "https://player.example", "Range": "bytes=0-7"}, trust_env=False)
+    response = httpx.get(
+        url, headers={"Origin": "https://player.example", "Range": "bytes=0-7"}, trust_env=False, timeout=30
+    )
     # rclone says 200 where RFC 9110 wants 206; players read the range's own header.
     assert response.is_success
     assert response.headers["content-range"].startswith("bytes 0-7/")

@@ -41,7 +41,7 @@ def failed_job(service: Service) -> str:
     upload = (
         service.http.post("/uploads", json={"content_type": "image/png", "size_bytes": 4}).raise_for_status().json()
     )
-    httpx.put(upload["url"], headers=upload["headers"], content=b"none", trust_env=False).raise_for_status()
+    httpx.put(upload["url"], headers=upload["headers"], content=b"none", trust_env=False, timeout=30).raise_for_status()
     job = service.wait_for_end(service.submit(**SHORT, prompt="red failed", image=upload["id"]).id)
     assert job.status == "failed"
     return job.id

@@ -112,7 +112,8 @@ class Poster:
         pool = httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=backend)
         after_the_answer.push_async_callback(close, pool)
         headers = {"content-type": "application/json", "user-agent": USER_AGENT, **signed}
-        seconds = self._settings.webhook_timeout_seconds
+        # The attempt as a whole has a limit. Those of its parts must not come first on a busy machine: other words.
+        seconds = 2 * self._settings.webhook_timeout_seconds
         sent = request("POST", delivery.url, headers, delivery.body.encode(), seconds)
         response = await pool.handle_async_request(sent)
         retry_after = next((value for name, value in response.headers if name.lower() == b"retry-after"), None)

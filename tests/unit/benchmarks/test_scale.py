@@ -71,7 +71,7 @@ def test_rate_counts_what_was_made_in_the_time() -> None:
 
 
 def test_paced_requests_do_not_wait_for_the_answers_before() -> None:
-    all_are_here = threading.Barrier(20, timeout=20)
+    all_are_here = threading.Barrier(20, timeout=60)
 
     class Answers(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

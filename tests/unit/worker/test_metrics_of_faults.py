@@ -112,7 +112,7 @@ def interrupted(world: World, keepers: list[LeaseKeeper], taken: Callable[[], ob
     def lose(step: int) -> None:
         if step == 2:
             taken()
-            assert keepers[-1].lost.wait(10)
+            assert keepers[-1].lost.wait(60)
 
     world.submit()
     assert world.maker(HookedEngine(lose)).work() is Outcome.INTERRUPTED
@@ -140,7 +140,7 @@ def test_a_lane_that_is_released_while_its_keeper_runs_on_is_not_lost(keepers: l
 
     def wait_for_renewal(key: str) -> None:
         if keepers and key == manifest_key(JOB):
-            gave_up.append(keepers[-1].lost.wait(5))
+            gave_up.append(keepers[-1].lost.wait(60))
 
     world = World(storage=HookedStorage(wait_for_renewal), settings=RENEWED_OFTEN)
     world.submit(num_frames=16)

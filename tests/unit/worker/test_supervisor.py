@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -101,15 +102,18 @@ def test_a_child_that_ends_is_started_again_after_a_pause() -> None:
     assert spawner.started_at[1] - spawner.started_at[0] >= FIRST_BACKOFF_SECONDS
 
 
-def test_a_child_that_is_killed_is_died_by_its_name_and_replaced_at_once() -> None:
+def test_a_child_that_is_killed_is_died_by_its_name_and_replaced_at_once(caplog: pytest.LogCaptureFixture) -> None:
     died: list[str] = []
     with supervised(SLEEPS, died=died) as (_, spawner):
         for count in range(1, 4):
             eventually(lambda count=count: len(spawner.processes) == count, f"start {count}")
             spawner.processes[-1].kill()
-        eventually(lambda: len(spawner.processes) == 4, "the fourth start", seconds=5)
+        eventually(lambda: len(spawner.processes) == 4, "the fourth start")
         pids = [process.pid for process in spawner.processes[:3]]
     assert died == [process_name("generate", "tiny", "0", pid) for pid in pids]
+    pauses = re.findall(r"restarting in (\S+) s", caplog.text)
+    assert len(pauses) == len(pids)
+    assert all(float(pause) < FIRST_BACKOFF_SECONDS for pause in pauses)
 
 
 def test_stop_ends_all_children() -> None:
@@ -130,7 +134,7 @@ def test_a_child_that_will_not_stop_is_killed_in_the_end_or_on_the_second_signal
         supervisor.stop.set()
         if hurry:
             supervisor.kill.set()
-        assert eventually(child.poll, "the child to be killed", seconds=10) == -9
+        assert eventually(child.poll, "the child to be killed") == -9
 
 
 def wait_for_line(process: subprocess.Popen[bytes]) -> None:
@@ -160,7 +164,7 @@ def test_a_child_that_will_not_end_for_a_move_is_killed_and_has_died() -> None:
         eventually(lambda: len(spawner.processes) == 1, "the child")
         wait_for_line(spawner.processes[0])
         supervisor.move(0, plan_child("both", "other", "0", 0))
-        eventually(lambda: len(spawner.processes) == 2, "the child of the other model", seconds=10)
+        eventually(lambda: len(spawner.processes) == 2, "the child of the other model")
         assert spawner.processes[0].poll() == -9
     assert died == [process_name("generate", "tiny", "0", spawner.processes[0].pid)]
 

@@ -26,7 +26,7 @@ class Source:
     def read(self, keys: Sequence[str]) -> Sequence[int]:
         self.calls.append([*keys])
         number = len(self.calls)
-        assert self.may_answer.wait(10)
+        assert self.may_answer.wait(60)
         if self.error is not None:
             raise self.error
         return [number for _ in keys]

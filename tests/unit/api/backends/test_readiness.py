@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 from api.backends.readiness import KEPT_SECONDS, Probe, ProbeResult
 from core.service.domain.errors import StoreFull, StoreUnavailable
@@ -20,7 +19,7 @@ class Server:
 
     def __call__(self) -> int:
         self.asked += 1
-        self.answers.wait(30)
+        self.answers.wait(300)
         if self._error is not None:
             raise self._error
         return self.asked
@@ -33,9 +32,7 @@ def test_a_server_that_hangs_is_asked_once_however_many_look() -> None:
     async def look() -> list[ProbeResult[int]]:
         return [answer for _ in range(3) for answer in await asyncio.gather(*(probe.result() for _ in range(50)))]
 
-    began = time.monotonic()
     answers = asyncio.run(look())
-    assert time.monotonic() - began < 5
     assert {answer.reason for answer in answers} == {"does not answer within 0.1 s"}
     assert server.asked == 1
     server.answers.set()

@@ -10,6 +10,7 @@ import pytest
 
 from core.service.domain.errors import Interrupted, VideoUnmeasurable
 from core.service.domain.schema import MeasuredVideo
+from tests.helpers.deadline import eventually
 from worker.measuring.child import MeasuringStalled, measure_in_process
 from worker.measuring.request import MeasureRequest
 
@@ -49,12 +50,19 @@ def test_a_crash_is_an_error_of_this_attempt(tmp_path: Path, caplog: pytest.LogC
 
 
 def test_a_process_without_progress_is_killed_and_one_that_gets_on_is_not(tmp_path: Path) -> None:
+    progress = tmp_path / "progress"
+
+    def begun() -> None:
+        """How long the program needs to start is not what is looked at."""
+        eventually(lambda: progress.exists() and bool(progress.read_text()), "the program to begin")
+
     command = program("(folder / 'progress').write_text('3'); time.sleep(600)")
     with pytest.raises(MeasuringStalled, match="after 3"):
-        measure_in_process(request(tmp_path), nothing, command, stalled_seconds=1.0)
+        measure_in_process(request(tmp_path), begun, command, stalled_seconds=1.0)
+    progress.unlink()
     steps = "[((folder / 'progress').write_text(str(n)), time.sleep(0.3)) for n in range(10)]"
     end = """(folder / 'result').write_text('{"videos": {}}')"""
-    assert measure_in_process(request(tmp_path), nothing, program(f"{steps}; {end}"), stalled_seconds=2.0) == {}
+    assert measure_in_process(request(tmp_path), begun, program(f"{steps}; {end}"), stalled_seconds=2.0) == {}
 
 
 def test_the_process_ends_when_its_worker_stops_waiting(tmp_path: Path) -> None:

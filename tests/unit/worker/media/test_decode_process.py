@@ -27,7 +27,7 @@ from tests.helpers.clips import clip, picture
 from tests.helpers.deadline import eventually
 from tests.helpers.jobs import job_spec
 from worker.media.decode import DecodeRequest, decode_media, decode_request
-from worker.media.decode_process import STARTED
+from worker.media.decode_process import START_SECONDS, STARTED
 from worker.media.decoder_pool import DecoderPool, DecodingStalled
 
 ODD = JobWarning(code="odd", message="it is odd", field="video")
@@ -44,9 +44,9 @@ def order_for(
 def nothing() -> None: ...
 
 
-def program(text: str) -> DecoderPool:
+def program(text: str, start_seconds: float = START_SECONDS) -> DecoderPool:
     """In place of the real program, one that does this."""
-    return DecoderPool(1, [sys.executable, "-c", text], start_seconds=0.5)
+    return DecoderPool(1, [sys.executable, "-c", text], start_seconds)
 
 
 @pytest.mark.parametrize("kind", MediaKind)
@@ -90,8 +90,13 @@ def test_a_program_that_cannot_start_is_not_the_files_fault(tmp_path: Path) -> N
 
 def test_a_decoder_that_hangs_is_ended_after_its_wall_clock_time(tmp_path: Path) -> None:
     order = order_for(tmp_path / "x", b"?", media_decode_timeout_seconds=0.2)
+    decode = program(hangs(tmp_path), start_seconds=0.5)
+
+    def wait_for_its_begin() -> None:
+        eventually(lambda: has_begun(tmp_path), "the program to begin")
+
     with pytest.raises(DecodingStalled, match="did not end within"):
-        program(hangs(tmp_path))(order, nothing)
+        decode(order, wait_for_its_begin)
     assert not is_alive(tmp_path)
 
 
@@ -130,7 +135,7 @@ def test_hanging_decoders_of_one_owner_leave_a_slot_to_others(tmp_path: Path) ->
 
 def test_a_stopped_worker_waits_for_no_decoder(tmp_path: Path) -> None:
     def stop() -> None:
-        if (tmp_path / "pid").exists():
+        if has_begun(tmp_path):
             raise Interrupted
 
     with pytest.raises(Interrupted):
@@ -191,6 +196,10 @@ def test_only_so_many_at_a_time(tmp_path: Path) -> None:
 def hangs(folder: Path) -> str:
     """A program that says who it is, and then nothing."""
     return f"import os, signal; open({str(folder / 'pid')!r}, 'w').write(str(os.getpid())); signal.pause()"
+
+
+def has_begun(folder: Path) -> bool:
+    return (folder / "pid").exists() and bool((folder / "pid").read_text())
 
 
 def is_alive(folder: Path) -> bool:

@@ -239,12 +239,12 @@ def test_every_checked_address_is_tried(world: World, receiver: Receiver, dead: 
     async def several(_url: str) -> Sequence[str]:
         return ["127.0.0.3", "127.0.0.2", "127.0.0.1"]
 
-    office = Office(world, receiver.port)
+    office = Office(world, receiver.port, timeout_seconds=60.0)
     office.chunk_done()
     with unreachable_port("127.0.0.3", receiver.port) if dead == "swallows" else nullcontext():
         OneShotSender(office.outbox, world.store, world.clock, office.settings, look_up=several).deliver_due()
     assert office.only().state == "delivered"
-    assert office.only().attempts[0].duration_seconds < 3
+    assert office.only().attempts[0].duration_seconds < 20, "what an address may use up if all have equal shares"
     assert len(receiver.received) == 1
 
 
@@ -317,14 +317,14 @@ def test_keys_that_cannot_be_read_delay_neither_holds_nor_webhooks_of_other_secr
     outbox, keys = BrokenOutbox(world), HangingKeys()
     sender = OneShotSender(outbox, world.store, world.clock, office.settings, keys, look_up=resolve_to_loopback).start()
     try:
-        eventually(keys.is_asked.is_set, "a key to be read", seconds=10)
+        eventually(keys.is_asked.is_set, "a key to be read")
         office.canceled_job("job_of_everybody")
-        eventually(lambda: len(receiver.received) == 1, "the webhook of another secret", seconds=10)
+        eventually(lambda: len(receiver.received) == 1, "the webhook of another secret")
         before = outbox.num_holds
-        eventually(lambda: outbox.num_holds > before + 2, "holds that are renewed", seconds=10)
+        eventually(lambda: outbox.num_holds > before + 2, "holds that are renewed")
     finally:
         keys.answers.set()
-        stop_together({sender: 10.0})
+        stop_together({sender: 60.0})
 
 
 class HangingKeys(FakeApiKeys):
@@ -336,7 +336,7 @@ class HangingKeys(FakeApiKeys):
 
     def get(self, key_id: str) -> ApiKey:
         self.is_asked.set()
-        self.answers.wait(30)
+        self.answers.wait(300)
         return super().get(key_id)
 
 
@@ -350,7 +350,7 @@ def test_the_lease_keeper_continues_whatever_one_call_raises(
     outbox = BrokenOutbox(world, ValueError("an answer that nobody has foreseen"))
     sender = OneShotSender(outbox, world.store, world.clock, office.settings, look_up=resolve_to_loopback).start()
     try:
-        eventually(lambda: outbox.num_holds > 2, "holds after one that broke", seconds=10)
+        eventually(lambda: outbox.num_holds > 2, "holds after one that broke")
     finally:
         receiver.hold.set()
-        stop_together({sender: 10.0})
+        stop_together({sender: 60.0})

@@ -271,10 +271,12 @@ def test_any_text_is_either_cleaned_or_refused_by_name(sprites: PresetFolder, te
 
 @pytest.mark.parametrize("part", ["{|", "(:1", "_", "<a:", "[", "--a ", ": ", "((", "a'", "'", ":1111", "{x|||||"])
 def test_no_prompt_takes_long_to_read(sprites: PresetFolder, part: str) -> None:
-    text, began = part * (4000 // len(part)), time.process_time()
+    """Far longer texts than are allowed cost a hundredth of this. If their pieces were compared with each other, they
+    would cost minutes."""
+    text, began = part * (100_000 // len(part)), time.process_time()
     with contextlib.suppress(RequestError):
         read_prompt(text, sprites)
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 5
 
 
 def test_runs_of_white_space_are_one_space_and_all_else_is_kept() -> None:

@@ -97,10 +97,8 @@ def test_a_server_too_slow_to_finish_in_time_is_given_up_early(
 ) -> None:
     length = {"content-length": str(len(MP4)) if says_how_much else "", "connection": "close"}
     server.answers["/slow"] = Answer(MP4, headers=length, seconds_per_byte=0.02)
-    began = time.monotonic()
-    with pytest.raises(MediaFetchFailed, match="too slowly"):
+    with pytest.raises(MediaFetchFailed, match="too slowly"):  # not after all its time, which has other words
         fetching.get(server.url("/slow", HOST), timeout_seconds=60, grace_seconds=0.5)
-    assert time.monotonic() - began < 30
 
 
 def test_a_server_that_pauses_and_is_in_time_all_the_same_is_not_too_slow(
@@ -201,11 +199,8 @@ def test_a_slow_server_is_given_up(fetching: Fetching, server: MediaServer) -> N
 
 @pytest.mark.parametrize("says", [None, b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-A: "])
 def test_a_server_that_does_not_answer_is_given_up_early(fetching: Fetching, says: bytes | None) -> None:
-    with answering(says, hang_up=False) as port:
-        began = time.monotonic()
-        with pytest.raises(MediaFetchFailed, match=r"not answered within 0\.5 s"):
-            fetching.get(f"http://{HOST}:{port}/a", timeout_seconds=60, answer_seconds=0.5)
-    assert time.monotonic() - began < 20
+    with answering(says, hang_up=False) as port, pytest.raises(MediaFetchFailed, match=r"not answered within 0\.5 s"):
+        fetching.get(f"http://{HOST}:{port}/a", timeout_seconds=60, answer_seconds=0.5)
 
 
 @pytest.mark.parametrize(
@@ -214,10 +209,8 @@ def test_a_server_that_does_not_answer_is_given_up_early(fetching: Fetching, say
     ids=["1xx", "head"],
 )
 def test_a_server_that_sends_anything_but_an_answer_is_given_up_at_once(fetching: Fetching, says: bytes) -> None:
-    began = time.monotonic()
-    with answering(says, hang_up=False) as port, pytest.raises(MediaFetchFailed):
-        fetching.get(f"http://{HOST}:{port}/a", timeout_seconds=60)
-    assert time.monotonic() - began < 20
+    with answering(says, hang_up=False) as port, pytest.raises(MediaFetchFailed, match="its server failed: "):
+        fetching.get(f"http://{HOST}:{port}/a", timeout_seconds=60)  # whose end, and that of waiting, have other words
 
 
 def test_a_file_of_the_largest_size_may_come_in_chunks(fetching: Fetching) -> None:
@@ -270,7 +263,8 @@ def test_a_redirect_to_what_is_no_url_is_refused_by_name(fetching: Fetching, ser
 
 def test_an_unreachable_address_delays_the_next_one_only_briefly(fetching: Fetching, server: MediaServer) -> None:
     server.answers["/a.mp4"] = Answer(MP4)
+    url, both = server.url("/a.mp4", HOST), ["127.0.0.3", "127.0.0.1"]
     with unreachable_port("127.0.0.3", server.port):
         began = time.monotonic()
-        assert fetching.get(server.url("/a.mp4", HOST), allowed=lambda _: ["127.0.0.3", "127.0.0.1"]) == MP4
-    assert time.monotonic() - began < 5
+        assert fetching.get(url, timeout_seconds=60, answer_seconds=60, allowed=lambda _: both) == MP4
+        assert time.monotonic() - began < 20, "less than an equal share of the time"
