@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.helpers.apt import program
@@ -21,7 +22,8 @@ PATIENCE_MS = 30_000
 _ASK = """() => {
   const video = document.querySelector('video')
   return [video.currentTime, video.duration, video.getVideoPlaybackQuality().totalVideoFrames, video.ended,
-          video.error ? video.error.message : (window.fatal ?? null)]
+          video.error ? video.error.message : (window.fatal ?? null),
+          Array.from(video.played, (_, number) => [video.played.start(number), video.played.end(number)])]
 }"""
 
 
@@ -40,13 +42,15 @@ def chromium() -> Generator[Browser]:
 
 @dataclass(frozen=True)
 class Playing:
-    """Where the video of a page stands. Times in seconds; `error` is the browser's, or what ended hls.js."""
+    """Where the video of a page stands. Times in seconds; `error` is the browser's, or what ended hls.js. `played`:
+    begin and end of each stretch that was played in one go. A busy machine counts fewer `frames` than it played."""
 
     seconds: float
     duration: float | None
     frames: int
     ended: bool
     error: str | None
+    played: list[list[float]]
 
 
 def playing(page: Page) -> Playing:
@@ -77,11 +81,7 @@ def play_by_hls_js(page: Page, url: str, library: Path) -> None:
 
 
 def wait_until_ended(page: Page, seconds: float = 60) -> Playing:
-    """The state of the page's video once it has ended. Fails at once where it cannot be played.
-
-    `frames` may lack the last one: Chromium counts frames in a thread of its own, and ends a video at its duration,
-    whether or not a busy machine has come to paint the last frame.
-    """
+    """The state of the page's video once it has ended. Fails at once where it cannot be played."""
 
     def ended() -> Playing | None:
         state = playing(page)
@@ -89,3 +89,14 @@ def wait_until_ended(page: Page, seconds: float = 60) -> Playing:
         return state if state.ended else None
 
     return eventually(ended, "the video to end", seconds=seconds)
+
+
+def check_plays_whole(page: Page, seconds: float) -> None:
+    """The video of the page plays from its beginning to its end after so many seconds, in one go.
+
+    How many of its frames were painted, or counted, is not asked: a busy machine leaves some out. That all are there is
+    what programs count that wait for each (tests/helpers/players.py).
+    """
+    ended = wait_until_ended(page)
+    assert ended.played == [[pytest.approx(0, abs=0.1), pytest.approx(seconds, abs=0.1)]]
+    assert ended.frames > 0

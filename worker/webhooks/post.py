@@ -112,7 +112,7 @@ class Poster:
         pool = httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=backend)
         after_the_answer.push_async_callback(close, pool)
         headers = {"content-type": "application/json", "user-agent": USER_AGENT, **signed}
-        # The attempt as a whole has a limit. Those of its parts must not come first on a busy machine: other words.
+        # The attempt as a whole has its limit above. Those of its parts are longer, or a busy machine tells of these.
         seconds = 2 * self._settings.webhook_timeout_seconds
         sent = request("POST", delivery.url, headers, delivery.body.encode(), seconds)
         response = await pool.handle_async_request(sent)
