@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.chaos.clients import ANSWER_SECONDS, TERMINAL, Call, Submission
 from tests.chaos.evidence import Event, Evidence, InjectedFault, JobEvidence
-from tests.chaos.faults import RedisWiped
+from tests.chaos.faults.redis import RedisWiped
 
 WIPE = RedisWiped.name
 TOKENS_PER_RESTORE = 1_000_000

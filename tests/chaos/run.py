@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from cli.main import COMMANDS
 from tests.chaos.clients import TERMINAL, Caller, Clients, Submission
 from tests.chaos.evidence import Evidence, InjectedFault, JobEvidence, Reader, logged_commits
-from tests.chaos.faults import Hit, NotApplicable
+from tests.chaos.faults.fault import Hit, NotApplicable
 from tests.chaos.schedule import KINDS, SEEDS, Plan, PlannedFault
 from tests.chaos.world import MODEL, World
 from tests.helpers.deadline import DeadlinePassed, eventually

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tests.chaos.faults import ALL_FAULTS, Fault
+from tests.chaos.faults.all_faults import ALL_FAULTS
+from tests.chaos.faults.fault import Fault
 
 FIRST_FAULT_SECONDS = 2.0
 CALM_SECONDS = (1.5, 4.5)

@@ -20,7 +20,9 @@ from core.service.redis.request_counts import KEPT_SECONDS, RedisRequestCounts
 from core.service.redis.upload_store import RedisUploadStore
 from core.service.redis.usage import FRAMES_KEPT, RedisUsage
 from core.service.testing.clock import FakeClock
-from tests.helpers.usage_contract import DEEDS, UsageContract, UsagePorts
+from tests.helpers.usage_contract.contract import UsageContract
+from tests.helpers.usage_contract.deeds import DEEDS
+from tests.helpers.usage_contract.keys import UsagePorts
 
 NUM_RACERS = 8
 

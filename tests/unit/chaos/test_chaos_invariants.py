@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.chaos.clients import Call, Submission
 from tests.chaos.evidence import Event, Evidence, InjectedFault, JobEvidence, logged_commits
-from tests.chaos.faults import RedisWiped
+from tests.chaos.faults.redis import RedisWiped
 from tests.chaos.invariants import judge, pieces_at_risk, pieces_repeated
 from tests.chaos.schedule import JobKind, PlannedJob
 from tests.helpers.webhook_receiver import Attempt

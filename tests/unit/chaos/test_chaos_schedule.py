@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from tests.chaos.faults import ALL_FAULTS, LONG_RUN_SECONDS
+from tests.chaos.faults.all_faults import ALL_FAULTS
+from tests.chaos.faults.fault import LONG_RUN_SECONDS
 from tests.chaos.schedule import CALM_SECONDS, LAST_JOB_SHARE, Plan, make_plan
 
 

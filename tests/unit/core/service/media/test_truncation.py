@@ -1,4 +1,4 @@
-"""Truncated videos are recognised by the lengths that their parts declare. test_media_kinds.py has clips of FFmpeg."""
+"""Truncated videos are recognised by the lengths that their parts declare. test_media_refused.py has FFmpeg's clips."""
 
 from __future__ import annotations
 

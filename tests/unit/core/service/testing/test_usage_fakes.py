@@ -8,7 +8,8 @@ from core.service.testing.clock import FakeClock
 from core.service.testing.job_store import FakeJobStore
 from core.service.testing.registries import FakeUploadStore
 from core.service.testing.usage import FakeRequestCounts
-from tests.helpers.usage_contract import UsageContract, UsagePorts
+from tests.helpers.usage_contract.contract import UsageContract
+from tests.helpers.usage_contract.keys import UsagePorts
 
 
 @pytest.fixture
