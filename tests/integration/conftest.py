@@ -30,7 +30,7 @@ LONGEST = (
     *("sprites_run", "engines_served", "api_page", "clips_run", "hub", "sprites", "readme", "worker_outages", "chaos"),
     *("ablation", "openapi_contract", "delivery", "command_line", "refinement_networks", "web_make", "event_streams"),
     *("recovery", "endless", "web_watch", "web_steer", "creating", "command", "web_room", "continuing", "job_life"),
-    *("web_metrics", "measuring", "training_processes", "killed_runs", "conversion"),
+    *("web_metrics", "measuring", "hub_processes", "hub_sources", "training_processes", "killed_runs", "conversion"),
 )
 """Files that take minutes. They begin first, so that none of them is waited for alone in the end."""
 SLOW_STEPS = 8

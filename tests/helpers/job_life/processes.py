@@ -41,7 +41,6 @@ class Process:
     def __init__(self, name: str) -> None:
         self.name = name
         self.parked = False
-        self.at_call = ""
         self.drain = _Drain(self)
         self.calls_left: int | None = None
         self._before = False
@@ -76,21 +75,21 @@ class Process:
             self._turn.release()
             self._await()
 
-    def call(self, name: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self._dead:
             raise Killed
         if self.calls_left is not None:
             self.calls_left -= 1
         stops = self.calls_left == 0
         if stops and self._before:
-            self.park(f"before {name}")
+            self.park()
         result = method(*args, **kwargs)
         if stops and not self._before:
-            self.park(f"after {name}")
+            self.park()
         return result
 
-    def park(self, where: str) -> None:
-        self.parked, self.at_call, self.calls_left = True, where, None
+    def park(self) -> None:
+        self.parked, self.calls_left = True, None
         self._back.release()
         self._turn.acquire()
         self.parked = False
@@ -123,7 +122,7 @@ class _Port:
         self._process = process
 
     def __getattr__(self, name: str) -> Any:
-        return partial(self._process.call, name, getattr(self._port, name))
+        return partial(self._process.call, getattr(self._port, name))
 
 
 class _Drain(threading.Event):
@@ -136,5 +135,5 @@ class _Drain(threading.Event):
     def wait(self, timeout: float | None = None) -> bool:
         del timeout
         if not self.is_set():
-            self._process.park("waiting for a server")
+            self._process.park()
         return self.is_set()

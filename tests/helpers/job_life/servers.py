@@ -64,8 +64,6 @@ class Servers:
 
     def __post_init__(self) -> None:
         retention = self.settings.retention_seconds
-        self.view = RedisJobStore(self.redis, self.clock, retention_seconds=retention)
-        """For the test's own eyes: never away, rebuilds nothing."""
         self.store = RedisJobStore(
             self.redis, self.clock, retention_seconds=retention, rebuild=RecordRebuilder(self.storage)
         )
