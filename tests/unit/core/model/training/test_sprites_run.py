@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from core.model.training.distilled_sampling import PART_OF
 from core.model.training.loop.checkpoints import CHECKPOINT, StageNotTrained, load_averaged
 from core.model.training.loop.plan import Plan
 from core.model.training.loop.train import Task, train
+from core.model.training.loop.training_log import LOG
 from core.model.training.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from core.model.training.sprites_export import export_preset
 from core.model.training.sprites_preset import preset_config
@@ -59,13 +60,22 @@ def trained(toy: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def with_stages(trained: Path, folder: Path, stages: Sequence[str]) -> Path:
+    """The working folder `folder` with the clips of `trained` and these of its stages only."""
+    for file in (*trained.glob("*.safetensors"), *(trained / stage for stage in stages)):
+        (folder / file.name).symlink_to(file)
+    return folder
+
+
 @pytest.fixture(scope="module")
-def begun(toy: Recipe, trained: Path) -> Begin:
-    """A stage's task on the trained networks, and the run of its own that it belongs to; each is built once."""
+def begun(toy: Recipe, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Begin:
+    """A stage's task, and its run in a folder of its own with no other stages than it needs; each is built once."""
 
     @cache
     def begin(stage: str) -> tuple[SpritesTrainingRun, Task]:
-        training_run = SpritesTrainingRun(toy, trained)
+        folder = with_stages(trained, tmp_path_factory.mktemp(stage), NEEDS[stage])
+        (folder / stage).mkdir()
+        training_run = SpritesTrainingRun(toy, folder)
         return training_run, training_run.task(stage)
 
     return begin
@@ -89,7 +99,8 @@ def toy_plan(steps: int) -> Plan:
 
 @pytest.mark.parametrize("stage", SPRITES_STAGES)
 def test_smoke_trains_every_stage(trained: Path, stage: str) -> None:
-    assert torch.load(trained / stage / "last.pt", weights_only=True)["step"] == 2
+    assert (trained / stage / CHECKPOINT).is_file()
+    assert json.loads((trained / stage / LOG).read_text().splitlines()[-1])["step"] == 2
 
 
 @pytest.mark.parametrize(
@@ -290,8 +301,7 @@ def memory_inputs(side: int) -> list[Tensor]:
     return [torch.randn(shape, generator=generator) for shape in shapes]
 
 
-@pytest.mark.parametrize("with_anchor", [False, True])
-def test_memories_do_not_change_the_base_before_training(toy: Recipe, tmp_path: Path, with_anchor: bool) -> None:
+def test_memories_do_not_change_the_base_before_training(toy: Recipe, tmp_path: Path) -> None:
     base = SpritesTrainingRun(toy, tmp_path).untrained_unet()
     plain = sprites_unet((16, 16, 16, 16))
     latents, pictures, text, tokens = memory_inputs(side=16)
@@ -301,9 +311,10 @@ def test_memories_do_not_change_the_base_before_training(toy: Recipe, tmp_path: 
         for unet in (base, plain):
             memory = sprites_memory(unet, (4, 4, 4, 4), image_tokens=2)
             layers = memory.mixers.layers_of(unet).inject()
-            image_tokens = tokens if with_anchor else None
-            args = (unet, memory.cam, memory.mergers, latents, timesteps, text, image_tokens, pictures)
-            assert torch.equal(predict_noise(*args), predict_base(unet, latents, timesteps, text))
+            untouched = predict_base(unet, latents, timesteps, text)
+            for anchor in (None, tokens):
+                args = (unet, memory.cam, memory.mergers, latents, timesteps, text, anchor, pictures)
+                assert torch.equal(predict_noise(*args), untouched)
             layers.eject()
         assert torch.equal(plain(latents, timesteps, encoder_hidden_states=text).sample, ours)
 
@@ -353,14 +364,14 @@ def test_stage_without_its_predecessor_names_the_missing_one(toy: Recipe, tmp_pa
 
 
 @pytest.mark.parametrize("stage", SPRITES_STAGES)
-def test_stage_needs_exactly_the_declared_stages(toy: Recipe, trained: Path, tmp_path: Path, stage: str) -> None:
-    for file in (*trained.glob("*.safetensors"), *(trained / needed for needed in NEEDS[stage])):
-        (tmp_path / file.name).symlink_to(file)
-    SpritesTrainingRun(toy, tmp_path).task(stage)
-    for needed in NEEDS[stage][-1:]:
-        (tmp_path / needed).unlink()
-        with pytest.raises(StageNotTrained, match=f"'{needed}'"):
-            SpritesTrainingRun(toy, tmp_path).task(stage)
+def test_stage_needs_exactly_the_declared_stages(
+    toy: Recipe, trained: Path, begun: Begin, tmp_path: Path, stage: str
+) -> None:
+    begun(stage)
+    for last in NEEDS[stage][-1:]:
+        without = SpritesTrainingRun(toy, with_stages(trained, tmp_path, NEEDS[stage][:-1]))
+        with pytest.raises(StageNotTrained, match=f"'{last}'"):
+            without.task(stage)
 
 
 def test_unknown_recipe_is_refused_with_the_shipped_names(capsys: pytest.CaptureFixture[str]) -> None:
