@@ -45,10 +45,15 @@ def _digest_of(*versions: tuple[Path, int, int]) -> str:
 
 def fits(folder: Path, stage: str) -> bool:
     """Whether the adapter of a trained stage was distilled from the weights that are there now."""
-    content = torch.load(folder / stage / CHECKPOINT, weights_only=True, mmap=True, map_location="cpu")
-    # Older checkpoints do not say it.
-    stored = content.get("origin", {}).get(DISTILLED_WEIGHTS)
+    stored = _stored_digest(_version_of(folder / stage / CHECKPOINT))
     return stored is None or stored == base_digest(folder, PART_OF[stage])
+
+
+@lru_cache
+def _stored_digest(version: tuple[Path, int, int]) -> str | None:
+    """What the checkpoint of an adapter says of the weights that it was distilled from; None for older checkpoints."""
+    content = torch.load(version[0], weights_only=True, mmap=True, map_location="cpu")
+    return content.get("origin", {}).get(DISTILLED_WEIGHTS)
 
 
 def check_base(folder: Path, stage: str) -> None:

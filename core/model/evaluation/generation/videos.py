@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -49,16 +49,21 @@ class VideoRequest:
 
 Evaluator = Callable[[VideoRequest], Measured]
 """Makes a video and measures it."""
-LoadEvaluator = Callable[[], Evaluator]
-"""Called once in every process. Picklable: a module-level function or a partial of one."""
+ResultT = TypeVar("ResultT")
 OnProgress = Callable[[int], None]
 """(videos done)."""
 
 
 def evaluate_all(
-    load_evaluator: LoadEvaluator, requests: Sequence[VideoRequest], on_progress: OnProgress, processes: int = 1
-) -> list[Measured]:
-    """Make and measure every video; results are in the order of `requests`."""
+    load_evaluator: Callable[[], Callable[[VideoRequest], ResultT]],
+    requests: Sequence[VideoRequest],
+    on_progress: OnProgress,
+    processes: int = 1,
+) -> list[ResultT]:
+    """Make and measure every video; results are in the order of `requests`.
+
+    `load_evaluator` is called once in every process. Picklable: a module-level function or a partial of one.
+    """
     for folder in {request.stem.parent for request in requests}:
         folder.mkdir(parents=True, exist_ok=True)
     if processes == 1:
@@ -76,17 +81,19 @@ def evaluate_all(
         return [future.result() for future in futures]
 
 
-def _one_by_one(evaluator: Evaluator, requests: Sequence[VideoRequest], on_progress: OnProgress) -> Iterator[Measured]:
+def _one_by_one(
+    evaluator: Callable[[VideoRequest], ResultT], requests: Sequence[VideoRequest], on_progress: OnProgress
+) -> Iterator[ResultT]:
     for done, request in enumerate(requests, start=1):
         yield evaluator(request)
         on_progress(done)
 
 
-_evaluator: list[Evaluator] = []
+_evaluator: list[Callable[[VideoRequest], Any]] = []
 """The evaluator of a pool process."""
 
 
-def _start(load_evaluator: LoadEvaluator) -> None:
+def _start(load_evaluator: Callable[[], Callable[[VideoRequest], Any]]) -> None:
     if sys.platform == "linux":
         # Otherwise the children of a killed run would continue beside the next run.
         end_with_parent()
@@ -95,7 +102,7 @@ def _start(load_evaluator: LoadEvaluator) -> None:
     _evaluator.append(load_evaluator())
 
 
-def _evaluate(request: VideoRequest) -> Measured:
+def _evaluate(request: VideoRequest) -> Any:
     return _evaluator[0](request)
 
 

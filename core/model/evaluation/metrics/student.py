@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -11,6 +12,7 @@ _LIKE_NORMAL = 1e5
 """Degrees of freedom from which the distribution is normal in all digits shown."""
 
 
+@lru_cache  # a report asks hundreds of times for a few of them
 def t_bound(degrees_of_freedom: float, share: float = 0.95) -> float:
     """The t with P(|T| < t) = `share`, for 1 or more degrees of freedom.
 

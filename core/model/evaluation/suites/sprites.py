@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from core.model.evaluation.generation.progress import progress_bars
 from core.model.evaluation.generation.speed import frames_per_second
 from core.model.evaluation.generation.sprites_requests import suite_requests
 from core.model.evaluation.generation.upper_bound import AutoencoderEvaluator, load_autoencoder
-from core.model.evaluation.generation.videos import EngineEvaluator, Evaluator, evaluate_all
+from core.model.evaluation.generation.videos import EngineEvaluator, VideoRequest, evaluate_all
 from core.model.evaluation.metrics.measurements import Measured, Measurer
 from core.model.evaluation.metrics.video_figures import CHUNK
 from core.model.evaluation.metrics.vision_tower import load_tower
@@ -52,18 +53,13 @@ def main(arguments: argparse.Namespace) -> int:
     speeds = [] if arguments.no_speed else _measure_speed(engine, preset)
     requests = suite_requests(preset, arguments.prompts or 50, num_frames, folder)
     with progress_bars() as add_bar:
-        true_clips = evaluate_all(
-            partial(_load_autoencoder, arguments.preset, arguments.threads),
+        evaluated = evaluate_all(
+            partial(_load_evaluator, arguments.preset, arguments.threads),
             requests,
-            add_bar("true clips, autoencoder only", len(requests)),
+            add_bar("videos, and true clips through the autoencoder", len(requests)),
             arguments.processes,
         )
-        videos = evaluate_all(
-            partial(_load_engine, arguments.preset, arguments.threads),
-            requests,
-            add_bar("videos", len(requests)),
-            arguments.processes,
-        )
+    true_clips, videos = [both.true_clip for both in evaluated], [both.video for both in evaluated]
     report = Report(
         title=f"{preset.name}, {len(requests)} held-out prompts, {num_frames} frames",
         engine=engine.fingerprint,
@@ -77,13 +73,30 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _load_engine(preset: Path, threads: int) -> Evaluator:
-    return EngineEvaluator(load_engine(preset, torch_threads=threads), Measurer(load_tower(preset)))
+@dataclass(frozen=True)
+class _Both:
+    """The figures of a scene's own frames through the autoencoder, and of the video of its prompt."""
+
+    true_clip: Measured
+    video: Measured
 
 
-def _load_autoencoder(preset: Path, threads: int) -> Evaluator:
+@dataclass(frozen=True)
+class _BothEvaluator:
+    """Both in one pool of processes: each takes seconds to start."""
+
+    true_clip: AutoencoderEvaluator
+    video: EngineEvaluator
+
+    def __call__(self, request: VideoRequest) -> _Both:
+        return _Both(self.true_clip(request), self.video(request))
+
+
+def _load_evaluator(preset: Path, threads: int) -> _BothEvaluator:
     torch.set_num_threads(threads)
-    return AutoencoderEvaluator(load_autoencoder(preset), Measurer(load_tower(preset)))
+    measure = Measurer(load_tower(preset))
+    engine = load_engine(preset, torch_threads=threads)
+    return _BothEvaluator(AutoencoderEvaluator(load_autoencoder(preset), measure), EngineEvaluator(engine, measure))
 
 
 def _measure_speed(engine: Engine, preset: Preset) -> list[Row]:

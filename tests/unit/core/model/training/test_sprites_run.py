@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,10 @@ from core.model.refinement.loading import load_refiner
 from core.model.training.command import main
 from core.model.training.distillation_run import last_trained
 from core.model.training.distilled_sampling import PART_OF
-from core.model.training.loop.checkpoints import StageNotTrained, load_averaged
+from core.model.training.loop.checkpoints import CHECKPOINT, StageNotTrained, load_averaged
 from core.model.training.loop.plan import Plan
-from core.model.training.loop.train import train
+from core.model.training.loop.train import Task, train
+from core.model.training.loop.training_log import LOG
 from core.model.training.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from core.model.training.sprites_export import export_preset
 from core.model.training.sprites_preset import preset_config
@@ -41,6 +44,9 @@ pytestmark = pytest.mark.timeout(900)
 """The first test waits for the smoke run of all stages."""
 
 
+Begin = Callable[[str], tuple[SpritesTrainingRun, Task]]
+
+
 @pytest.fixture(scope="module")
 def toy() -> Recipe:
     return load_recipe("sprites").smoke()
@@ -52,6 +58,27 @@ def trained(toy: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     assert main([toy.name, "--smoke", "--out", str(folder)]) == 0
     return folder
+
+
+def with_stages(trained: Path, folder: Path, stages: Sequence[str]) -> Path:
+    """The working folder `folder` with the clips of `trained` and these of its stages only."""
+    for file in (*trained.glob("*.safetensors"), *(trained / stage for stage in stages)):
+        (folder / file.name).symlink_to(file)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def begun(toy: Recipe, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Begin:
+    """A stage's task, and its run in a folder of its own with no other stages than it needs; each is built once."""
+
+    @cache
+    def begin(stage: str) -> tuple[SpritesTrainingRun, Task]:
+        folder = with_stages(trained, tmp_path_factory.mktemp(stage), NEEDS[stage])
+        (folder / stage).mkdir()
+        training_run = SpritesTrainingRun(toy, folder)
+        return training_run, training_run.task(stage)
+
+    return begin
 
 
 def test_smoke_runs_have_their_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +99,8 @@ def toy_plan(steps: int) -> Plan:
 
 @pytest.mark.parametrize("stage", SPRITES_STAGES)
 def test_smoke_trains_every_stage(trained: Path, stage: str) -> None:
-    assert torch.load(trained / stage / "last.pt", weights_only=True)["step"] == 2
+    assert (trained / stage / CHECKPOINT).is_file()
+    assert json.loads((trained / stage / LOG).read_text().splitlines()[-1])["step"] == 2
 
 
 @pytest.mark.parametrize(
@@ -102,22 +130,34 @@ def test_the_fast_profile_samples_distilled_weights_and_makes_videos(trained: Pa
     assert engine.next_chunk(spec, first.state, ignore_step).frames.shape == (8, 64, 64, 3)
 
 
-def test_guidance_alone_is_exported_with_the_steps_unchanged(toy: Recipe, trained: Path, tmp_path: Path) -> None:
-    left_out = shutil.ignore_patterns("window_steps", "first_chunk_*", "preset")
-    shutil.copytree(trained, tmp_path / "work", ignore=left_out)
-    export_preset(SpritesTrainingRun(toy, trained), tmp_path / "preset")
-    export_preset(SpritesTrainingRun(toy, tmp_path / "work"), tmp_path / "preset")
-    fast = read_preset(tmp_path / "preset").profiles["fast"]
+def exported_again(recipe: Recipe, trained: Path, folder: Path, *left_out: str) -> Path:
+    """A preset exported over a copy of that of `trained`, from a working folder without the stages `left_out`."""
+    shutil.copytree(trained, folder)
+    for stage in left_out:
+        (folder / stage / CHECKPOINT).unlink()
+    export_preset(SpritesTrainingRun(recipe, folder), folder / "preset")
+    return folder / "preset"
+
+
+@pytest.fixture(scope="module")
+def fewer_parts(toy: Recipe, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A preset without a decoder, with the guidance of windows as its only adapter."""
+    left_out = ("decoder", "window_steps", "first_chunk_guidance", "first_chunk_steps")
+    return exported_again(toy, trained, tmp_path_factory.mktemp("fewer") / "work", *left_out)
+
+
+def test_guidance_alone_is_exported_with_the_steps_unchanged(trained: Path, fewer_parts: Path) -> None:
+    fast = read_preset(fewer_parts).profiles["fast"]
     assert (fast.windows.distilled, fast.windows.guidance_scale) == (True, 1.0)
     assert fast.windows.num_inference_steps == preset_config()["profiles"]["fast"]["windows"]["num_inference_steps"]
     assert fast.first_chunk == StreamingPreset.model_validate(preset_config()).profiles["fast"].first_chunk
-    assert [file.name for file in (tmp_path / "preset" / "distilled").iterdir()] == ["windows.safetensors"]
+    assert [file.name for file in (fewer_parts / "distilled").iterdir()] == ["windows.safetensors"]
+    assert len(list((trained / "preset" / "distilled").iterdir())) == 2, "there was one to be removed"
 
 
 @pytest.mark.parametrize("stage", DISTILLATION_STAGES)
-def test_only_an_adapter_is_trained_by_distillation(toy: Recipe, trained: Path, stage: str) -> None:
-    training_run = SpritesTrainingRun(toy, trained)
-    task = training_run.task(stage)
+def test_only_an_adapter_is_trained_by_distillation(begun: Begin, stage: str) -> None:
+    _, task = begun(stage)
     assert isinstance(task, DistillationTask)
     task.loss(0).backward()
     assert set(task.modules) == {"adapter"}
@@ -139,21 +179,15 @@ def test_exported_refiner_refines(trained: Path) -> None:
 
 
 def test_preset_without_a_trained_refiner_names_none(toy: Recipe, trained: Path, tmp_path: Path) -> None:
-    export_preset(SpritesTrainingRun(toy, trained), tmp_path / "preset")
-    assert (tmp_path / "preset" / "refiner").is_dir()
-    shutil.copytree(trained, tmp_path / "work", ignore=shutil.ignore_patterns("refiner", "preset"))
-    export_preset(SpritesTrainingRun(toy, tmp_path / "work"), tmp_path / "preset")
-    assert read_preset(tmp_path / "preset").refiner is None
-    assert not (tmp_path / "preset" / "refiner").exists()
+    assert (trained / "preset" / "refiner").is_dir()
+    preset = exported_again(toy, trained, tmp_path / "work", "refiner")
+    assert read_preset(preset).refiner is None
+    assert not (preset / "refiner").exists()
 
 
-def test_preset_without_a_trained_decoder_keeps_none_of_an_earlier_export(
-    toy: Recipe, trained: Path, tmp_path: Path
-) -> None:
-    export_preset(SpritesTrainingRun(toy, trained), tmp_path / "preset")
-    shutil.copytree(trained, tmp_path / "work", ignore=shutil.ignore_patterns("decoder", "preset"))
-    export_preset(SpritesTrainingRun(toy, tmp_path / "work"), tmp_path / "preset")
-    assert [part.name for part in (tmp_path / "preset" / "refiner").iterdir()] == ["unet"]
+def test_preset_without_a_trained_decoder_keeps_none_of_an_earlier_export(trained: Path, fewer_parts: Path) -> None:
+    assert (trained / "preset" / "refiner" / "vae").is_dir()
+    assert [part.name for part in (fewer_parts / "refiner").iterdir()] == ["unet"]
 
 
 @pytest.fixture(scope="module")
@@ -174,8 +208,9 @@ def test_stages_start_from_the_weights_of_a_preset(toy: Recipe, trained: Path, i
     ]
     pairs += [(ours.refiner, theirs.refiner), (ours.refiner_vae, theirs.refiner_vae)]
     for one, other in pairs:
+        own = one.state_dict()
         for name, weight in other.state_dict().items():
-            assert torch.equal(one.state_dict()[name], weight.half().to(weight.dtype)), name
+            assert torch.equal(own[name], weight.half().to(weight.dtype)), name
 
 
 def test_an_initialised_stage_is_trained_from_its_weights(initialised: Path) -> None:
@@ -266,8 +301,7 @@ def memory_inputs(side: int) -> list[Tensor]:
     return [torch.randn(shape, generator=generator) for shape in shapes]
 
 
-@pytest.mark.parametrize("with_anchor", [False, True])
-def test_memories_do_not_change_the_base_before_training(toy: Recipe, tmp_path: Path, with_anchor: bool) -> None:
+def test_memories_do_not_change_the_base_before_training(toy: Recipe, tmp_path: Path) -> None:
     base = SpritesTrainingRun(toy, tmp_path).untrained_unet()
     plain = sprites_unet((16, 16, 16, 16))
     latents, pictures, text, tokens = memory_inputs(side=16)
@@ -277,9 +311,10 @@ def test_memories_do_not_change_the_base_before_training(toy: Recipe, tmp_path: 
         for unet in (base, plain):
             memory = sprites_memory(unet, (4, 4, 4, 4), image_tokens=2)
             layers = memory.mixers.layers_of(unet).inject()
-            image_tokens = tokens if with_anchor else None
-            args = (unet, memory.cam, memory.mergers, latents, timesteps, text, image_tokens, pictures)
-            assert torch.equal(predict_noise(*args), predict_base(unet, latents, timesteps, text))
+            untouched = predict_base(unet, latents, timesteps, text)
+            for anchor in (None, tokens):
+                args = (unet, memory.cam, memory.mergers, latents, timesteps, text, anchor, pictures)
+                assert torch.equal(predict_noise(*args), untouched)
             layers.eject()
         assert torch.equal(plain(latents, timesteps, encoder_hidden_states=text).sample, ours)
 
@@ -298,9 +333,8 @@ def test_memories_change_the_base_only_by_rounding_at_the_size_of_sprites(toy: R
 
 
 @pytest.mark.parametrize("stage", ["cam", "apm"])
-def test_base_is_frozen_in_memory_stages(toy: Recipe, trained: Path, stage: str) -> None:
-    training_run = SpritesTrainingRun(toy, trained)
-    task = training_run.task(stage)
+def test_base_is_frozen_in_memory_stages(begun: Begin, stage: str) -> None:
+    training_run, task = begun(stage)
     before = {name: weight.clone() for name, weight in training_run.unet.state_dict().items()}
     task.loss(0).backward()
     assert all(parameter.grad is None for parameter in training_run.unet.parameters())
@@ -315,14 +349,13 @@ def test_stages_with_pictures_write_samples(trained: Path, stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["video", "apm", "refiner", "window_guidance", "first_chunk_steps"])
-def test_sampling_does_not_change_the_networks(toy: Recipe, trained: Path, stage: str) -> None:
-    training_run = SpritesTrainingRun(toy, trained)
-    task = training_run.task(stage)
+def test_sampling_does_not_change_the_networks(begun: Begin, stage: str) -> None:
+    training_run, task = begun(stage)
     sample = training_run.sampler(stage, task)
     assert sample is not None
     before = task.loss(3)
     sample(9)
-    assert torch.equal(task.loss(3), before)
+    assert torch.equal(task.loss(3), before), "nor is a step's loss another the second time"
 
 
 def test_stage_without_its_predecessor_names_the_missing_one(toy: Recipe, tmp_path: Path) -> None:
@@ -331,12 +364,14 @@ def test_stage_without_its_predecessor_names_the_missing_one(toy: Recipe, tmp_pa
 
 
 @pytest.mark.parametrize("stage", SPRITES_STAGES)
-def test_stage_needs_exactly_the_declared_stages(toy: Recipe, trained: Path, tmp_path: Path, stage: str) -> None:
-    for needed in NEEDS[stage]:
-        with pytest.raises(StageNotTrained):
-            SpritesTrainingRun(toy, tmp_path).task(stage)
-        (tmp_path / needed).symlink_to(trained / needed)
-    SpritesTrainingRun(toy, tmp_path).task(stage)
+def test_stage_needs_exactly_the_declared_stages(
+    toy: Recipe, trained: Path, begun: Begin, tmp_path: Path, stage: str
+) -> None:
+    begun(stage)
+    for last in NEEDS[stage][-1:]:
+        without = SpritesTrainingRun(toy, with_stages(trained, tmp_path, NEEDS[stage][:-1]))
+        with pytest.raises(StageNotTrained, match=f"'{last}'"):
+            without.task(stage)
 
 
 def test_unknown_recipe_is_refused_with_the_shipped_names(capsys: pytest.CaptureFixture[str]) -> None:
@@ -349,11 +384,6 @@ def test_recipe_with_an_unknown_entry_is_refused() -> None:
     stages["cam"]["warp"] = 9
     with pytest.raises(RecipeError, match="warp"):
         parse_recipe({"name": "x", "stages": stages})
-
-
-def test_same_step_gives_the_same_loss(toy: Recipe, trained: Path) -> None:
-    task = SpritesTrainingRun(toy, trained).task("apm")
-    assert torch.equal(task.loss(3), task.loss(3))
 
 
 def test_smoke_changes_only_sizes(toy: Recipe) -> None:

@@ -1,7 +1,9 @@
 """The command: arguments, prompts, methods that cannot be compared, reports of what is finished. Methods are fakes."""
 
+import gc
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,15 @@ from core.service.settings import Settings
 from tests.helpers.compared_methods import BROKEN, FakeMeasurement, calls, load_fake
 
 DOCS = Path(__file__).resolve().parents[6] / "docs"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _libraries_are_no_garbage() -> Iterator[None]:  # pyright: ignore[reportUnusedFunction] - pytest calls it
+    """Garbage is collected after each method that is chosen: a third of a second for all that libraries keep."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -37,15 +37,32 @@ def first_chunk_of(workspace: Workspace, plan: Plan, method: str, prompt: int) -
     return np.stack(frames[:16]).tobytes()
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_all_methods_that_can_take_it_begin_with_the_same_bytes(tmp_path: Path, processes: int) -> None:
-    plan = fake_plan(METHODS, PROMPTS)
-    workspace = make(plan, tmp_path, processes=processes)
-    for prompt in range(len(PROMPTS)):
+@pytest.fixture(scope="module")
+def made_by_one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]:
+    """Prompt 1 breaks one method, and prompts 0 and 2 do not."""
+    plan = fake_plan(METHODS, ("a lake", BROKEN, "a wood"))
+    return plan, make(plan, tmp_path_factory.mktemp("one"))
+
+
+@pytest.fixture(scope="module")
+def made_by_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Workspace]:
+    """The same by two processes, of which prompt 3 kills one: each costs seconds to start."""
+    plan = fake_plan(METHODS, ("a lake", BROKEN, "a wood", KILLED, "a hill"))
+    return plan, make(plan, tmp_path_factory.mktemp("two"), processes=2)
+
+
+@pytest.fixture(params=["made_by_one", "made_by_two"])
+def made(request: pytest.FixtureRequest) -> tuple[Plan, Workspace]:
+    return request.getfixturevalue(request.param)
+
+
+def test_all_methods_that_can_take_it_begin_with_the_same_bytes(made: tuple[Plan, Workspace]) -> None:
+    plan, workspace = made
+    for prompt in (0, 2):
         by_method = {method: first_chunk_of(workspace, plan, method, prompt) for method in METHODS}
         assert len({by_method[method] for method in ("streaming_t2v", "concat", "last_frame")}) == 1
         assert by_method["free_noise"] != by_method["concat"]
-    first, second = (first_chunk_of(workspace, plan, "concat", prompt) for prompt in range(2))
+    first, second = (first_chunk_of(workspace, plan, "concat", prompt) for prompt in (0, 2))
     assert first != second
 
 
@@ -146,16 +163,19 @@ def test_a_video_with_another_first_chunk_than_the_others_does_not_count(tmp_pat
     assert read_results(plan, workspace).num_finished == 0
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_method_that_fails_for_one_prompt_is_named_and_loses_no_other(tmp_path: Path, processes: int) -> None:
-    plan = fake_plan(METHODS, ("a lake", BROKEN, "a wood"))
-    workspace = make(plan, tmp_path, processes=processes)
-    results = read_results(plan, workspace)
-    assert results.methods["free_noise"].failures == {1: "RuntimeError: out of <b>memory</b>"}
-    assert set(results.methods["free_noise"].finished) == {0, 2}
-    assert set(results.methods["concat"].finished) == {0, 1, 2}
-    assert not list(tmp_path.rglob("*.mkv.*"))
-    assert len(list(tmp_path.rglob("*.mkv"))) == len(METHODS) * 3 - 1
+def test_a_method_that_fails_for_one_prompt_is_named_and_loses_no_other(made: tuple[Plan, Workspace]) -> None:
+    plan, workspace = made
+    results, everything = read_results(plan, workspace), set(range(len(plan.prompts)))
+    killed = {3} & everything
+    assert results.methods["free_noise"].failures[1] == "RuntimeError: out of <b>memory</b>"
+    assert set(results.methods["free_noise"].failures) == {1} | killed
+    assert set(results.methods["free_noise"].finished) == everything - {1} - killed
+    assert set(results.methods["concat"].finished) == everything
+    whole = list(workspace.folder.glob("videos/*/???.mkv"))
+    assert len(whole) == len(METHODS) * len(everything) - len({1} | killed)
+    if not killed:  # which leaves what other processes had half written
+        assert not list(workspace.folder.rglob("*.mkv.*"))
+        assert len(list(workspace.folder.rglob("*.mkv"))) == len(whole)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -219,13 +239,12 @@ def test_a_failure_of_a_later_run_is_forgotten_when_the_next_one_finds_the_video
     assert read_results(plan, workspace).methods["concat"].failures == {}
 
 
-def test_a_killed_process_fails_its_video_alone(tmp_path: Path) -> None:
-    plan = fake_plan(METHODS, ("a lake", KILLED, "a wood"))
-    results = read_results(plan, make(plan, tmp_path, processes=2))
-    assert set(results.methods["free_noise"].failures) == {1}
-    assert "was killed" in results.methods["free_noise"].failures[1]
-    assert results.num_finished == len(METHODS) * 3 - 1
-    assert [path for path in (tmp_path / "running").rglob("*") if path.is_file()] == []
+def test_a_killed_process_fails_its_video_alone(made_by_two: tuple[Plan, Workspace]) -> None:
+    plan, workspace = made_by_two
+    results = read_results(plan, workspace)
+    assert "was killed" in results.methods["free_noise"].failures[plan.prompts.index(KILLED)]
+    assert results.num_finished == len(METHODS) * len(plan.prompts) - 2, "and that of the prompt that breaks"
+    assert [path for path in workspace.running.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize(

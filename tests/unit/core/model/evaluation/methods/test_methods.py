@@ -12,12 +12,14 @@ import pytest
 
 from core.metrics.video.seams import Borders
 from core.model.engines.svd.engine import SvdEngine
-from core.model.evaluation.command import main
 from core.model.evaluation.methods.base_model import BaseModel
 from core.model.evaluation.methods.free_noise import FreeNoise
 from core.model.evaluation.methods.free_noise_windows import Windows
 from core.model.evaluation.methods.method import Method, MethodError, MethodRequest
 from core.model.evaluation.methods.registry import MethodOptions, load_method, method_facts, method_names
+from core.model.evaluation.suites.ablation_studies import STUDIES
+from core.model.training.ablation import Ablation, Budget, Trial
+from core.model.training.recipe import Recipe
 from core.service.domain.engine import EngineState, FramesTHWC, InputMedia
 from core.service.domain.schema import JobSpec
 from core.service.settings import Settings
@@ -65,8 +67,8 @@ def test_videos_have_exactly_the_frames_asked_for(load: Load, name: str, num_fra
 
 @pytest.mark.parametrize("name", ["streaming_t2v", "free_noise", "text2video_zero"])
 def test_long_videos_come_in_chunks(load: Load, name: str) -> None:
-    chunks = list(load(name).chunks(MethodRequest(PROMPT, 1, 240)))
-    assert [len(chunk) for chunk in chunks] == [16] * 15
+    chunks = list(load(name).chunks(MethodRequest(PROMPT, 1, 112)))
+    assert [len(chunk) for chunk in chunks] == [16] * 7
     assert {chunk.dtype for chunk in chunks} == {np.dtype(np.uint8)}
 
 
@@ -193,14 +195,14 @@ def test_borders_are_where_each_method_begins_anew(load: Load) -> None:
 
 
 @pytest.fixture(scope="module")
-def trial_options(toy_work: Path, tmp_path_factory: pytest.TempPathFactory) -> MethodOptions:
+def trial_options(toy_recipe: Recipe, toy_work: Path, tmp_path_factory: pytest.TempPathFactory) -> MethodOptions:
     """Trials of one training step, on a base of smoke steps."""
-    out = tmp_path_factory.mktemp("out")
-    arguments = ["--suite", "ablations", "--work", str(toy_work), "--smoke", "--train-steps", "1", "--threads", "1"]
-    sizes = ["--prompts", "1", "--frames", "16", "--seeds", "1", "--out", str(out)]
-    assert main([*arguments, *sizes, "--variants", *TRIALS.values()]) == 0
-    folder = out / "ablations" / "1-steps-1-processes"
-    return MethodOptions(Settings(torch_threads=1), work=toy_work, trials=folder, smoke=True)
+    budget = Budget(1, 1)
+    ablation = Ablation(toy_recipe, toy_work, tmp_path_factory.mktemp("out") / "ablations" / budget.name, budget)
+    for variant in STUDIES["ablations"].chosen(list(TRIALS.values())):
+        ablation.record(Trial(variant, toy_recipe.seed))
+        ablation.train(Trial(variant, toy_recipe.seed))
+    return MethodOptions(Settings(torch_threads=1), work=toy_work, trials=ablation.folder, smoke=True)
 
 
 def test_trials_go_on_from_the_given_frames_each_in_its_own_way(trial_options: MethodOptions) -> None:
