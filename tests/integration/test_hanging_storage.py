@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -25,11 +24,20 @@ AWAY_SECONDS = 8.0
 """Four leases, and several pauses of a worker that waits."""
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    write_fake_preset(tmp_path / "presets", "slow", steps=8, step_seconds=0.1)
-    with running_service(tmp_path, tmp_path / "presets", default_model="slow") as service:
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """No worker runs. A test stops those that it starts."""
+    folder = tmp_path_factory.mktemp("service")
+    write_fake_preset(folder / "presets", "slow", steps=8, step_seconds=0.1)
+    with running_service(folder, folder / "presets", default_model="slow") as service:
         yield service
+
+
+@pytest.fixture(scope="module")
+def working(service: Service) -> Service:
+    """A worker and a CPU worker run, to the end of this module."""
+    service.start_workers("slow")
+    return service
 
 
 @contextmanager
@@ -74,7 +82,7 @@ def test_a_worker_in_a_put_that_hangs_exits_within_seconds_without_an_attempt(se
 
 
 def test_a_cancel_takes_effect_while_a_put_hangs(service: Service) -> None:
-    service.start_worker("generate", "slow")
+    worker = service.start_worker("generate", "slow")
     store = store_of(service)
     job = service.submit(model="slow", num_frames=32)
     eventually(lambda: progress_of(store, job.id), "the first step")
@@ -84,44 +92,43 @@ def test_a_cancel_takes_effect_while_a_put_hangs(service: Service) -> None:
         store.request_cancel(job.id)
         eventually(lambda: store.get(job.id).status is JobStatus.FINALIZING, "the lane to be let go", seconds=60)
         assert time.monotonic() - began < PROMPT_SECONDS
-    service.start_worker("cpu", wait=False)
+    finalizing = service.start_worker("cpu", wait=False)
     assert service.wait_for_end(job.id).status is JobStatus.CANCELED
+    service.stop(worker, finalizing)
 
 
-def test_a_long_outage_of_the_object_store_costs_no_attempt_and_keeps_the_finished_chunk(service: Service) -> None:
-    service.start_workers("slow")
-    store = store_of(service)
-    job = service.submit(model="slow", num_frames=64)
-    service.wait_for_chunks(job.id, 1)
-    service.s3_server.stop()
+def test_a_long_outage_of_the_object_store_costs_no_attempt_and_keeps_the_finished_chunk(working: Service) -> None:
+    store = store_of(working)
+    job = working.submit(model="slow", num_frames=64)
+    working.wait_for_chunks(job.id, 1)
+    working.s3_server.stop()
     eventually(
-        lambda: any(status.reason for status in service.workers()), "a worker to say what it waits for", seconds=30
+        lambda: any(status.reason for status in working.workers()), "a worker to say what it waits for", seconds=30
     )
     held = store.get(job.id).lane(Lane.GENERATE)
     back_at = time.monotonic() + AWAY_SECONDS
     eventually(lambda: time.monotonic() > back_at, "the outage to last", seconds=AWAY_SECONDS + 5)
     lane = store.get(job.id).lane(Lane.GENERATE)
     assert (lane.token, lane.held, lane.attempts) == (held.token, True, 0)
-    refused = service.http.post("/jobs", json={"model": "slow", "prompt": "a red square", "num_frames": 16})
+    refused = working.http.post("/jobs", json={"model": "slow", "prompt": "a red square", "num_frames": 16})
     assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
-    service.s3_server.start()
-    ended = service.wait_for_success(job.id)
+    working.s3_server.start()
+    ended = working.wait_for_success(job.id)
     assert [chunk.index for chunk in ended.chunks] == [0, 1, 2, 3]
     assert store.get(job.id).lane(Lane.GENERATE).deaths == 0
 
 
-def test_a_worker_killed_with_one_chunk_to_store_and_the_next_in_the_engine_costs_no_byte(service: Service) -> None:
-    service.start_workers("slow")
-    store = store_of(service)
-    undisturbed = service.wait_for_success(service.submit(model="slow", num_frames=64, seed=3).id)
-    job = service.submit(model="slow", num_frames=64, seed=3)
+def test_a_worker_killed_with_one_chunk_to_store_and_the_next_in_the_engine_costs_no_byte(working: Service) -> None:
+    store = store_of(working)
+    undisturbed = working.wait_for_success(working.submit(model="slow", num_frames=64, seed=3).id)
+    job = working.submit(model="slow", num_frames=64, seed=3)
     eventually(lambda: progress_of(store, job.id), "the first step")
-    with storage_hangs(service):
+    with storage_hangs(working):
         wait_until_made(store, job.id)
-        pid = service.worker_pid("slow")
+        pid = working.worker_pid("slow")
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         assert store.get(job.id).chunks.count == 0
-    resumed = service.wait_for_success(job.id)
+    resumed = working.wait_for_success(job.id)
     assert [chunk.sha256 for chunk in resumed.chunks] == [chunk.sha256 for chunk in undisturbed.chunks]
-    assert service.video(job.id) == service.video(undisturbed.id)
+    assert working.video(job.id) == working.video(undisturbed.id)

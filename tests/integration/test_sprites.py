@@ -7,7 +7,6 @@ the fake engine in the other files.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 
@@ -16,7 +15,6 @@ import pytest
 
 from core.model.evaluation.metrics.frame_reader import read_frame
 from core.service.domain.schema import Job, JobStatus
-from core.service.settings import SHIPPED_PRESETS_DIR
 from tests.helpers.clips import picture
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import copy_sprites
@@ -181,19 +179,3 @@ def test_prompt_longer_than_the_text_encoder_reads_is_refused_with_the_limit(spr
     assert response.status_code == 422
     assert response.json()["code"] == "prompt_too_long"
     assert str(limit) in response.text
-
-
-def test_preset_without_its_weights_is_not_ready_and_names_what_is_missing(sprites: Service) -> None:
-    """Real loading code, so that a half-copied checkout is told from a broken one."""
-    folder = sprites.settings.presets_dir / "halved"
-    shutil.copytree(SHIPPED_PRESETS_DIR / "sprites", folder, ignore=shutil.ignore_patterns("*.safetensors", "*.py"))
-    content = (folder / "preset.json").read_text().replace('"sprites"', '"halved"')
-    (folder / "preset.json").write_text(content)
-    worker = sprites.start_worker("generate", "halved", wait=False)
-
-    def not_ready() -> str | None:
-        reasons = [status.reason for status in sprites.workers() if status.state == "not_ready"]
-        return reasons[0] if reasons else None
-
-    assert ".safetensors" in eventually(not_ready, "the worker to say why", seconds=SECONDS, pause_seconds=0.2)
-    sprites.stop(worker)
