@@ -34,10 +34,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def working(service: Service) -> Service:
+def _workers(service: Service) -> None:  # pyright: ignore[reportUnusedFunction] - pytest calls it
     """A worker and a CPU worker run, to the end of this module."""
     service.start_workers("slow")
-    return service
 
 
 @contextmanager
@@ -97,38 +96,40 @@ def test_a_cancel_takes_effect_while_a_put_hangs(service: Service) -> None:
     service.stop(worker, finalizing)
 
 
-def test_a_long_outage_of_the_object_store_costs_no_attempt_and_keeps_the_finished_chunk(working: Service) -> None:
-    store = store_of(working)
-    job = working.submit(model="slow", num_frames=64)
-    working.wait_for_chunks(job.id, 1)
-    working.s3_server.stop()
+@pytest.mark.usefixtures("_workers")
+def test_a_long_outage_of_the_object_store_costs_no_attempt_and_keeps_the_finished_chunk(service: Service) -> None:
+    store = store_of(service)
+    job = service.submit(model="slow", num_frames=64)
+    service.wait_for_chunks(job.id, 1)
+    service.s3_server.stop()
     eventually(
-        lambda: any(status.reason for status in working.workers()), "a worker to say what it waits for", seconds=30
+        lambda: any(status.reason for status in service.workers()), "a worker to say what it waits for", seconds=30
     )
     held = store.get(job.id).lane(Lane.GENERATE)
     back_at = time.monotonic() + AWAY_SECONDS
     eventually(lambda: time.monotonic() > back_at, "the outage to last", seconds=AWAY_SECONDS + 5)
     lane = store.get(job.id).lane(Lane.GENERATE)
     assert (lane.token, lane.held, lane.attempts) == (held.token, True, 0)
-    refused = working.http.post("/jobs", json={"model": "slow", "prompt": "a red square", "num_frames": 16})
+    refused = service.http.post("/jobs", json={"model": "slow", "prompt": "a red square", "num_frames": 16})
     assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
-    working.s3_server.start()
-    ended = working.wait_for_success(job.id)
+    service.s3_server.start()
+    ended = service.wait_for_success(job.id)
     assert [chunk.index for chunk in ended.chunks] == [0, 1, 2, 3]
     assert store.get(job.id).lane(Lane.GENERATE).deaths == 0
 
 
-def test_a_worker_killed_with_one_chunk_to_store_and_the_next_in_the_engine_costs_no_byte(working: Service) -> None:
-    store = store_of(working)
-    undisturbed = working.wait_for_success(working.submit(model="slow", num_frames=64, seed=3).id)
-    job = working.submit(model="slow", num_frames=64, seed=3)
+@pytest.mark.usefixtures("_workers")
+def test_a_worker_killed_with_one_chunk_to_store_and_the_next_in_the_engine_costs_no_byte(service: Service) -> None:
+    store = store_of(service)
+    undisturbed = service.wait_for_success(service.submit(model="slow", num_frames=64, seed=3).id)
+    job = service.submit(model="slow", num_frames=64, seed=3)
     eventually(lambda: progress_of(store, job.id), "the first step")
-    with storage_hangs(working):
+    with storage_hangs(service):
         wait_until_made(store, job.id)
-        pid = working.worker_pid("slow")
+        pid = service.worker_pid("slow")
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         assert store.get(job.id).chunks.count == 0
-    resumed = working.wait_for_success(job.id)
+    resumed = service.wait_for_success(job.id)
     assert [chunk.sha256 for chunk in resumed.chunks] == [chunk.sha256 for chunk in undisturbed.chunks]
-    assert working.video(job.id) == working.video(undisturbed.id)
+    assert service.video(job.id) == service.video(undisturbed.id)
