@@ -39,6 +39,7 @@ sys.exit(Process(read_options(["--kind", "both", "--model", "fake"], settings), 
 WORKING = """
 import sys
 import threading
+import torch
 from core.service.settings import Settings
 from core.service.testing.engines import FakeEngine
 from worker.engines import Engines
@@ -105,7 +106,7 @@ def test_another_failure_is_tried_again_and_a_broken_device_is_seen_through_the_
 
 def test_a_device_that_breaks_in_a_chunk_ends_the_process_and_leaves_the_job_to_the_next(service: Service) -> None:
     job = service.submit(num_frames=16)
-    ended = run(service, WORKING.format(happens=f"import torch; raise {BROKEN_DEVICE}"))
+    ended = run(service, WORKING.format(happens=f"raise {BROKEN_DEVICE}"))
     assert ended.returncode == EXIT_DEVICE_BROKEN, ended.stderr
     check_that_the_next_makes_it(service, job.id)
 
