@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from core.quick_imports import quick_imports
 from core.service.domain.errors import SetupError
 
 
@@ -15,7 +16,8 @@ def model_extra(what: str, extras: str = "model") -> Generator[None]:
     `what` begins the sentence ("training"). `extras` are separated by commas.
     """
     try:
-        yield
+        with quick_imports():
+            yield
     except ModuleNotFoundError as error:
         raise SetupError(
             f"{what} needs the Python package {error.name}", fix=f"pip install 'longtake[{extras}]'"

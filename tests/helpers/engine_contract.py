@@ -1,7 +1,7 @@
 """What every engine promises (core/service/domain/engine.py), whatever its networks.
 
 A module that wants it run has a class `Test...(EngineContract)` with the attributes below and a fixture `engine`, of
-scope "module" or wider.
+scope "module" or wider. Where weights are loaded it also has a fixture `resuming`: the same, loaded a second time.
 """
 
 from __future__ import annotations
@@ -92,12 +92,13 @@ class EngineContract:
         assert [chunk.state.frames_done for chunk in whole] == list(np.cumsum(spans))
 
     def test_a_job_that_is_resumed_before_any_chunk_has_the_same_bytes(
-        self, engine: Engine, whole: list[EngineChunk], states: list[EngineState]
+        self, resuming: Engine, whole: list[EngineChunk], states: list[EngineState]
     ) -> None:
-        for expected, state in zip(whole, states, strict=False):
+        """By the engine of another process, which knows nothing of the job: it makes the last chunk first."""
+        for expected, state in reversed([*zip(whole, states, strict=False)]):
             stored = state.to_bytes()
             restored = EngineState.from_bytes(stored)
-            again = engine.next_chunk(self.spec, restored, ignore_step, self.inputs)
+            again = resuming.next_chunk(self.spec, restored, ignore_step, self.inputs)
             assert again.frames.tobytes() == expected.frames.tobytes()
             assert again.state.to_bytes() == expected.state.to_bytes()
             assert restored.to_bytes() == stored, "the chunk changed the state before it"

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.timeout(1000)  # apt-get may have to install a browser 
 BEGUN = SLIDING_CHUNKS + 4
 """Chunks after which players come: the first ones have left the playlist."""
 END = BEGUN + 10
+PROGRAMS: Sequence[Callable[[str], int]] = (frames_by_ffmpeg, frames_by_gstreamer, frames_by_vlc)
 
 
 @pytest.fixture(scope="module")
@@ -121,14 +123,18 @@ def check_joined(frames: int) -> None:
     assert (END - BEGUN) * CHUNK_FRAMES <= frames <= (END - BEGUN + SLIDING_CHUNKS) * CHUNK_FRAMES
 
 
-@pytest.mark.parametrize("play", [frames_by_ffmpeg, frames_by_gstreamer, frames_by_vlc])
-def test_programs_join_a_job_without_an_end_and_play_to_the_end_it_gets(
-    service: Service, play: Callable[[str], int]
-) -> None:
+def test_programs_join_a_job_without_an_end_and_play_to_the_end_it_gets(service: Service) -> None:
     job = job_to_join(service)
-    check_joined(play(job.links.playlist))
+    for frames in play_by_programs(job.links.playlist):
+        check_joined(frames)
     service.wait_for_success(job.id)
-    assert play(job.links.playlist) == END * CHUNK_FRAMES
+    assert play_by_programs(job.links.playlist) == [END * CHUNK_FRAMES] * len(PROGRAMS)
+
+
+def play_by_programs(playlist: str) -> list[int]:
+    """Frames that each of PROGRAMS has shown; all play at the same time."""
+    with ThreadPoolExecutor(len(PROGRAMS)) as pool:
+        return [playing.result() for playing in [pool.submit(play, playlist) for play in PROGRAMS]]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -26,11 +25,19 @@ AWAY_SECONDS = 8.0
 """Four leases, and several pauses of a worker that waits."""
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    write_fake_preset(tmp_path / "presets", "slow", steps=8, step_seconds=0.1)
-    with running_service(tmp_path, tmp_path / "presets", default_model="slow") as service:
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """No worker runs. A test stops those that it starts."""
+    folder = tmp_path_factory.mktemp("service")
+    write_fake_preset(folder / "presets", "slow", steps=8, step_seconds=0.1)
+    with running_service(folder, folder / "presets", default_model="slow") as service:
         yield service
+
+
+@pytest.fixture(scope="module")
+def _workers(service: Service) -> None:  # pyright: ignore[reportUnusedFunction] - pytest calls it
+    """A worker and a CPU worker run, to the end of this module."""
+    service.start_workers("slow")
 
 
 @contextmanager
@@ -75,7 +82,7 @@ def test_a_worker_in_a_put_that_hangs_exits_within_seconds_without_an_attempt(se
 
 
 def test_a_cancel_takes_effect_while_a_put_hangs(service: Service) -> None:
-    service.start_worker("generate", "slow")
+    worker = service.start_worker("generate", "slow")
     store = store_of(service)
     job = service.submit(model="slow", num_frames=32)
     eventually(lambda: progress_of(store, job.id), "the first step")
@@ -85,12 +92,13 @@ def test_a_cancel_takes_effect_while_a_put_hangs(service: Service) -> None:
         store.request_cancel(job.id)
         eventually(lambda: store.get(job.id).status is JobStatus.FINALIZING, "the lane to be let go")
         assert time.monotonic() - began < PROMPT_SECONDS
-    service.start_worker("cpu", wait=False)
+    finalizing = service.start_worker("cpu", wait=False)
     assert service.wait_for_end(job.id).status is JobStatus.CANCELED
+    service.stop(worker, finalizing)
 
 
+@pytest.mark.usefixtures("_workers")
 def test_a_long_outage_of_the_object_store_costs_no_attempt_and_keeps_the_finished_chunk(service: Service) -> None:
-    service.start_workers("slow")
     store = store_of(service)
     job = service.submit(model="slow", num_frames=64)
     service.wait_for_chunks(job.id, 1)
@@ -109,8 +117,8 @@ def test_a_long_outage_of_the_object_store_costs_no_attempt_and_keeps_the_finish
     assert store.get(job.id).lane(Lane.GENERATE).deaths == 0
 
 
+@pytest.mark.usefixtures("_workers")
 def test_a_worker_killed_with_one_chunk_to_store_and_the_next_in_the_engine_costs_no_byte(service: Service) -> None:
-    service.start_workers("slow")
     store = store_of(service)
     undisturbed = service.wait_for_success(service.submit(model="slow", num_frames=64, seed=3).id)
     job = service.submit(model="slow", num_frames=64, seed=3)

@@ -8,7 +8,7 @@ import pytest
 from core.service.admission.catalog import PresetFolder
 from tests.helpers.command_line import Running
 from tests.helpers.hub_server import Hub
-from tests.helpers.pulling import CHECKPOINT, hub_of, preset_below, write_repositories
+from tests.helpers.pulling import CHECKPOINT, REFINER, hub_of, preset_below, write_repositories
 from tests.helpers.service import running_service
 
 
@@ -28,15 +28,19 @@ def preset(tmp_path: Path) -> PresetFolder:
     return preset_below(tmp_path)
 
 
-def test_the_command_pulls_with_progress_and_says_where(hub: Hub, preset: PresetFolder, tmp_path: Path) -> None:
+def test_the_command_pulls_with_progress_and_its_refiner_and_says_where(
+    hub: Hub, preset: PresetFolder, tmp_path: Path, repositories: Path
+) -> None:
+    hub.publish(REFINER, repositories / REFINER)
     variables = {"HF_ENDPOINT": hub.url, "LONGTAKE_WEIGHTS_DIR": str(preset.weights.parent)}
-    command = Running(["pull", "modelscope"], preset.path.parent, tmp_path, variables)
+    command = Running(["pull", "modelscope", "--refiner"], preset.path.parent, tmp_path, variables)
 
     assert command.wait() == 0, command.output
 
     assert "progress  streaming_t2v.ckpt:" in command.output
-    assert f"modelscope is installed in {preset.weights}" in command.output
+    assert f"modelscope is installed in {preset.weights}, with its refiner" in command.output
     assert preset.installed
+    assert preset.refines
 
 
 def test_the_command_without_network_and_files_ends_with_one_sentence(preset: PresetFolder, tmp_path: Path) -> None:

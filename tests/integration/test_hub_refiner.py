@@ -1,4 +1,4 @@
-"""Pulling the refiner of a preset from a Hub on loopback: with the preset, or later."""
+"""Pulling the refiner of an installed preset from a Hub on loopback. With the preset: see test_hub_processes.py."""
 
 import json
 import shutil
@@ -17,7 +17,6 @@ from core.service.domain.engine import FramesTHWC
 from core.service.domain.errors import CheckpointMismatch, HubFileMissing
 from core.service.domain.refiner import RefineState
 from core.service.domain.schema import RefineSpec
-from tests.helpers.command_line import Running
 from tests.helpers.hub_repositories import write_refiner_repository
 from tests.helpers.hub_server import Hub
 from tests.helpers.jobs import job_spec
@@ -79,20 +78,6 @@ def refined_frames(preset: PresetFolder) -> FramesTHWC:
     spec = job_spec(prompt="red cat", model="modelscope", num_frames=16, refine=asked)
     frames = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8)
     return refiner.refine_window(spec, RefineState(), frames, lambda _step, _steps: None).frames
-
-
-def test_a_preset_is_pulled_with_its_refiner_where_it_is_asked_for(
-    hub: Hub, preset: PresetFolder, tmp_path: Path, repositories: Path
-) -> None:
-    hub.publish(REFINER, repositories / REFINER)
-    variables = {"HF_ENDPOINT": hub.url, "LONGTAKE_WEIGHTS_DIR": str(preset.weights.parent)}
-    command = Running(["pull", "modelscope", "--refiner"], preset.path.parent, tmp_path, variables)
-
-    assert command.wait() == 0, command.output
-
-    assert "with its refiner" in command.output
-    assert preset.installed
-    assert preset.refines
 
 
 def test_a_refiner_that_cannot_be_converted_leaves_the_preset_as_it_was(

@@ -40,17 +40,16 @@ NUM_GIVEN = 40
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Workers for `fake`, for `pictures`, which takes an image, and for `along`, which takes a control. URLs may lead
-    to this machine."""
+    """Workers for `fake`, which takes an image or a video, and for `along`, which takes a control. URLs may lead to
+    this machine."""
     folder = tmp_path_factory.mktemp("given")
-    write_fake_preset(folder / "presets", "fake")
-    write_fake_preset(folder / "presets", "pictures", accepts_image=True)
+    write_fake_preset(folder / "presets", "fake", accepts_image=True)
     size = SizeRule(multiple_of=8, min_side=32, max_pixels=128 * 128).model_dump()
     write_fake_preset(folder / "presets", "along", control=["canny"], length_of_input=True, size=size)
     with running_service(
         folder, folder / "presets", default_model="fake", media_allow_private_addresses=True
     ) as service:
-        service.start_workers("fake", "pictures", "along")
+        service.start_workers("fake", "along")
         yield service
 
 
@@ -111,7 +110,7 @@ def test_what_chrome_records_is_taken_as_chrome_calls_it(service: Service, tmp_p
 
 def test_a_video_begins_with_an_uploaded_image(service: Service) -> None:
     upload_id = upload(service, picture((200, 100, 50), size=(300, 200)), "image/png")
-    job = service.wait_for_success(service.submit(model="pictures", image=upload_id, num_frames=32).id)
+    job = service.wait_for_success(service.submit(image=upload_id, num_frames=32).id)
     for index in (0, 1):
         assert np.abs(chunk_frames(job, index)[:, -1, -1].astype(int) - [200, 100, 50]).max() <= 8
 
@@ -155,10 +154,10 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_sent(service: Service)
 
 
 def test_a_decompression_bomb_fails_its_job_and_not_the_worker(service: Service) -> None:
-    pid = service.worker_pid("pictures")
+    pid = service.worker_pid("fake")
     bomb = upload(service, png_bomb(60_000), "image/png")
-    assert failure_of(service, service.submit(model="pictures", image=bomb).id) == "media_too_large"
-    assert service.worker_pid("pictures") == pid
+    assert failure_of(service, service.submit(image=bomb).id) == "media_too_large"
+    assert service.worker_pid("fake") == pid
 
 
 def test_a_video_that_is_too_short_fails_its_job(service: Service, tmp_path: Path) -> None:
@@ -237,22 +236,31 @@ def test_the_command_line_uploads_a_local_file(service: Service, video: Path, tm
     assert numbers_of(chunk_frames(service.wait_for_success(job_id), 0))[-1] == NUM_GIVEN - 1
 
 
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Only a CPU worker, and no URL may lead to this machine."""
+    folder = tmp_path_factory.mktemp("strict")
+    write_fake_preset(folder / "presets", "fake")
+    with running_service(folder, folder / "presets", default_model="fake") as service:
+        service.start_worker("cpu")
+        yield service
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/a.mp4", "http://169.254.169.254/latest", "http://localhost/a.mp4"])
-def test_private_addresses_are_refused_unless_the_operator_allows_them(own_service: Service, url: str) -> None:
-    refused = own_service.http.post("/jobs", json={"prompt": "x", "video": url})
+def test_private_addresses_are_refused_unless_the_operator_allows_them(strict: Service, url: str) -> None:
+    refused = strict.http.post("/jobs", json={"prompt": "x", "video": url})
     assert (refused.status_code, refused.json()["code"]) == (422, "media_url_refused")
 
 
 def test_a_worker_refuses_an_address_that_became_private_after_the_job_was_accepted(
-    own_service: Service, server: MediaServer
+    strict: Service, server: MediaServer
 ) -> None:
     """As if the host's name had meant something else when the job came in: the record is there, past the door."""
-    own_service.start_workers("fake")
-    settings = own_service.settings
+    settings = strict.settings
     record = queued_record(
         new_job_id(), Admitted(job_spec(model="fake", video=server.url("/a"))), datetime.now(UTC), ""
     )
-    RedisJobStore(own_service.redis(), SystemClock(), retention_seconds=600).create(record)
-    CeleryTaskQueue(make_celery_app(settings), own_service.redis_database(1)).wake(Lane.PREPARE, "fake", record.id)
-    assert failure_of(own_service, record.id) == "media_url_refused"
+    RedisJobStore(strict.redis(), SystemClock(), retention_seconds=600).create(record)
+    CeleryTaskQueue(make_celery_app(settings), strict.redis_database(1)).wake(Lane.PREPARE, "fake", record.id)
+    assert failure_of(strict, record.id) == "media_url_refused"
     assert server.seen == []

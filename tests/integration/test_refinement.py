@@ -133,9 +133,7 @@ def test_one_worker_for_both_lanes_makes_the_same_bytes_in_turn(own_service: Ser
     assert told.index("event: chunk.refined") < told.rindex("event: chunk.completed")
 
 
-def test_lockstep_refines_all_windows_at_the_end(own_service: Service) -> None:
-    own_service.start_workers("refinable")
-    job = own_service.submit(model="refinable", num_frames=40, refine={"schedule": "lockstep", "steps": 3})
-    ended = own_service.wait_for_success(job.id)
+def test_lockstep_refines_all_windows_at_the_end(refining: Service) -> None:
+    ended = refining.wait_for_success(submit(refining, num_frames=40, refine={"schedule": "lockstep", "steps": 3}).id)
     assert [fetch(str(chunk.refined_url))[4:8] for chunk in ended.chunks] == [b"ftyp"] * 3
-    assert probe(own_service.video(job.id, "refined")).num_frames == 40
+    assert probe(refining.video(ended.id, "refined")).num_frames == 40

@@ -7,7 +7,6 @@ the fake engine in the other files.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 
@@ -16,7 +15,6 @@ import pytest
 
 from core.model.evaluation.metrics.frame_reader import read_frame
 from core.service.domain.schema import Job, JobStatus
-from core.service.settings import SHIPPED_PRESETS_DIR
 from tests.helpers.clips import picture
 from tests.helpers.deadline import eventually
 from tests.helpers.presets import copy_sprites
@@ -26,6 +24,7 @@ from tests.helpers.video import frames_of, probe
 
 PROMPT = "a red circle moving left over a striped background"
 NUM_FRAMES = 33
+WHOLE_FRAMES = 64
 SECONDS = 240
 """A chunk takes some seconds on two idle cores, and cores are not always idle."""
 pytestmark = pytest.mark.timeout(4 * SECONDS)
@@ -111,14 +110,14 @@ def continued(service: Service, path: str, **body: object) -> Job:
 
 @pytest.fixture(scope="module")
 def whole(sprites: Service) -> FullJob:
-    """96 frames made at once."""
-    return sprites.wait_for_success(submit(sprites, 96).id, SECONDS)
+    """WHOLE_FRAMES made at once."""
+    return sprites.wait_for_success(submit(sprites, WHOLE_FRAMES).id, SECONDS)
 
 
-@pytest.mark.parametrize("first", [48, 40])
-def test_an_extended_video_has_the_bytes_of_one_made_at_once(sprites: Service, whole: FullJob, first: int) -> None:
-    job = sprites.wait_for_success(submit(sprites, first).id, SECONDS)
-    continued(sprites, f"/jobs/{job.id}/extend", num_frames=96 - first)
+def test_an_extended_video_has_the_bytes_of_one_made_at_once(sprites: Service, whole: FullJob) -> None:
+    """From the midst of a chunk, which is made anew; from a chunk's end: see the branches, and test_continuing.py."""
+    job = sprites.wait_for_success(submit(sprites, WHOLE_FRAMES - 24).id, SECONDS)
+    continued(sprites, f"/jobs/{job.id}/extend", num_frames=24)
     assert hashes(sprites.wait_for_success(job.id, SECONDS)) == hashes(whole)
     assert sprites.video(job.id) == sprites.video(whole.id)
 
@@ -126,7 +125,7 @@ def test_an_extended_video_has_the_bytes_of_one_made_at_once(sprites: Service, w
 def test_a_canceled_video_that_is_retried_and_a_branch_have_the_bytes_of_the_whole(
     sprites: Service, whole: FullJob
 ) -> None:
-    job = submit(sprites, 96)
+    job = submit(sprites, WHOLE_FRAMES)
     sprites.wait_for_chunks(job.id, 2, SECONDS)
     continued(sprites, f"/jobs/{job.id}/cancel")
     assert sprites.wait_for_end(job.id, SECONDS).status is JobStatus.CANCELED
@@ -142,10 +141,10 @@ def test_a_canceled_video_that_is_retried_and_a_branch_have_the_bytes_of_the_who
 
 def test_a_prompt_of_an_extension_is_that_of_a_schedule(sprites: Service) -> None:
     blue = PROMPT.replace("red", "blue")
-    job = sprites.wait_for_success(submit(sprites, 40).id, SECONDS)
+    job = sprites.wait_for_success(submit(sprites, 24).id, SECONDS)
     continued(sprites, f"/jobs/{job.id}/extend", num_frames=24, prompt=blue)
-    prompts = [{"start_frame": 0, "text": PROMPT}, {"start_frame": 40, "text": blue}]
-    scheduled = sprites.submit(model="sprites", prompt=None, prompts=prompts, num_frames=64, seed=1)
+    prompts = [{"start_frame": 0, "text": PROMPT}, {"start_frame": 24, "text": blue}]
+    scheduled = sprites.submit(model="sprites", prompt=None, prompts=prompts, num_frames=48, seed=1)
     assert hashes(sprites.wait_for_success(job.id, SECONDS)) == hashes(sprites.wait_for_success(scheduled.id, SECONDS))
 
 
@@ -180,18 +179,3 @@ def test_prompt_longer_than_the_text_encoder_reads_is_refused_with_the_limit(spr
     assert response.status_code == 422
     assert response.json()["code"] == "prompt_too_long"
     assert str(limit) in response.text
-
-
-def test_preset_without_its_weights_is_not_ready_and_names_what_is_missing(own_service: Service) -> None:
-    """Real loading code, so that a half-copied checkout is told from a broken one."""
-    folder = own_service.settings.presets_dir / "halved"
-    shutil.copytree(SHIPPED_PRESETS_DIR / "sprites", folder, ignore=shutil.ignore_patterns("*.safetensors", "*.py"))
-    content = (folder / "preset.json").read_text().replace('"sprites"', '"halved"')
-    (folder / "preset.json").write_text(content)
-    own_service.start_worker("generate", "halved", wait=False)
-
-    def not_ready() -> str | None:
-        reasons = [status.reason for status in own_service.workers() if status.state == "not_ready"]
-        return reasons[0] if reasons else None
-
-    assert ".safetensors" in eventually(not_ready, "the worker to say why", seconds=SECONDS)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.model.convert.summary import DtypeName, Report
-from core.model.hub.install import OriginalFiles, install, install_refiner
 from core.model.hub.originals import Hub
 from core.model.hub.pinned_files import fetch_pinned, lock_file
 from core.model.hub.pins import read_pins
@@ -68,6 +67,11 @@ def _pull_converted(folder: PresetFolder, download: Download, options: _Options,
     wanted = (*(() if folder.installed else download.needed), *((extra,) if extra else ()))
     command = folder.refiner_command if extra else folder.install_command
     files, lock = fetch_pinned(folder, wanted, command, hub, report), lock_file(folder)
+    if not wanted:
+        return
+    # Here, because diffusers takes seconds to import: a pull that only looks, or finds no network, says so at once.
+    from core.model.hub.install import OriginalFiles, install, install_refiner
+
     if not folder.installed:
         dtype = options.dtype or "float32"
         read_pins(lock).with_dtype(dtype).write(lock)

@@ -1,19 +1,22 @@
 """The registry's entry of the refiner `sdedit`. Torch-free: only `load` and `fetch` import torch."""
 
 from core.model.refinement.preset import SdeditPreset
+from core.quick_imports import quick_imports
 from core.service.domain.refiner import RefineEngine
 from core.service.engines.load_context import LoadContext
 from core.service.engines.refiner import DEFAULT_REFINER, RefinerDefinition
 
 
 def _load(context: LoadContext[SdeditPreset]) -> RefineEngine:
-    from core.model.refinement.loading import load_refiner_of
+    with quick_imports():
+        from core.model.refinement.loading import load_refiner_of
 
     return load_refiner_of(context)
 
 
 def _fetch(preset: SdeditPreset) -> None:
-    from core.model.refinement.loading import fetch_refiner
+    with quick_imports():
+        from core.model.refinement.loading import fetch_refiner
 
     fetch_refiner(preset)
 

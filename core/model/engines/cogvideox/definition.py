@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from core.model.engines.cogvideox.preset import CogVideoXPreset
+from core.quick_imports import quick_imports
 from core.service.domain.engine import Engine
 from core.service.engines.definition import EngineDefinition, Parameters
 from core.service.engines.load_context import LoadContext
@@ -21,7 +22,8 @@ class CogVideoXParameters(Parameters):
 
 
 def _load(context: LoadContext[CogVideoXPreset]) -> Engine:
-    from core.model.engines.cogvideox.loading import load_engine_of
+    with quick_imports():
+        from core.model.engines.cogvideox.loading import load_engine_of
 
     return load_engine_of(context)
 

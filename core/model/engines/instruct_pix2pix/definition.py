@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from core.model.engines.instruct_pix2pix.preset import InstructPix2PixPreset
+from core.quick_imports import quick_imports
 from core.service.domain.engine import Engine
 from core.service.engines.definition import EngineDefinition, Parameters
 from core.service.engines.load_context import LoadContext
@@ -20,7 +21,8 @@ class InstructPix2PixParameters(Parameters):
 
 
 def _load(context: LoadContext[InstructPix2PixPreset]) -> Engine:
-    from core.model.engines.instruct_pix2pix.loading import load_engine_of
+    with quick_imports():
+        from core.model.engines.instruct_pix2pix.loading import load_engine_of
 
     return load_engine_of(context)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from core.model.engines.streaming_t2v.apm import ApmMixers, TokenExpander
 from core.model.engines.streaming_t2v.cam import CamFeatureExtractor, CamMergers
 from core.model.engines.streaming_t2v.network import StreamingNetwork
+from core.service.domain.engine import Engine
 from tests.golden import networks
 from tests.golden.folder import GoldenFolder
 
@@ -49,6 +50,13 @@ def golden_weights() -> dict[str, Tensor]:
 def golden_network() -> StreamingNetwork:
     """The reference network, loaded through the official key names."""
     return networks.golden_network(GoldenFolder(REFERENCES))
+
+
+@pytest.fixture(scope="module")
+def resuming(engine: Engine) -> Engine:
+    """The engine of the process that goes on with a job (tests/helpers/engine_contract.py). Modules whose engine loads
+    weights have one that is loaded anew."""
+    return engine
 
 
 def build_network(

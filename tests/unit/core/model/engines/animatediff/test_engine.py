@@ -46,6 +46,11 @@ def engine(folder: Path) -> AnimateDiffEngine:
     return load_engine_of(context_of(folder), "cpu")
 
 
+@pytest.fixture(scope="module")
+def resuming(folder: Path) -> AnimateDiffEngine:
+    return load_engine_of(context_of(folder), "cpu")
+
+
 @pytest.fixture
 def recording(engine: AnimateDiffEngine) -> RecordingPipeline:
     return RecordingPipeline(cast(Any, engine)._pipeline)

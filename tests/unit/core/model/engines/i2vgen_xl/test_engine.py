@@ -39,6 +39,11 @@ def engine(folder: Path) -> I2vgenXlEngine:
     return load_engine_of(context_of(folder))
 
 
+@pytest.fixture(scope="module")
+def resuming(folder: Path) -> I2vgenXlEngine:
+    return load_engine_of(context_of(folder))
+
+
 class TestContract(EngineContract):
     spec = image_job()
     inputs = INPUTS

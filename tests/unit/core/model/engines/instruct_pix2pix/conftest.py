@@ -55,6 +55,11 @@ def engine(folder: Path) -> InstructPix2PixEngine:
 
 
 @pytest.fixture(scope="package")
+def resuming(folder: Path) -> InstructPix2PixEngine:
+    return load_engine_of(context_of(folder), "cpu")
+
+
+@pytest.fixture(scope="package")
 def library(folder: Path) -> Any:
     """The library's pipeline, whose frames read the first one in each of the three guidance parts."""
     pipeline = cast(Any, StableDiffusionInstructPix2PixPipeline).from_pretrained(folder, dtype=torch.float32)

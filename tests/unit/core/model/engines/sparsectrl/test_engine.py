@@ -49,6 +49,11 @@ def engine(folder: Path) -> SparseCtrlEngine:
     return load_engine_of(context_of(folder), "cpu")
 
 
+@pytest.fixture(scope="module")
+def resuming(folder: Path) -> SparseCtrlEngine:
+    return load_engine_of(context_of(folder), "cpu")
+
+
 @pytest.fixture
 def recording(engine: SparseCtrlEngine) -> RecordingPipeline:
     return RecordingPipeline(cast(Any, engine)._pipeline)

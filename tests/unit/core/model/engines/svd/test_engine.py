@@ -40,6 +40,11 @@ def engine(folder: Path) -> SvdEngine:
 
 
 @pytest.fixture(scope="module")
+def resuming(folder: Path) -> SvdEngine:
+    return load_engine_of(context_of(folder))
+
+
+@pytest.fixture(scope="module")
 def wide(folder: Path) -> SvdEngine:
     """Windows longer than a chunk, as SVD-XT's."""
     return load_engine_of(context_of(folder, window_frames=25))

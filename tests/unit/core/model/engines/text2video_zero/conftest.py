@@ -52,3 +52,8 @@ def xl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def engine(folder: Path) -> TextToVideoZeroEngine:
     return load(folder)
+
+
+@pytest.fixture(scope="session")
+def resuming(folder: Path) -> TextToVideoZeroEngine:
+    return load(folder)
