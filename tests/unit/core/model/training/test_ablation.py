@@ -4,14 +4,23 @@ from pathlib import Path
 
 import pytest
 
-from core.model.training.ablation import BASE, CONDITIONINGS, WHOLE_ENCODER, Ablation, Budget, Trial, dropouts_of
+from core.model.training.ablation import (
+    BASE,
+    CONDITIONINGS,
+    LAST_FRAME,
+    WHOLE_ENCODER,
+    Ablation,
+    Budget,
+    Trial,
+    dropouts_of,
+)
 from core.model.training.loop.checkpoints import StageNotTrained
 from core.model.training.recipe import load_recipe
 
 
 def test_all_conditionings_are_trained_with_the_dropouts_of_the_full_method() -> None:
     recipe = load_recipe("sprites")
-    dropouts = [dropouts_of(recipe, variant) for variant in (*CONDITIONINGS, WHOLE_ENCODER)]
+    dropouts = [dropouts_of(recipe, variant) for variant in (*CONDITIONINGS, WHOLE_ENCODER, LAST_FRAME)]
     assert dropouts == [recipe.stages["apm"].dropouts] * len(dropouts)
 
 
