@@ -257,7 +257,7 @@ def test_the_image_to_video_trial_reads_no_frame_but_the_last(trial_options: Met
     one, same, different = (video(method, 31, first_chunk=given)[16:] for given in (first, other, changed))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, different)
-    with pytest.raises(ValueError, match="last_frame_trial goes on from frames of .*64.*, not .*48"):
+    with pytest.raises(ValueError, match=r"last_frame_trial goes on from frames of .*64.*, not .*48"):
         video(method, 24, first_chunk=a_first_chunk(48))
 
 
