@@ -169,20 +169,23 @@ def test_an_image_to_video_clip_begins_with_one_picture() -> None:
         make_setup("last-frame").memory.cam.embed_pictures(pictures())
 
 
-def test_the_first_convolution_hands_the_picture_to_every_frame_by_itself() -> None:
+@pytest.mark.parametrize(
+    ("conditioning", "reached"), [("last-frame", WINDOW_FRAMES), ("concat-encoder", CONDITIONING_FRAMES)]
+)
+def test_the_first_convolution_hands_the_picture_to_every_frame_by_itself(
+    conditioning: Conditioning, reached: int
+) -> None:
     """The layers along time are not needed: concatenation has them carry the history to the new frames."""
-    for conditioning, reached in (("last-frame", WINDOW_FRAMES), ("concat-encoder", CONDITIONING_FRAMES)):
-        setup = make_setup(conditioning)
-        unzero(setup.memory)
-        encoder = setup.memory.cam
-        history = pictures()[0, : setup.given]
-        with torch.no_grad():
-            bright, dark = (
-                encoder.conv_in(torch.cat([torch.zeros(WINDOW_FRAMES, 4, 16, 16), added], dim=1))
-                for added in (encoder.embed_pictures(history), encoder.embed_pictures(-history))
-            )
-        changed = (bright - dark).abs().amax(dim=(1, 2, 3)) > 1e-5
-        assert changed.tolist() == [frame < reached for frame in range(WINDOW_FRAMES)]
+    setup = make_setup(conditioning)
+    unzero(setup.memory)
+    encoder, history = setup.memory.cam, pictures()[0, : setup.given]
+    with torch.no_grad():
+        bright, dark = (
+            encoder.conv_in(torch.cat([torch.zeros(WINDOW_FRAMES, 4, 16, 16), added], dim=1))
+            for added in (encoder.embed_pictures(history), encoder.embed_pictures(-history))
+        )
+    changed = (bright - dark).abs().amax(dim=(1, 2, 3)) > 1e-5
+    assert changed.tolist() == [frame < reached for frame in range(WINDOW_FRAMES)]
 
 
 def test_image_to_video_trains_as_much_as_the_concatenation_of_a_whole_encoder() -> None:
