@@ -27,11 +27,13 @@ TAKES: Mapping[str, TakesFirstChunk] = {
     "concat": "all 16 frames",
     "last_frame": "its last frame",
     "free_noise": "no",
+    "last_frame_trial": "its last frame",
 }
 BORDERS: Mapping[str, Borders] = {
     "streaming_t2v": Borders(16, 8),
     "concat": Borders(16, 8),
     "last_frame": Borders(16, 15),
+    "last_frame_trial": Borders(16, 15),
 }
 BROKEN = "a prompt that breaks free_noise"
 KILLED = "a prompt for which the process of free_noise is killed"

@@ -35,6 +35,7 @@ from core.model.training.preset_files import write_json
 from core.model.training.recipe import Recipe
 from core.model.training.sprites_models import SpritesModels
 from core.model.training.stages.conditioning_variants import Conditioning, replace_conditioning
+from core.model.training.stages.history import CONDITIONING_FRAMES
 from core.model.training.stages.memory import Dropouts, Memory, MemoryTask
 
 BASE = ("clip", "tower", "vae", "video", "sight")
@@ -52,11 +53,20 @@ class Variant:
     with_anchor: bool = False
     history_noise: float | None = None
     """None: the recipe's."""
+    generated_past: float | None = None
+    """None: the recipe's."""
+    conditioning_frames: int = CONDITIONING_FRAMES
+    """First frames of a window that repeat the past, which it reads as pictures."""
 
     @property
     def is_trained(self) -> bool:
         """Whether the variant has weights of its own."""
         return self.conditioning != "none"
+
+    @property
+    def makes_windows(self) -> bool:
+        """Whether it makes videos in the windows of StreamingT2V, 8 new frames each."""
+        return self.conditioning_frames == CONDITIONING_FRAMES
 
 
 _BOTH_MEMORIES = Variant("cam-apm", "CAM + APM", "cam", with_anchor=True)
@@ -70,6 +80,13 @@ CONDITIONINGS = (
 """In the paper's order."""
 WHOLE_ENCODER = Variant("concat-encoder", "channel concatenation, whole encoder", "concat-encoder")
 """Concatenation that trains a whole encoder, as no other variant does; for comparison."""
+LAST_FRAME = Variant("last-frame", "last-frame image-to-video", "last-frame", generated_past=0.0, conditioning_frames=1)
+"""Reads the last frame before a window alone, as trained image-to-video models do; for `longtake compare`.
+
+It has no generated past. Image-to-video is trained on clips that begin with their picture. One frame that the network
+has made 15 frames after the last true one is elsewhere than the true clip (on `sprites` as far from it as another frame
+of the clip), so it would learn to leave its picture. The history noise stays: it is SVD's noise augmentation.
+"""
 HISTORY_NOISES = (
     Variant("noise-0", "CAM + APM, history noise 0", "cam", with_anchor=True, history_noise=0.0),
     replace(_BOTH_MEMORIES, label="CAM + APM, history noise of the recipe"),
@@ -186,6 +203,7 @@ class Ablation:
             models.recipe.stages["cam"].batch,
             models.latent_scale,
             dropouts_of(models.recipe, variant),
+            variant.conditioning_frames,
         )
 
     def untrained(self, trial: Trial) -> Memory:
@@ -214,9 +232,10 @@ class Ablation:
 
 def dropouts_of(recipe: Recipe, variant: Variant) -> Dropouts:
     """Those of the stage `apm` for every variant, or they would differ in more than their conditioning; without an
-    anchor its part has no effect. Only the history noise may be the variant's own."""
+    anchor its part has no effect. Only history noise and generated past may be the variant's own."""
+    own = {"history_noise": variant.history_noise, "generated_past": variant.generated_past}
     dropouts = recipe.stages["apm"].dropouts or Dropouts()
-    return dropouts if variant.history_noise is None else replace(dropouts, history_noise=variant.history_noise)
+    return replace(dropouts, **{name: value for name, value in own.items() if value is not None})
 
 
 def read_record(folder: Path, trial: Trial) -> TrialRecord | None:

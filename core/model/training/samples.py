@@ -153,11 +153,15 @@ def engine_for(
     parts: SamplingParts, unet: UNet3DConditionModel, memory: Memory, fingerprint: str
 ) -> StreamingT2VEngine:
     """The service's engine on networks that are already loaded. It replaces the attention processors of `unet`."""
-    network = StreamingNetwork(unet, memory.cam, memory.mergers, memory.mixers, memory.expander)
-    models = LoadedModels(network, network, parts.vae, parts.encode_texts, parts.encode_images)
     profiles = profile_configs(parts.preset, unet.device)
     config = EngineConfig(parts.preset.height, parts.preset.width, profiles, fingerprint)
-    return StreamingT2VEngine(_LoadedModelsSource(models, unet.device), config)
+    return StreamingT2VEngine(_LoadedModelsSource(models_for(parts, unet, memory), unet.device), config)
+
+
+def models_for(parts: SamplingParts, unet: UNet3DConditionModel, memory: Memory) -> LoadedModels:
+    """What engines sample with, of networks that are already loaded. It replaces the attention processors of `unet`."""
+    network = StreamingNetwork(unet, memory.cam, memory.mergers, memory.mixers, memory.expander)
+    return LoadedModels(network, network, parts.vae, parts.encode_texts, parts.encode_images)
 
 
 def _continue(engine: StreamingT2VEngine, preset: StreamingPreset, opening: Opening) -> FramesTHWC:

@@ -35,16 +35,16 @@ from core.service.settings import Settings
 
 PAPERS_METHODS = (
     *("streaming_t2v", "streaming_t2v_trial", "cam", "concat", "additive"),
-    *("last_frame", "free_noise", "text2video_zero"),
+    *("last_frame_trial", "last_frame", "free_noise", "text2video_zero"),
 )
-"""In the order of the report. `streaming_t2v_trial`, `cam`, `concat` and `additive` have one training budget."""
+"""In the order of the report. The trials, `streaming_t2v_trial` to `last_frame_trial`, have one training budget."""
 _TRIALS = Path("out/evaluation/ablations")
 """Where `longtake evaluate --suite ablations` puts the trials of each budget by default."""
 _EPILOG = """\
 examples:
   longtake compare                                          the paper's methods, 50 prompts, 240 frames
-  longtake compare --work runs/sprites --processes 2        with concatenation and additive conditioning, whose weights
-                                                            `longtake evaluate --suite ablations` trains
+  longtake compare --work runs/sprites --processes 2        with the trials, whose weights `longtake evaluate
+                                                            --suite ablations` trains
   longtake compare --methods streaming_t2v free_noise --prompts prompts.txt --frames 48
   longtake compare --preset modelscope --profile reference --flow raft
                                                             by the paper's protocol, with its prompts and weights

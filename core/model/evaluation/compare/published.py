@@ -60,13 +60,15 @@ METRICS: Mapping[str, PublishedMetric] = {
     "flow_std": PublishedMetric("deviation of the flow", "lower", ()),
 }
 
+_IMAGE_TO_VIDEO = ("I2VGen-XL", "DynamiCrafter-XL", "SEINE", "SVD")
 COUNTERPARTS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "streaming_t2v": {"table_1": ("StreamingT2V",)},
     "streaming_t2v_trial": {"table_1": ("StreamingT2V",)},
     "cam": {"short_term": ("CAM",)},
     "concat": {"short_term": ("Conc-Cond",)},
     "additive": {"table_1": ("SparseCtrl",), "short_term": ("Add-Cond",)},
-    "last_frame": {"table_1": ("I2VGen-XL", "DynamiCrafter-XL", "SEINE", "SVD")},
+    "last_frame_trial": {"table_1": _IMAGE_TO_VIDEO},
+    "last_frame": {"table_1": _IMAGE_TO_VIDEO},
     "free_noise": {"table_1": ("FreeNoise",)},
     "sparsectrl": {"table_1": ("SparseCtrl",)},
     "i2vgen-xl": {"table_1": ("I2VGen-XL",)},
@@ -74,7 +76,7 @@ COUNTERPARTS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "svd-xt": {"table_1": ("SVD",)},
 }
 """By method, rows of the published tables that it stands for: the same method, or the same kind of conditioning."""
-OF_A_KIND = frozenset({"streaming_t2v_trial", "cam", "concat", "additive", "last_frame"})
+OF_A_KIND = frozenset({"streaming_t2v_trial", "cam", "concat", "additive", "last_frame_trial", "last_frame"})
 """Methods that share the kind of conditioning with their rows, and are not the methods of these rows."""
 
 

@@ -59,7 +59,7 @@ def _kind(results: Results, row: str) -> str:
         for name, method in results.methods.items()
         if name in OF_A_KIND and row in COUNTERPARTS[name].get("table_1", ())
     ]
-    return f" (published; of the kind of {alike[0]})" if alike else " (published)"
+    return f" (published; of the kind of {' and '.join(alike)})" if alike else " (published)"
 
 
 def _figures(row: str | None) -> list[str]:

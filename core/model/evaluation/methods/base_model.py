@@ -1,4 +1,4 @@
-"""The untouched base of a preset of StreamingT2V, which strategies without training run: last frame, FreeNoise.
+"""The base of a preset of StreamingT2V, on which methods other than its engine work: last frame, FreeNoise.
 
 Shapes: C latent channels, F frames, H, W latent rows and columns, P, R picture rows and columns.
 """
@@ -19,6 +19,7 @@ from core.model.engines.streaming_t2v.networks import WeightsFolder, check_sizes
 from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.engines.streaming_t2v.sampling import (
     SamplingConfig,
+    VideoContext,
     base_denoiser,
     first_chunk_context,
 )
@@ -63,9 +64,12 @@ class BaseModel:
         """The guided denoiser of a prompt, of any number of frames. `network`: in place of the base. Raises
         PromptTooLong."""
         network = network or self.models.base
-        texts = [self.preset.negative_prompt, prompt][-num_halves(self.sampling.guidance_scale) :]
-        context = first_chunk_context(network, self.models.encode_texts(texts))
-        return base_denoiser(network, context, self.sampling)
+        return base_denoiser(network, self.context(prompt, network, self.sampling), self.sampling)
+
+    def context(self, prompt: str, network: BaseNetwork, sampling: SamplingConfig) -> VideoContext:
+        """A prompt as `network` reads it, with what guidance needs beside it. Raises PromptTooLong."""
+        texts = [self.preset.negative_prompt, prompt][-num_halves(sampling.guidance_scale) :]
+        return first_chunk_context(network, self.models.encode_texts(texts))
 
     @torch.inference_mode()
     def first_chunk(self, prompt: str, seed: int) -> FramesTHWC:

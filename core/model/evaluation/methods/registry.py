@@ -14,6 +14,7 @@ from core.model.cores import usable_cores
 from core.model.evaluation.methods.base_model import load_base
 from core.model.evaluation.methods.free_noise import FREE_NOISE, FreeNoise
 from core.model.evaluation.methods.last_frame import LAST_FRAME, LastFrame
+from core.model.evaluation.methods.last_frame_trial import LAST_FRAME_TRIAL, load_last_frame_trial
 from core.model.evaluation.methods.method import Method, MethodError, MethodFacts
 from core.model.evaluation.methods.presets import facts_of_preset, load_preset, makes_videos
 from core.model.evaluation.methods.trials import TrialFiles, load_trial_method, trial_facts
@@ -120,13 +121,23 @@ def _load_last_frame(_: MethodFacts, options: MethodOptions) -> Method:
     return LastFrame(load_base(Catalog(options.settings).get(options.preset), options.profile))
 
 
+def _load_last_frame_trial(_: MethodFacts, options: MethodOptions) -> Method:
+    _set_threads(options)
+    return load_last_frame_trial(options.trial_files, options.profile)
+
+
 def _load_free_noise(_: MethodFacts, options: MethodOptions) -> Method:
     return FreeNoise(load_base(Catalog(options.settings).get(options.preset), options.profile))
 
 
 def _load_trial(variant: str, facts: MethodFacts, options: MethodOptions) -> Method:
-    torch.set_num_threads(options.settings.torch_threads or usable_cores())  # as loading any engine does
+    _set_threads(options)
     return load_trial_method(facts, variant, options.trial_files, options.profile)
+
+
+def _set_threads(options: MethodOptions) -> None:
+    """As loading any engine does."""
+    torch.set_num_threads(options.settings.torch_threads or usable_cores())
 
 
 def _trial(name: str, variant: str, title: str) -> _Entry:
@@ -148,6 +159,7 @@ _OWN = (
     _trial("cam", "cam", "CAM, trial"),
     _trial("concat", "concat", "channel concatenation"),
     _trial("additive", "add", "additive zero-conv"),
+    _Entry(LAST_FRAME_TRIAL, _load_last_frame_trial),
     _Entry(LAST_FRAME, _load_last_frame),
     _Entry(FREE_NOISE, _load_free_noise),
     _Entry(

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
+
 from core.metrics.video.seams import WINDOW_BORDERS
 from core.model.checksums import file_sha256
 from core.model.engines.streaming_t2v.engine import StreamingT2VEngine
@@ -17,11 +19,12 @@ from core.model.engines.streaming_t2v.preset import StreamingPreset
 from core.model.evaluation.methods.method import MethodError, MethodFacts
 from core.model.evaluation.methods.presets import PresetMethod
 from core.model.presets.fingerprint import machine_description
-from core.model.training.ablation import CONDITIONINGS, Ablation, Budget, Trial, read_record
+from core.model.training.ablation import CONDITIONINGS, Ablation, Budget, Trial, Variant, read_record
 from core.model.training.loop.checkpoints import CheckpointError
 from core.model.training.recipe import RecipeError, load_recipe
-from core.model.training.samples import engine_for
+from core.model.training.samples import SamplingParts, engine_for
 from core.model.training.sprites_preset import preset_config
+from core.model.training.stages.memory import Memory
 from core.service.domain.schema import Profile
 
 _VARIANTS = {variant.name: variant for variant in CONDITIONINGS}
@@ -51,35 +54,54 @@ def trial_facts(name: str, variant: str, title: str) -> MethodFacts:
 
 def load_trial_method(facts: MethodFacts, variant: str, files: TrialFiles, profile: Profile) -> PresetMethod:
     """The trial's engine. Raises MethodError, which says what to run, if it is not there or not fully trained."""
+    trial = load_trial(facts.name, _VARIANTS[variant], files)
+    engine = engine_for(trial.parts, trial.unet, trial.memory, trial.fingerprint)
+    return PresetMethod(facts, engine, trial.parts.preset, profile)
+
+
+@dataclass(frozen=True)
+class LoadedTrial:
+    """A trial's networks around its base."""
+
+    parts: SamplingParts
+    unet: UNet3DConditionModel
+    memory: Memory
+    fingerprint: str
+
+
+def load_trial(method: str, variant: Variant, files: TrialFiles) -> LoadedTrial:
+    """The networks of the trial that a method is. Raises MethodError, which says what to run, if it is not there or not
+    fully trained."""
     if files.work is None or files.folder is None:
         raise MethodError(
-            f"{facts.name} is an ablation trial: it needs the folder of its base and that of the trials",
-            fix=f"train them with `{_command(variant, files)}` and name both folders",
+            f"{method} is an ablation trial: it needs the folder of its base and that of the trials",
+            fix=f"train them with `{_command(variant.name, files)}` and name both folders",
         )
     try:
         recipe = load_recipe(files.recipe)
         budget = _budget_of(files.folder)
         ablation = Ablation(recipe.smoke() if files.smoke else recipe, files.work, files.folder, budget)
-        trial = Trial(_VARIANTS[variant], recipe.seed if files.seed is None else files.seed)
+        trial = Trial(variant, recipe.seed if files.seed is None else files.seed)
         if not ablation.is_done(trial):
             done = f"has {ablation.steps_done(trial)} of {budget.steps} training steps"
-            raise MethodError(f"{files.folder / trial.name} {done}", fix=f"run `{_command(variant, files)}`")
+            raise MethodError(f"{files.folder / trial.name} {done}", fix=f"run `{_command(variant.name, files)}`")
         ablation.check_base(trial)
         preset = StreamingPreset.model_validate(preset_config())
         line = f"{_weights_line(ablation, trial)}; {_surroundings(ablation, trial, preset)}"
-        return PresetMethod(facts, _engine(ablation, trial, preset, line), preset, profile)
+        return _loaded(ablation, trial, preset, line)
     except (CheckpointError, RecipeError) as error:
-        raise MethodError(f"{facts.name}: {error}", fix=f"run `{_command(variant, files)}`") from error
+        raise MethodError(f"{method}: {error}", fix=f"run `{_command(variant.name, files)}`") from error
 
 
 def trial_engine(ablation: Ablation, trial: Trial, preset: StreamingPreset) -> StreamingT2VEngine:
     """An engine that uses the trial's conditioning, sampled as `preset` says. Raises CheckpointError."""
-    return _engine(ablation, trial, preset, _weights_line(ablation, trial))
+    loaded = _loaded(ablation, trial, preset, _weights_line(ablation, trial))
+    return engine_for(loaded.parts, loaded.unet, loaded.memory, loaded.fingerprint)
 
 
-def _engine(ablation: Ablation, trial: Trial, preset: StreamingPreset, fingerprint: str) -> StreamingT2VEngine:
+def _loaded(ablation: Ablation, trial: Trial, preset: StreamingPreset, fingerprint: str) -> LoadedTrial:
     models, memory = ablation.models, ablation.trained(trial)
-    return engine_for(replace(models.sampling_parts, preset=preset), models.unet, memory, fingerprint)
+    return LoadedTrial(replace(models.sampling_parts, preset=preset), models.unet, memory, fingerprint)
 
 
 def _weights_line(ablation: Ablation, trial: Trial) -> str:
@@ -110,7 +132,7 @@ def _budget_of(folder: Path) -> Budget:
 
 
 def _command(variant: str, files: TrialFiles) -> str:
-    """What trains the trial, and makes its videos for the suite's own report."""
+    """What trains the trial, and makes the videos of those that the suite's own report has."""
     parts = [f"longtake evaluate --suite ablations --work {files.work or 'runs/sprites'} --variants {variant}"]
     found = None if files.folder is None else _BUDGET.fullmatch(files.folder.name)
     if files.folder is None or found is None:

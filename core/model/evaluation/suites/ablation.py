@@ -3,6 +3,9 @@
 The variants are trained on a base from `longtake train`, each with several seeds. Each trial makes the same videos, and
 the report says which of the paper's results are confirmed. A run can be stopped at any time and continues from there:
 trials are finished one after the other, seed by seed, and the report is written after each.
+
+A variant that does not make the windows of StreamingT2V (`last-frame`) is only trained here: its borders and seams are
+others than those of this report. `longtake compare` makes and compares its videos.
 """
 
 from __future__ import annotations
@@ -82,7 +85,8 @@ def main(arguments: argparse.Namespace) -> int:
     except (RecipeError, CheckpointError) as error:
         sys.stderr.write(f"longtake evaluate: {error}\n")
         return 2
-    sys.stdout.write(f"{run.write_report().text()}\n\n{run.report_stem}.md, .json, .png\n")
+    if arguments.report or run.makes_videos:
+        sys.stdout.write(f"{run.write_report().text()}\n\n{run.report_stem}.md, .json, .png\n")
     return 0
 
 
@@ -128,35 +132,50 @@ class AblationRun:
         self.chosen = chosen
         self.report_stem = workspace.folder / f"{name}-{workspace.videos.frames}"
 
+    @property
+    def makes_videos(self) -> bool:
+        """Whether any of the chosen variants does, and not all are only trained."""
+        return any(variant.makes_windows for variant in self.chosen)
+
     def finish(self, processes: int, threads: int) -> None:
-        """Train and measure every chosen trial that is not finished. Raises CheckpointError."""
+        """Train and measure every chosen trial that is not finished, or only train it. Raises CheckpointError."""
         workspace = self.workspace
         ablation = workspace.ablation
         trials = trials_of(self.chosen, self.seeds)
         for trial in trials:
             ablation.check_base(trial)
-        left = [trial for trial in trials if workspace.figures(trial.name) is None]
+        left = [trial for trial in trials if not self._is_finished(ablation, trial)]
         # Before any process is started: a missing stage is reported here.
         for trial in trials_of(self.chosen, self.seeds[:1]):
             ablation.task(trial)
         forecast = self._forecast(ablation, left)
         sys.stderr.write(f"{forecast.text()}\n")
-        if workspace.figures(TRUE_CLIPS) is None:
+        if self.makes_videos and workspace.figures(TRUE_CLIPS) is None:
             self._make(TRUE_CLIPS, TRUE_CLIPS_LABEL, partial(load_true_clips, workspace, threads), processes)
         for trial in left:
             ablation.record(trial)
             self._train(ablation, trial, forecast)
+            if not trial.variant.makes_windows:
+                continue
             began, missing = time.monotonic(), self._videos_left(trial)
             self._make(trial.name, trial.label, partial(load_trial, workspace, trial, threads), processes)
             forecast.videos.add(missing, time.monotonic() - began)
             self.write_report()
             sys.stderr.write(f"{trial.label} is finished; {forecast.text()}\n")
+        for trial in trials:
+            if not trial.variant.makes_windows:
+                sys.stderr.write(f"{trial.label} is trained; `longtake compare` makes its videos: {ablation.folder}\n")
+
+    def _is_finished(self, ablation: Ablation, trial: Trial) -> bool:
+        return self._has(trial.name) if trial.variant.makes_windows else ablation.is_done(trial)
 
     def _forecast(self, ablation: Ablation, left: Sequence[Trial]) -> Forecast:
         trainings = sum(1 - ablation.steps_done(trial) / ablation.budget.steps for trial in left)
         return Forecast(Pace(trainings), Pace(sum(self._videos_left(trial) for trial in left)))
 
     def _videos_left(self, trial: Trial) -> int:
+        if not trial.variant.makes_windows:
+            return 0
         return self.workspace.videos.prompts - self.workspace.videos_made(trial.name)
 
     def _train(self, ablation: Ablation, trial: Trial, forecast: Forecast) -> None:
@@ -185,7 +204,7 @@ class AblationRun:
     def _comparison(self) -> Comparison:
         videos, steps = self.workspace.videos, self.workspace.budget.steps
         on_request = [v for v in self.study.on_request if v in self.chosen or self._results(v).by_seed]
-        everything = [*self.study.variants, *on_request]
+        everything = [variant for variant in (*self.study.variants, *on_request) if variant.makes_windows]
         results = {variant.name: self._results(variant) for variant in everything}
         true_clips = self.workspace.figures(TRUE_CLIPS)
         if true_clips is not None:

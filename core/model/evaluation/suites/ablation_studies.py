@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.model.evaluation.reports.ablation_report import ComparedMetric, Expectation
-from core.model.training.ablation import CONDITIONINGS, HISTORY_NOISES, WHOLE_ENCODER, Variant
+from core.model.training.ablation import CONDITIONINGS, HISTORY_NOISES, LAST_FRAME, WHOLE_ENCODER, Variant
 
 _CUTS = ComparedMetric("hard cuts", "hard cuts per video", lambda m: None if m.cuts is None else float(m.cuts), "lower")
 _SEAMS = ComparedMetric(
@@ -73,6 +73,8 @@ class AblationStudy:
 
 
 STUDIES: Mapping[str, AblationStudy] = {
-    "ablations": AblationStudy("Short- and long-term memory", CONDITIONINGS, _PAPER, 20, 96, (WHOLE_ENCODER,)),
+    "ablations": AblationStudy(
+        "Short- and long-term memory", CONDITIONINGS, _PAPER, 20, 96, (WHOLE_ENCODER, LAST_FRAME)
+    ),
     "history-noise": AblationStudy("History noise", HISTORY_NOISES, _NOISE, 10, 240),
 }

@@ -1,7 +1,8 @@
 """Alternatives to CAM for conditioning a window on its history, as compared in the paper's ablation.
 
 Each one replaces CAM's feature extractor and mergers, so training and sampling run it like CAM. All share the same
-frozen base and start with the base's output.
+frozen base and start with the base's output. One is not of that ablation: "last-frame", which begins with one picture
+as image-to-video models do.
 
 Shapes: A samples, C channels, F frames of a window, G conditioning frames, N = A*F or A*G (batch-major), H, W latent
 rows and columns, P, R picture rows and columns, L text tokens, D text width.
@@ -10,7 +11,7 @@ rows and columns, P, R picture rows and columns, L text tokens, D text width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import torch
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
@@ -21,10 +22,10 @@ from core.model.engines.streaming_t2v.cam import CamFeatureExtractor
 from core.model.networks.layouts import batch_to_frames
 from core.model.networks.unet_halves import EncodedHalf, EncoderNetwork, encode_half
 from core.model.training.stages.base import without_dropout
-from core.model.training.stages.history import CONDITIONING_FRAMES, WINDOW_FRAMES
+from core.model.training.stages.history import WINDOW_FRAMES
 from core.model.training.stages.memory import Memory
 
-Conditioning = Literal["none", "concat", "concat-encoder", "add", "cam"]
+Conditioning = Literal["none", "concat", "concat-encoder", "last-frame", "add", "cam"]
 EncodePictures = Callable[[Tensor], Tensor]
 """Pictures [N, 3, P, R] in [-1, 1] -> scaled latents [N, C, H, W]."""
 
@@ -39,7 +40,8 @@ def replace_conditioning(
         return _with(memory, memory.cam.requires_grad_(False), lambda _: IdentityMerger())
     if conditioning == "add":
         return _with(memory, WindowControlNet.sharing(memory.cam, unet), ZeroConvMerger)
-    encoder = ConcatenatingEncoder.copying(unet, encode)
+    kind = LastFrameEncoder if conditioning == "last-frame" else ConcatenatingEncoder
+    encoder = kind.copying(unet, encode)
     if conditioning == "concat":
         encoder.requires_grad_(False).conv_in.requires_grad_(True)
     return _with(memory, encoder, lambda _: ReplacingMerger())
@@ -113,7 +115,7 @@ class WindowControlNet(CamFeatureExtractor):
         """Pictures [G, 3, P, R] or [A, G, 3, P, R] in [-1, 1], and the mask -> [F, C, H, W] or [N, C, H, W]."""
         padded = padded_to_window(conditioning_frames, value=-1.0)
         embedded_NCHW = super().embed_pictures(padded)
-        mask = known_frames(embedded_NCHW)
+        mask = known_frames(embedded_NCHW, conditioning_frames.shape[-4])
         marked: Tensor = self.known(mask)
         return embedded_NCHW + marked
 
@@ -129,9 +131,9 @@ class ConcatenatingEncoder(CamFeatureExtractor):
     encode: EncodePictures
 
     @classmethod
-    def copying(cls, unet: UNet3DConditionModel, encode: EncodePictures) -> ConcatenatingEncoder:
+    def copying(cls, unet: UNet3DConditionModel, encode: EncodePictures) -> Self:
         """Initialised as the base's encoder; the weights of the added input channels are zero."""
-        extractor = cast(ConcatenatingEncoder, without_dropout(cls.from_unet(unet, (1, 1), WINDOW_FRAMES)))
+        extractor = cast(Self, without_dropout(cls.from_unet(unet, (1, 1), WINDOW_FRAMES)))
         extractor.picture_encoder = cast("Any", nn.Identity())
         extractor.conv_in = _widened(extractor.conv_in, unet.conv_in.in_channels + 1)
         extractor.encode = encode
@@ -142,8 +144,12 @@ class ConcatenatingEncoder(CamFeatureExtractor):
         with torch.no_grad():
             latents_NCHW = self.encode(conditioning_frames.flatten(0, -4))
         history = latents_NCHW.unflatten(0, conditioning_frames.shape[:-3])
-        padded_NCHW = padded_to_window(history, value=0.0).flatten(0, -4)
-        return torch.cat([padded_NCHW, known_frames(padded_NCHW)], dim=1)
+        window_NCHW = self.over_window(history).flatten(0, -4)
+        return torch.cat([window_NCHW, known_frames(window_NCHW, history.shape[-4])], dim=1)
+
+    def over_window(self, history: Tensor) -> Tensor:
+        """What each frame of the window is given of the history's latents: [..., G, C, H, W] -> [..., F, C, H, W]."""
+        return padded_to_window(history, value=0.0)
 
     def forward(
         self, latents_BCFHW: Tensor, timestep: Tensor, text_states_BLD: Tensor, embedded_pictures: Tensor
@@ -155,14 +161,30 @@ class ConcatenatingEncoder(CamFeatureExtractor):
         return encode_half(cast(EncoderNetwork, self), inputs, timestep, text_states_BLD)
 
 
+class LastFrameEncoder(ConcatenatingEncoder):
+    """Image-to-video, after Stable Video Diffusion (Blattmann et al. 2023, arXiv 2311.15127): EVERY frame of a clip has
+    the latents of its one given picture as additional input channels, so none has to find it through the layers along
+    time. All of the copy is trained, as image-to-video models train their whole network.
+
+    M marks frame 0, which shows the picture. SVD needs no mask: its layers along time know where a frame stands. Those
+    of this base know it from the padding of their convolutions alone, and the picture is the same in all frames. The
+    prompt is read, as in I2VGen-XL, SEINE and DynamiCrafter; SVD has the picture's CLIP embedding in its place.
+    """
+
+    def over_window(self, history: Tensor) -> Tensor:
+        """The picture in each frame: [..., 1, C, H, W] -> [..., F, C, H, W]."""
+        assert history.shape[-4] == 1, "a clip begins with one picture"
+        return history.expand(*history.shape[:-4], WINDOW_FRAMES, *history.shape[-3:])
+
+
 def padded_to_window(frames: Tensor, value: float) -> Tensor:
     """[..., G, C, H, W] -> [..., F, C, H, W]; missing frames are filled with `value`."""
     return functional.pad(frames, (0, 0, 0, 0, 0, 0, 0, WINDOW_FRAMES - frames.shape[-4]), value=value)
 
 
-def known_frames(window_NCHW: Tensor) -> Tensor:
-    """The mask [N, 1, H, W] of whole windows: 1 in the conditioning frames."""
-    repeats = torch.arange(len(window_NCHW), device=window_NCHW.device) % WINDOW_FRAMES < CONDITIONING_FRAMES
+def known_frames(window_NCHW: Tensor, num_conditioning_frames: int) -> Tensor:
+    """The mask [N, 1, H, W] of whole windows: 1 in the conditioning frames, with which a window begins."""
+    repeats = torch.arange(len(window_NCHW), device=window_NCHW.device) % WINDOW_FRAMES < num_conditioning_frames
     return repeats.to(window_NCHW.dtype).view(-1, 1, 1, 1).expand(-1, 1, *window_NCHW.shape[2:])
 
 

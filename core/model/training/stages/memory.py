@@ -145,10 +145,12 @@ class MemoryTask:
         batch: int,
         scale: float,
         dropouts: Dropouts | None = None,
+        conditioning_frames: int = CONDITIONING_FRAMES,
     ) -> None:
         """Without `image_encoder` only CAM is trained. Injects APM's attention layers into `unet`.
 
-        `scale` is the scaling factor of the latents.
+        `scale` is the scaling factor of the latents. `conditioning_frames`: how many of the window's first frames
+        `memory` reads as pictures.
         """
         for frozen in (unet, text_encoder, vae, image_encoder):
             if frozen is not None:
@@ -164,6 +166,7 @@ class MemoryTask:
         self.batch = batch
         self.scale = scale
         self.dropouts = dropouts or Dropouts()
+        self.conditioning_frames = conditioning_frames
         self.rate_factors = {
             **dict.fromkeys((*memory.mixers.parameters(), *memory.expander.parameters()), APM_RATE),
             **{mixer.alpha: ALPHA_RATE for mixer in cast("list[ApmMixer]", list(memory.mixers.mixers))},
@@ -190,7 +193,7 @@ class MemoryTask:
         texts = drop_captions(captions, rng, self.dropouts.caption, 0.08)
         text_bld = caption_states(self.text_encoder, self.tokenizer, texts)
         tokens_bkd = self.image_tokens(latents_btchw, rng, generator)
-        past_btchw = latents_btchw[:, HISTORY_FRAMES : HISTORY_FRAMES + CONDITIONING_FRAMES]
+        past_btchw = latents_btchw[:, HISTORY_FRAMES : HISTORY_FRAMES + self.conditioning_frames]
         generated = torch.from_numpy(np.flatnonzero(rng.random(self.batch) < self.dropouts.generated_past))
         if len(generated):
             past_btchw = past_btchw.clone()
@@ -220,10 +223,10 @@ class MemoryTask:
     def generated_past(
         self, latents_btchw: Tensor, text_bld: Tensor, tokens_bkd: Tensor | None, generator: torch.Generator
     ) -> Tensor:
-        """A window's conditioning frames as the networks continue the true frames before: unscaled latents
-        [B, CONDITIONING_FRAMES, C, H, W]. Few steps, without guidance."""
-        start = HISTORY_FRAMES - CONDITIONING_FRAMES
-        pictures = self.history_pictures(latents_btchw[:, start:HISTORY_FRAMES], generator)
+        """A window's conditioning frames [B, G, C, H, W] as the networks continue the true frames before: the last G of
+        the window before, as in a long video. Unscaled latents. Few steps, without guidance."""
+        start = HISTORY_FRAMES + self.conditioning_frames - WINDOW_FRAMES
+        pictures = self.history_pictures(latents_btchw[:, start : start + self.conditioning_frames], generator)
         window_btchw = latents_btchw[:, start : start + WINDOW_FRAMES]
         noise_bcthw = torch.randn(window_btchw.transpose(1, 2).shape, generator=generator).to(self.unet.device)
 
@@ -234,7 +237,7 @@ class MemoryTask:
         made_bcthw = sample(
             _PAST_PLAN, denoise, noise_bcthw, diffusion.noise_schedule(), lambda: noise_bcthw, ignore_step
         )
-        made_btchw = made_bcthw[:, :, CONDITIONING_FRAMES:].transpose(1, 2) / self.scale
+        made_btchw = made_bcthw[:, :, -self.conditioning_frames :].transpose(1, 2) / self.scale
         return made_btchw.to(latents_btchw)
 
     def history_pictures(self, latents_btchw: Tensor, generator: torch.Generator) -> Tensor:

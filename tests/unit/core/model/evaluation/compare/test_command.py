@@ -47,7 +47,7 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded: list[tuple[str,
     def load(name: str, options: MethodOptions) -> Method:
         assert options.preset == "sprites"
         loaded.append((name, options))
-        if name in ("concat", "additive"):
+        if name in ("concat", "additive", "last_frame_trial"):
             raise PresetError(f"{name} is not trained", fix="longtake evaluate --suite ablations")
         return load_fake(name, tmp_path / "calls.txt", "1")
 
@@ -95,7 +95,9 @@ def test_without_names_all_that_can_be_loaded_are_compared_and_the_others_named_
     content = json.loads((out / "compare.json").read_text())
     assert list(content["methods"]) == ["streaming_t2v", "last_frame", "free_noise"]
     assert content["plan"]["left_out"]["concat"] == "concat is not trained (longtake evaluate --suite ablations)"
-    assert set(content["plan"]["left_out"]) == {"streaming_t2v_trial", "cam", "concat", "additive", "text2video_zero"}
+    assert set(content["plan"]["left_out"]) == {
+        *("streaming_t2v_trial", "cam", "concat", "additive", "last_frame_trial", "text2video_zero")
+    }
     assert "Not compared: additive: additive is not trained" in capsys.readouterr().out.replace("\\", "")
 
 

@@ -160,6 +160,12 @@ def test_published_numbers_stand_beside_ours_and_are_marked(compared: tuple[Resu
     assert text.count("Published figures are of the paper's own videos:") == 1
 
 
+def test_a_published_row_names_every_method_of_its_kind(tmp_path: Path) -> None:
+    plan, workspace = fake_plan(("streaming_t2v", "last_frame_trial", "last_frame"), ["a"], 32), Workspace(tmp_path)
+    rows = [row[0] for row in table_one(read_results(plan, workspace)).rows]
+    assert "SEINE (published; of the kind of last frame trial and last frame)" in rows
+
+
 def test_the_mark_names_what_differs_and_nothing_else(compared: tuple[Results, Workspace]) -> None:
     results = compared[0]
     assert mark_of(results) == (

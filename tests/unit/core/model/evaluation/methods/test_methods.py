@@ -6,18 +6,25 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from core.metrics.video.seams import Borders
+from core.model.engines.streaming_t2v.sampling import SamplingConfig, VideoContext
 from core.model.engines.svd.engine import SvdEngine
+from core.model.evaluation.methods import last_frame_trial
 from core.model.evaluation.methods.base_model import BaseModel
 from core.model.evaluation.methods.free_noise import FreeNoise
 from core.model.evaluation.methods.free_noise_windows import Windows
 from core.model.evaluation.methods.method import Method, MethodError, MethodRequest
 from core.model.evaluation.methods.registry import MethodOptions, load_method, method_facts, method_names
 from core.model.evaluation.suites.ablation_studies import STUDIES
+from core.model.sampling.samplers import Denoiser
+from core.model.sampling.vae import to_pictures
 from core.model.training.ablation import Ablation, Budget, Trial
 from core.model.training.recipe import Recipe
 from core.service.domain.engine import EngineState, FramesTHWC, InputMedia
@@ -29,7 +36,8 @@ from tests.unit.core.model.evaluation.methods.conftest import SIDE
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 STRATEGIES = ("streaming_t2v", "last_frame", "free_noise", "text2video_zero")
-TRIALS = {"streaming_t2v_trial": "cam-apm", "cam": "cam", "concat": "concat", "additive": "add"}
+WINDOW_TRIALS = {"streaming_t2v_trial": "cam-apm", "cam": "cam", "concat": "concat", "additive": "add"}
+TRIALS = {**WINDOW_TRIALS, "last_frame_trial": "last-frame"}
 TAKES = {
     **{"streaming_t2v": "all 16 frames", "last_frame": "its last frame", "free_noise": "no", "text2video_zero": "no"},
     **{"toy": "all 16 frames", "toy-svd": "its last frame"},
@@ -214,7 +222,50 @@ def test_trials_go_on_from_the_given_frames_each_in_its_own_way(trial_options: M
     for name, method in methods.items():
         assert f"; {TRIALS[name]}-seed-" in method.fingerprint
         assert all(part in method.fingerprint for part in ("; base ", "; preset ", "; torch "))
-        assert method.facts.borders == Borders(16, 8)
+        assert method.facts.borders == Borders(16, 8 if name in WINDOW_TRIALS else 15)
+
+
+def test_the_image_to_video_trial_goes_on_from_the_last_frame_of_each_clip_guided(
+    trial_options: MethodOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, texts = list[Tensor](), list[int]()
+    sampled = last_frame_trial.window_denoiser
+
+    def noting(network: Any, context: VideoContext, pictures: Tensor, config: SamplingConfig) -> Denoiser:
+        given.append(pictures)
+        texts.append(len(context.text_states_BLD))
+        return sampled(network, context, pictures, config)
+
+    monkeypatch.setattr(last_frame_trial, "window_denoiser", noting)
+    method, first = load_method("last_frame_trial", trial_options), a_first_chunk(64)
+    made = video(method, 47, first_chunk=first)
+    assert np.array_equal(made[:16], first)
+    assert len(given) == 3
+    for pictures, last in zip(given, (15, 30, 45), strict=True):
+        assert torch.equal(pictures, to_pictures(made[last : last + 1]))
+    assert texts == [2, 2, 2]
+    # Clips are made when they are asked for: a video of any length keeps one.
+    endless = method.chunks(MethodRequest(PROMPT, 1, 10**9), first)
+    begun = np.concatenate([next(endless) for _ in range(4)])
+    assert np.array_equal(begun[:47], made)
+    assert (len(begun), len(given)) == (16 + 3 * 15, 6)
+
+
+def test_the_image_to_video_trial_reads_no_frame_but_the_last(trial_options: MethodOptions) -> None:
+    method = load_method("last_frame_trial", trial_options)
+    first, other, changed = a_first_chunk(64), a_first_chunk(64), a_first_chunk(64)
+    other[:-1] = 0
+    changed[-1] = 255 - changed[-1]
+    one, same, different = (video(method, 31, first_chunk=given)[16:] for given in (first, other, changed))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, different)
+    with pytest.raises(ValueError, match=r"last_frame_trial goes on from frames of .*64.*, not .*48"):
+        video(method, 24, first_chunk=a_first_chunk(48))
+
+
+def test_the_image_to_video_trial_begins_with_the_first_chunk_of_all_trials(trial_options: MethodOptions) -> None:
+    one, other = (video(load_method(name, trial_options), 16) for name in ("last_frame_trial", "cam"))
+    assert np.array_equal(one, other)
 
 
 def test_a_trial_that_is_not_there_says_what_to_run(trial_options: MethodOptions, tmp_path: Path) -> None:
@@ -226,6 +277,9 @@ def test_a_trial_that_is_not_there_says_what_to_run(trial_options: MethodOptions
     with pytest.raises(MethodError, match="concat is an ablation trial: it needs") as unnamed:
         load_method("concat", replace(trial_options, work=None, trials=None))
     assert "--variants concat" in unnamed.value.with_fix
+    with pytest.raises(MethodError, match="last-frame-seed-3 has 0 of 5 training steps") as missing:
+        load_method("last_frame_trial", elsewhere)
+    assert f"--variants last-frame --train-steps 5 --processes 1 --out {tmp_path}`" in missing.value.with_fix
     with pytest.raises(MethodError, match="no folder of trials of one budget"):
         load_method("concat", replace(trial_options, trials=tmp_path))
 

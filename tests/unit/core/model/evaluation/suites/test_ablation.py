@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from core.model.evaluation.command import main
 from core.model.evaluation.generation.videos import load_frames
 from core.model.evaluation.suites.ablation import AblationRun
 from core.model.evaluation.suites.ablation_studies import STUDIES
-from core.model.training.ablation import CONDITIONINGS, WHOLE_ENCODER, Ablation, Budget, Trial, trials_of
+from core.model.training.ablation import CONDITIONINGS, LAST_FRAME, WHOLE_ENCODER, Ablation, Budget, Trial, trials_of
 from core.model.training.loop.checkpoints import CheckpointMismatch, trained_parameters
 from core.model.training.recipe import Recipe
 
@@ -182,6 +183,40 @@ def test_the_whole_encoder_is_trained_on_request_only() -> None:
     study = STUDIES["ablations"]
     assert [variant.name for variant in study.chosen(None)] == ["none", "concat", "add", "cam", "cam-apm"]
     assert [variant.name for variant in study.chosen(["concat-encoder", "cam"])] == ["cam", "concat-encoder"]
+
+
+def test_a_variant_with_other_windows_is_trained_on_request_and_not_compared(
+    arguments: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its base and budget are those of the others, so no true clips are made and no report is written."""
+    assert main([*arguments, "--variants", LAST_FRAME.name, "--seeds", "1", "--out", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    assert "last-frame image-to-video, seed 3 is trained; `longtake compare` makes its videos" in captured.err
+    assert captured.out == ""
+    budget = tmp_path / "ablations" / folder.name
+    assert [file.name for file in budget.iterdir()] == ["last-frame-seed-3"]
+    assert {"last.pt", "trial.json"} <= {file.name for file in (budget / "last-frame-seed-3").iterdir()}
+    before = (budget / "last-frame-seed-3" / "last.pt").stat().st_mtime_ns
+    assert main([*arguments, "--variants", LAST_FRAME.name, "none", "--seeds", "1", "--out", str(tmp_path)]) == 0
+    assert (budget / "last-frame-seed-3" / "last.pt").stat().st_mtime_ns == before
+    content = report(budget)
+    assert LAST_FRAME.name not in content["rows"]
+    assert not any("last-frame" in missing for missing in content["missing"])
+
+
+def test_a_clip_of_one_given_frame_is_trained_with_that_frame(
+    toy_recipe: Recipe, toy_work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Ablation(toy_recipe, toy_work, tmp_path, Budget(1, 1)).task(Trial(LAST_FRAME, 3))
+    lengths, pictured = list[int](), task.history_pictures
+
+    def noting(latents_btchw: Tensor, generator: torch.Generator) -> Tensor:
+        lengths.append(latents_btchw.shape[1])
+        return pictured(latents_btchw, generator)
+
+    monkeypatch.setattr(task, "history_pictures", noting)
+    assert task.loss(0).isfinite()
+    assert set(lengths) == {1}
 
 
 def test_a_trial_on_another_base_is_refused(

@@ -21,7 +21,8 @@ from core.model.training.stages.conditioning_variants import (
 from core.model.training.stages.history import CONDITIONING_FRAMES, WINDOW_FRAMES
 from core.model.training.stages.memory import Memory, sprites_memory
 
-TRAINED: tuple[Conditioning, ...] = ("concat", "concat-encoder", "add", "cam")
+OF_THE_HISTORY: tuple[Conditioning, ...] = ("concat", "concat-encoder", "add", "cam")
+TRAINED: tuple[Conditioning, ...] = (*OF_THE_HISTORY, "last-frame")
 
 
 def shrunk(pictures: Tensor) -> Tensor:
@@ -33,12 +34,16 @@ def shrunk(pictures: Tensor) -> Tensor:
 class Setup:
     unet: UNet3DConditionModel
     memory: Memory
+    given: int
+    """Conditioning frames of a window."""
     latents: Tensor
     text: Tensor
 
     def predict(self, pictures: Tensor) -> Tensor:
+        """Given the first of `pictures`."""
         parts = (self.unet, self.memory.cam, self.memory.mergers)
-        return predict_noise(*parts, self.latents, torch.tensor([10, 900]), self.text, None, pictures)
+        given = pictures[:, : self.given]
+        return predict_noise(*parts, self.latents, torch.tensor([10, 900]), self.text, None, given)
 
     @property
     def base(self) -> Tensor:
@@ -50,7 +55,8 @@ def make_setup(conditioning: Conditioning) -> Setup:
     unet = sprites_unet((16, 16, 16, 16)).requires_grad_(False)
     memory = replace_conditioning(sprites_memory(unet, (4, 4, 4, 4), image_tokens=2), conditioning, unet, shrunk)
     memory.mixers.layers_of(unet).inject()
-    return Setup(unet, memory, torch.randn(2, 4, WINDOW_FRAMES, 16, 16), torch.randn(2, 32, 64))
+    given = 1 if conditioning == "last-frame" else CONDITIONING_FRAMES
+    return Setup(unet, memory, given, torch.randn(2, 4, WINDOW_FRAMES, 16, 16), torch.randn(2, 32, 64))
 
 
 def pictures() -> Tensor:
@@ -122,7 +128,7 @@ def test_gradients_reach_the_variant_and_not_the_base(conditioning: Conditioning
 def test_a_single_sample_serves_both_halves_of_guidance(conditioning: Conditioning) -> None:
     setup = make_setup(conditioning)
     unzero(setup.memory)
-    history = pictures()[0]
+    history = pictures()[0, : setup.given]
     with torch.no_grad():
         embedded = setup.memory.cam.embed_pictures(history)
         assert len(embedded) in (CONDITIONING_FRAMES, WINDOW_FRAMES)
@@ -138,7 +144,7 @@ def test_new_frames_are_padded_and_masked() -> None:
     assert window.shape == (2, WINDOW_FRAMES, 4, 3, 3)
     assert window[:, :CONDITIONING_FRAMES].all()
     assert not window[:, CONDITIONING_FRAMES:].any()
-    mask = known_frames(window.flatten(0, 1))[:, 0, 0, 0]
+    mask = known_frames(window.flatten(0, 1), CONDITIONING_FRAMES)[:, 0, 0, 0]
     assert mask.tolist() == ([1.0] * CONDITIONING_FRAMES + [0.0] * (WINDOW_FRAMES - CONDITIONING_FRAMES)) * 2
 
 
@@ -146,3 +152,42 @@ def test_new_frames_are_padded_and_masked() -> None:
 def test_nothing_is_dropped_at_random_in_training(conditioning: Conditioning) -> None:
     setup = make_setup(conditioning)
     assert torch.equal(setup.predict(pictures() * 0), setup.predict(pictures() * 0))
+
+
+def test_every_frame_of_an_image_to_video_clip_has_the_picture_and_the_first_is_marked() -> None:
+    encoder = make_setup("last-frame").memory.cam
+    given = pictures()[:, :1]
+    embedded = encoder.embed_pictures(given).unflatten(0, (2, WINDOW_FRAMES))
+    assert embedded.shape[2:] == (4 + 1, 16, 16)
+    for frame in range(WINDOW_FRAMES):
+        assert torch.equal(embedded[:, frame, :4], shrunk(given[:, 0]))
+        assert embedded[:, frame, 4].unique().tolist() == [1.0 if frame == 0 else 0.0]
+
+
+def test_an_image_to_video_clip_begins_with_one_picture() -> None:
+    with pytest.raises(AssertionError, match="one picture"):
+        make_setup("last-frame").memory.cam.embed_pictures(pictures())
+
+
+@pytest.mark.parametrize(
+    ("conditioning", "reached"), [("last-frame", WINDOW_FRAMES), ("concat-encoder", CONDITIONING_FRAMES)]
+)
+def test_the_first_convolution_hands_the_picture_to_every_frame_by_itself(
+    conditioning: Conditioning, reached: int
+) -> None:
+    """The layers along time are not needed: concatenation has them carry the history to the new frames."""
+    setup = make_setup(conditioning)
+    unzero(setup.memory)
+    encoder, history = setup.memory.cam, pictures()[0, : setup.given]
+    with torch.no_grad():
+        bright, dark = (
+            encoder.conv_in(torch.cat([torch.zeros(WINDOW_FRAMES, 4, 16, 16), added], dim=1))
+            for added in (encoder.embed_pictures(history), encoder.embed_pictures(-history))
+        )
+    changed = (bright - dark).abs().amax(dim=(1, 2, 3)) > 1e-5
+    assert changed.tolist() == [frame < reached for frame in range(WINDOW_FRAMES)]
+
+
+def test_image_to_video_trains_as_much_as_the_concatenation_of_a_whole_encoder() -> None:
+    whole, last_frame = (trained_weights(make_setup(name).memory) for name in ("concat-encoder", "last-frame"))
+    assert whole == last_frame

@@ -75,13 +75,21 @@ def memory_task(run: SpritesTrainingRun, **dropouts: float) -> MemoryTask:
     return task
 
 
+@pytest.mark.parametrize(("conditioning_frames", "start"), [(CONDITIONING_FRAMES, 8), (1, 1)])
 def test_a_generated_past_is_what_the_networks_continue_the_frames_before_with(
-    run: SpritesTrainingRun, monkeypatch: pytest.MonkeyPatch
+    run: SpritesTrainingRun, monkeypatch: pytest.MonkeyPatch, conditioning_frames: int, start: int
 ) -> None:
-    """A network that knows the true clean frames reproduces them: so the past is the window's second half."""
+    """A network that knows the true clean frames reproduces them: so the past is the end of the window before."""
     task = memory_task(run)
+    task.conditioning_frames = conditioning_frames
     latents_btchw = torch.randn(2, 32, 4, 8, 8)
-    start = HISTORY_FRAMES - CONDITIONING_FRAMES
+    given = list[Tensor]()
+
+    def noting(latents_btchw: Tensor, *_: Any) -> Tensor:
+        given.append(latents_btchw)
+        return torch.zeros(2, conditioning_frames, 3, 64, 64)
+
+    monkeypatch.setattr(task, "history_pictures", noting)
     true_bcthw = latents_btchw[:, start : start + 16].transpose(1, 2) * task.scale
     alphas = task.alphas_cumprod_T
 
@@ -91,7 +99,10 @@ def test_a_generated_past_is_what_the_networks_continue_the_frames_before_with(
 
     monkeypatch.setattr(task, "predict", knows)
     past = task.generated_past(latents_btchw, torch.zeros(2, 32, 64), None, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(past, latents_btchw[:, 16:24], atol=1e-3, rtol=1e-3)
+    expected = latents_btchw[:, HISTORY_FRAMES : HISTORY_FRAMES + conditioning_frames]
+    torch.testing.assert_close(past, expected, atol=1e-3, rtol=1e-3)
+    assert len(given) == 1
+    assert torch.equal(given[0], latents_btchw[:, start : start + conditioning_frames])
 
 
 def test_pictures_of_the_past_are_generated_for_their_share_of_windows(
