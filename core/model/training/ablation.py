@@ -2,8 +2,8 @@
 
 A variant is trained in one stage; with an anchor, CAM and APM are trained together from the first step. It is trained
 several times, each with another seed: a trial. The seed determines the weights of new layers and the order of samples.
-All variants of a seed have the same batches, learning rate and dropouts, so they see the same samples in the same
-order.
+All variants of a seed have the same batches and learning rate, and the same dropouts but for what a variant has of its
+own, so they see the same samples in the same order.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _RECORD = "trial.json"
 
 @dataclass(frozen=True)
 class Variant:
-    """How windows are conditioned on their history, and with how much history noise they are trained."""
+    """How windows are conditioned on their history, and what of their training is their own."""
 
     name: str
     label: str
@@ -64,8 +64,8 @@ class Variant:
         return self.conditioning != "none"
 
     @property
-    def makes_windows(self) -> bool:
-        """Whether it makes videos in the windows of StreamingT2V, 8 new frames each."""
+    def has_suite_videos(self) -> bool:
+        """Whether the suite makes videos with it: in the windows of StreamingT2V, 8 new frames each."""
         return self.conditioning_frames == CONDITIONING_FRAMES
 
 
@@ -79,13 +79,13 @@ CONDITIONINGS = (
 )
 """In the paper's order."""
 WHOLE_ENCODER = Variant("concat-encoder", "channel concatenation, whole encoder", "concat-encoder")
-"""Concatenation that trains a whole encoder, as no other variant does; for comparison."""
+"""Concatenation that trains a whole encoder; for comparison."""
 LAST_FRAME = Variant("last-frame", "last-frame image-to-video", "last-frame", generated_past=0.0, conditioning_frames=1)
 """Reads the last frame before a window alone, as trained image-to-video models do; for `longtake compare`.
 
 It has no generated past. Image-to-video is trained on clips that begin with their picture. One frame that the network
-has made 15 frames after the last true one is elsewhere than the true clip (on `sprites` as far from it as another frame
-of the clip), so it would learn to leave its picture. The history noise stays: it is SVD's noise augmentation.
+has made 15 frames after the last true one is elsewhere than the true clip, so it may learn to leave its picture; with
+the recipe's share its videos had more cuts. The history noise stays: it is SVD's noise augmentation.
 """
 HISTORY_NOISES = (
     Variant("noise-0", "CAM + APM, history noise 0", "cam", with_anchor=True, history_noise=0.0),
@@ -137,6 +137,8 @@ class TrialRecord:
     base: dict[str, str]
     """SHA-256 of the base's checkpoints, by stage."""
     trained_weights: int
+    own: dict[str, float | None] | None = None
+    """What the variant had of its own; None in folders of earlier versions, where that never changed."""
 
 
 class Ablation:
@@ -159,18 +161,20 @@ class Ablation:
             return self.budget.steps
         return int(torch.load(checkpoint, weights_only=True, mmap=True)["step"]) if checkpoint.is_file() else 0
 
-    def check_base(self, trial: Trial) -> None:
-        """Raises StageNotTrained, and CheckpointMismatch if the trial was made on another base."""
-        base, record = self._base, read_record(self.folder, trial)
+    def check_record(self, trial: Trial) -> None:
+        """Raises StageNotTrained, and CheckpointMismatch if the trial was made on another base, or as another variant
+        of this name."""
+        base, record, folder = self._base, read_record(self.folder, trial), self.folder / trial.name
         if record is not None and record.base != base:
-            raise CheckpointMismatch(
-                f"{self.folder / trial.name} was trained on another base: remove it to train it again"
-            )
+            raise CheckpointMismatch(f"{folder} was trained on another base: remove it to train it again")
+        if record is not None and record.own not in (None, _own(trial.variant)):
+            raise CheckpointMismatch(f"{folder} was trained in another way: remove it to train it again")
 
     def record(self, trial: Trial) -> None:
         """Write what its folder says of the trial. Raises StageNotTrained."""
         modules = self.task(trial).modules
-        record = TrialRecord(self._base, sum(weight.numel() for weight in trained_parameters(modules)))
+        trained_weights = sum(weight.numel() for weight in trained_parameters(modules))
+        record = TrialRecord(self._base, trained_weights, _own(trial.variant))
         write_json(self.folder / trial.name / _RECORD, asdict(record))
 
     @cached_property
@@ -228,6 +232,15 @@ class Ablation:
     def _encode(self, pictures_n3pr: Tensor) -> Tensor:
         """Pictures [N, 3, P, R] in [-1, 1] -> scaled latents [N, C, H, W]."""
         return encode_frames(self.models.scaled_vae, pictures_n3pr.float()).transpose(0, 1)
+
+
+def _own(variant: Variant) -> dict[str, float | None]:
+    """What a variant has of its own in its training; None: the recipe's."""
+    return {
+        "history_noise": variant.history_noise,
+        "generated_past": variant.generated_past,
+        "conditioning_frames": variant.conditioning_frames,
+    }
 
 
 def dropouts_of(recipe: Recipe, variant: Variant) -> Dropouts:

@@ -44,7 +44,8 @@ _EPILOG = """\
 examples:
   longtake compare                                          the paper's methods, 50 prompts, 240 frames
   longtake compare --work runs/sprites --processes 2        with the trials, whose weights `longtake evaluate
-                                                            --suite ablations` trains
+                                                            --suite ablations --variants concat add cam cam-apm
+                                                            last-frame` trains
   longtake compare --methods streaming_t2v free_noise --prompts prompts.txt --frames 48
   longtake compare --preset modelscope --profile reference --flow raft
                                                             by the paper's protocol, with its prompts and weights

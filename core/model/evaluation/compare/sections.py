@@ -87,14 +87,15 @@ def sections(results: Results) -> list[Section]:
 
 
 def verdict_summary(findings: Sequence[Finding]) -> str:
-    """How many of the published orders have which verdict."""
+    """How many comparisons by published orders have which verdict. Several methods may stand for the same rows."""
     if not findings:
         return "The paper publishes no order of these methods."
     counted = counts(findings)
     parts = ", ".join(f"{number} {verdict}" for verdict, number in counted.items())
     decided = counted.get("confirmed", 0) + counted.get("reverse", 0) + counted.get("not clear", 0)
-    wrong = f" Of {decided} ties up to {decided / 20:.1f} are called decided by chance." if decided else ""
-    return f"Of {len(findings)} orders that the paper publishes: {parts}.{wrong}"
+    wrong = f" If {decided} were ties, up to {decided / 20:.1f} would be called decided by chance." if decided else ""
+    published = len({(finding.ordering.metric, finding.ordering.published) for finding in findings})
+    return f"{len(findings)} comparisons by {published} published orders: {parts}.{wrong}"
 
 
 def counts(findings: Sequence[Finding]) -> dict[Verdict, int]:

@@ -53,7 +53,7 @@ def _row_of(method: str) -> str | None:
 
 
 def _kind(results: Results, row: str) -> str:
-    """Which compared method is of the kind of a published row."""
+    """Which compared methods are of the kind of a published row."""
     alike = [
         method.facts.title
         for name, method in results.methods.items()

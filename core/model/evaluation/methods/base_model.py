@@ -43,7 +43,7 @@ _FIRST_CHUNK_STAGE = "first_chunk"
 
 @dataclass(frozen=True)
 class BaseModel:
-    """The networks of a first chunk, and how they are sampled."""
+    """A base with the networks around it, and how first chunks are sampled."""
 
     preset: StreamingPreset
     models: LoadedModels

@@ -30,7 +30,7 @@ from core.service.domain.frame_plan import CHUNK_FRAMES
 
 LAST_FRAME = MethodFacts(
     "last_frame",
-    "last-frame image-to-video",
+    "last-frame image-to-video, untrained",
     "its last frame",
     "arXiv 2204.03458 section 3.1, without training, on the preset's base",
     BORDERS,

@@ -3,7 +3,8 @@
 It stands for the image-to-video models of the paper's comparison (I2VGen-XL, SVD, SEINE, DynamiCrafter-XL). After
 Stable Video Diffusion (Blattmann et al. 2023, arXiv 2311.15127) every frame of a clip reads the latents of the given
 frame (LastFrameEncoder); here the prompt is read, too. Clips are sampled as the windows of the other trials: steps,
-classifier-free guidance and profile. No anchor.
+classifier-free guidance and profile; but the given frame is one of the video, in eight bits, as image-to-video models
+get it. No anchor.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def load_trial(method: str, variant: Variant, files: TrialFiles) -> LoadedTrial:
         if not ablation.is_done(trial):
             done = f"has {ablation.steps_done(trial)} of {budget.steps} training steps"
             raise MethodError(f"{files.folder / trial.name} {done}", fix=f"run `{_command(variant.name, files)}`")
-        ablation.check_base(trial)
+        ablation.check_record(trial)
         preset = StreamingPreset.model_validate(preset_config())
         line = f"{_weights_line(ablation, trial)}; {_surroundings(ablation, trial, preset)}"
         return _loaded(ablation, trial, preset, line)
@@ -132,8 +132,10 @@ def _budget_of(folder: Path) -> Budget:
 
 
 def _command(variant: str, files: TrialFiles) -> str:
-    """What trains the trial, and makes the videos of those that the suite's own report has."""
-    parts = [f"longtake evaluate --suite ablations --work {files.work or 'runs/sprites'} --variants {variant}"]
+    """What trains the trial, and makes the videos of those that the suite's own report has. The recipe's seed is the
+    first that the suite trains."""
+    seeds = "" if files.seed is not None else " --seeds 1"
+    parts = [f"longtake evaluate --suite ablations --work {files.work or 'runs/sprites'} --variants {variant}{seeds}"]
     found = None if files.folder is None else _BUDGET.fullmatch(files.folder.name)
     if files.folder is None or found is None:
         return f"{parts[0]} --processes 2"

@@ -135,7 +135,7 @@ class AblationRun:
     @property
     def makes_videos(self) -> bool:
         """Whether any of the chosen variants does, and not all are only trained."""
-        return any(variant.makes_windows for variant in self.chosen)
+        return any(variant.has_suite_videos for variant in self.chosen)
 
     def finish(self, processes: int, threads: int) -> None:
         """Train and measure every chosen trial that is not finished, or only train it. Raises CheckpointError."""
@@ -143,7 +143,7 @@ class AblationRun:
         ablation = workspace.ablation
         trials = trials_of(self.chosen, self.seeds)
         for trial in trials:
-            ablation.check_base(trial)
+            ablation.check_record(trial)
         left = [trial for trial in trials if not self._is_finished(ablation, trial)]
         # Before any process is started: a missing stage is reported here.
         for trial in trials_of(self.chosen, self.seeds[:1]):
@@ -155,26 +155,28 @@ class AblationRun:
         for trial in left:
             ablation.record(trial)
             self._train(ablation, trial, forecast)
-            if not trial.variant.makes_windows:
+            if not trial.variant.has_suite_videos:
                 continue
             began, missing = time.monotonic(), self._videos_left(trial)
-            self._make(trial.name, trial.label, partial(load_trial, workspace, trial, threads), processes)
+            self._make(trial.name, trial.label, partial(load_trial_evaluator, workspace, trial, threads), processes)
             forecast.videos.add(missing, time.monotonic() - began)
             self.write_report()
             sys.stderr.write(f"{trial.label} is finished; {forecast.text()}\n")
         for trial in trials:
-            if not trial.variant.makes_windows:
-                sys.stderr.write(f"{trial.label} is trained; `longtake compare` makes its videos: {ablation.folder}\n")
+            if not trial.variant.has_suite_videos:
+                sys.stderr.write(
+                    f"{trial.label} is trained; `longtake compare --trials {ablation.folder}` makes its videos\n"
+                )
 
     def _is_finished(self, ablation: Ablation, trial: Trial) -> bool:
-        return self._has(trial.name) if trial.variant.makes_windows else ablation.is_done(trial)
+        return self._has(trial.name) if trial.variant.has_suite_videos else ablation.is_done(trial)
 
     def _forecast(self, ablation: Ablation, left: Sequence[Trial]) -> Forecast:
         trainings = sum(1 - ablation.steps_done(trial) / ablation.budget.steps for trial in left)
         return Forecast(Pace(trainings), Pace(sum(self._videos_left(trial) for trial in left)))
 
     def _videos_left(self, trial: Trial) -> int:
-        if not trial.variant.makes_windows:
+        if not trial.variant.has_suite_videos:
             return 0
         return self.workspace.videos.prompts - self.workspace.videos_made(trial.name)
 
@@ -204,7 +206,7 @@ class AblationRun:
     def _comparison(self) -> Comparison:
         videos, steps = self.workspace.videos, self.workspace.budget.steps
         on_request = [v for v in self.study.on_request if v in self.chosen or self._results(v).by_seed]
-        everything = [variant for variant in (*self.study.variants, *on_request) if variant.makes_windows]
+        everything = [variant for variant in (*self.study.variants, *on_request) if variant.has_suite_videos]
         results = {variant.name: self._results(variant) for variant in everything}
         true_clips = self.workspace.figures(TRUE_CLIPS)
         if true_clips is not None:
@@ -248,7 +250,7 @@ class AblationRun:
         )
 
 
-def load_trial(workspace: AblationWorkspace, trial: Trial, threads: int) -> Evaluator:
+def load_trial_evaluator(workspace: AblationWorkspace, trial: Trial, threads: int) -> Evaluator:
     """An evaluator with an engine that uses the trial's conditioning."""
     torch.set_num_threads(threads)
     ablation = workspace.ablation

@@ -42,4 +42,4 @@ def test_a_stage_of_the_base_that_is_missing_is_named(tmp_path: Path, missing: s
     (tmp_path / missing / "last.pt").unlink()
     ablation = Ablation(load_recipe("sprites").smoke(), tmp_path, tmp_path / "trials", Budget(1, 1))
     with pytest.raises(StageNotTrained, match=f"train the stage '{missing}' first"):
-        ablation.check_base(Trial(CONDITIONINGS[1], 3))
+        ablation.check_record(Trial(CONDITIONINGS[1], 3))

@@ -273,13 +273,13 @@ def test_a_trial_that_is_not_there_says_what_to_run(trial_options: MethodOptions
     with pytest.raises(MethodError, match="has 0 of 5 training steps") as refused:
         load_method("additive", elsewhere)
     assert f"longtake evaluate --suite ablations --work {trial_options.work} " in refused.value.with_fix
-    assert f"--variants add --train-steps 5 --processes 1 --out {tmp_path}`" in refused.value.with_fix
+    assert f"--variants add --seeds 1 --train-steps 5 --processes 1 --out {tmp_path}`" in refused.value.with_fix
     with pytest.raises(MethodError, match="concat is an ablation trial: it needs") as unnamed:
         load_method("concat", replace(trial_options, work=None, trials=None))
     assert "--variants concat" in unnamed.value.with_fix
     with pytest.raises(MethodError, match="last-frame-seed-3 has 0 of 5 training steps") as missing:
         load_method("last_frame_trial", elsewhere)
-    assert f"--variants last-frame --train-steps 5 --processes 1 --out {tmp_path}`" in missing.value.with_fix
+    assert f"--variants last-frame --seeds 1 --train-steps 5 --processes 1 --out {tmp_path}`" in missing.value.with_fix
     with pytest.raises(MethodError, match="no folder of trials of one budget"):
         load_method("concat", replace(trial_options, trials=tmp_path))
 

@@ -191,7 +191,7 @@ def test_a_variant_with_other_windows_is_trained_on_request_and_not_compared(
     """Its base and budget are those of the others, so no true clips are made and no report is written."""
     assert main([*arguments, "--variants", LAST_FRAME.name, "--seeds", "1", "--out", str(tmp_path)]) == 0
     captured = capsys.readouterr()
-    assert "last-frame image-to-video, seed 3 is trained; `longtake compare` makes its videos" in captured.err
+    assert "last-frame image-to-video, seed 3 is trained; `longtake compare --trials" in captured.err
     assert captured.out == ""
     budget = tmp_path / "ablations" / folder.name
     assert [file.name for file in budget.iterdir()] == ["last-frame-seed-3"]
@@ -227,8 +227,19 @@ def test_a_trial_on_another_base_is_refused(
     torch.save(base | {"step": 3}, other / "video/last.pt")
     run = Ablation(toy_recipe, other, folder, Budget(1, 1))
     with pytest.raises(CheckpointMismatch, match="add-seed-4 was trained on another base: remove it"):
-        run.check_base(Trial(VARIANTS["add"], 4))
+        run.check_record(Trial(VARIANTS["add"], 4))
     assert main([*arguments, "--work", str(other), "--variants", "none"]) == 2
+
+
+def test_a_trial_of_another_variant_of_the_same_name_is_refused(
+    folder: Path, toy_recipe: Recipe, toy_work: Path, tmp_path: Path
+) -> None:
+    """As when a later version trains it in another way."""
+    shutil.copytree(folder / "add-seed-4", tmp_path / "add-seed-4")
+    run, trial = Ablation(toy_recipe, toy_work, tmp_path, Budget(1, 1)), Trial(VARIANTS["add"], 4)
+    run.check_record(trial)
+    with pytest.raises(CheckpointMismatch, match="add-seed-4 was trained in another way: remove it"):
+        run.check_record(replace(trial, variant=replace(trial.variant, generated_past=0.0)))
 
 
 def test_a_missing_stage_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
