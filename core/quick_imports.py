@@ -12,7 +12,7 @@ def quick_imports() -> Generator[None]:
     """Import within the block: nothing is collected there, in any thread.
 
     An import of torch and diffusers makes a million objects that stay, and the collector would look through them again
-    and again.
+    and again. Where blocks overlap in time, the collector is on again when the first one ends.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -85,5 +86,8 @@ def install(
 
     with model_extra("pulling"):
         from core.model.hub import pull
+
+        if find_spec("diffusers") is None:  # of the same extra, and imported only once there is something to convert
+            raise ModuleNotFoundError("No module named 'diffusers'", name="diffusers")
     with byte_meter(sys.stderr) as report:
         pull(preset, report=report, refiner=refiner, parts=parts, revision=revision, dtype=dtype)

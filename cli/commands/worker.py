@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from core.quick_imports import quick_imports
-
 NAME = "worker"
 SUMMARY = "run workers: one generation process per GPU, or a CPU worker"
 DESCRIPTION = """\
@@ -43,7 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with quick_imports():
-        from worker import supervisor
+    from worker import supervisor
 
     return supervisor.run(kind=args.kind, model=args.model, gpus=args.gpus, pools=args.pool)

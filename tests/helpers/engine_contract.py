@@ -94,7 +94,8 @@ class EngineContract:
     def test_a_job_that_is_resumed_before_any_chunk_has_the_same_bytes(
         self, resuming: Engine, whole: list[EngineChunk], states: list[EngineState]
     ) -> None:
-        """By the engine of another process, which knows nothing of the job: it makes the last chunk first."""
+        """By `resuming`, which knows nothing of the job: it makes the last chunk first. Engines with weights are loaded
+        anew for it, as by another process."""
         for expected, state in reversed([*zip(whole, states, strict=False)]):
             stored = state.to_bytes()
             restored = EngineState.from_bytes(stored)

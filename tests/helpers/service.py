@@ -46,7 +46,7 @@ QUICK = {
     "torch_threads": 1,
     "measure_niceness": 0,
 }
-"""Settings that let a test see in seconds what takes longer in production, or beside other tests has no end."""
+"""Settings that let a test see in seconds what takes longer in production, or has no end beside other tests."""
 
 
 class FullJob(JobSummary):

@@ -29,8 +29,8 @@ SHORT, LONG = 17, 68
 MEDIA = frozenset({"image", "video", "control"})
 """A request has one of them."""
 KILLED = ("animatediff", "svd", "text2video-zero")
-"""Models whose worker is killed: one of text, one of an image, one of a video. That every engine goes on with the bytes
-of a state in another process is part of tests/helpers/engine_contract.py."""
+"""Models whose worker is killed: one of text, one of an image, one of a video. That an engine goes on from the bytes
+of a state is part of tests/helpers/engine_contract.py; cogvideox and streaming_t2v have tests of their own for it."""
 SLOW_STEPS = 6
 """Of a job whose worker is killed between its first chunk and its last: three times as many as usual."""
 MANY_STEPS = 200

@@ -4,11 +4,13 @@ the page that asks for a key."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
+from api.access.known_keys import KNOWN_SECONDS
 from cli.processes.machine import free_port
 from core.service.redis.keys import API_KEYS
 from tests.helpers.customers import ADMIN_KEY, bearer
@@ -45,6 +47,7 @@ def test_a_key_that_one_process_revokes_stops_at_the_others(service: Service) ->
         assert status(http, made["key"]) == 200
         assert service.http.delete(f"/keys/{made['id']}", headers=bearer(ADMIN_KEY)).status_code == 204
         assert status(service.http, made["key"]) == 401
+        assert timedelta(seconds=2) > KNOWN_SECONDS
         eventually(lambda: status(http, made["key"]) == 401, "the other API to refuse the key")
     service.stop(other)
 

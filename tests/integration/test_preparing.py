@@ -91,15 +91,16 @@ def test_a_decoder_that_hangs_costs_its_job_an_attempt_and_others_nothing(
     server.answers["/a"] = Answer(video)
     stopped = service.submit(video=upload(service, video), num_frames=16).id
 
-    def stop_the_decoder() -> bool:
+    def stop_the_decoder() -> psutil.Process | None:
         for child in cpu_worker(service).children():
             os.kill(child.pid, signal.SIGSTOP)
-            return True
-        return False
+            return child
+        return None
 
-    eventually(stop_the_decoder, "the decoder to be there", pause_seconds=0.01)
+    decoder = eventually(stop_the_decoder, "the decoder to be there", pause_seconds=0.01)
     other = service.submit(video=server.url("/a"), num_frames=16).id
     service.wait_for_success(other)
+    assert decoder.status() == psutil.STATUS_STOPPED, "nobody has waited for its end"
     assert service.job(stopped).status is JobStatus.QUEUED
     service.wait_for_success(stopped, seconds=180)
     assert cpu_worker(service).children() == []

@@ -345,6 +345,7 @@ def forwarding(first: int, second: int) -> Generator[tuple[int, Callable[[], Non
 
 def test_a_request_knows_without_a_workers_patience_that_redis_hangs(server: RedisServer) -> None:
     assert REQUEST.connect_seconds + REQUEST.read_seconds < 2
+    assert not REQUEST.retry_timeouts
     now = [0.0]
     client = connect(server.url(), REQUEST, CircuitBreaker(monotonic=lambda: now[0]))
     store = RedisJobStore(client, SystemClock(), retention_seconds=60)

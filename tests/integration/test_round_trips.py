@@ -72,7 +72,7 @@ def test_a_page_of_jobs_is_read_in_as_many_round_trips_as_one_job(
 
     trips, standings = counted_trips(monkeypatch), list[Sequence[LiveStatus]]()
     trips_of_a_page(PAGE)  # sends the scripts
-    assert trips_of_a_page(PAGE) == trips_of_a_page(1)
+    assert 0 < trips_of_a_page(PAGE) == trips_of_a_page(1)
     live_statuses = standings[0]
     assert sum(Lane.GENERATE in standing.steps for standing in live_statuses) == PAGE // 2
     assert sorted(s.queue_position for s in live_statuses if s.queue_position) == list(range(1, PAGE // 2 + 1))

@@ -201,6 +201,7 @@ def test_a_server_that_ends_in_the_midst_of_its_answers_head_is_no_endless_loop(
 
 def test_a_request_knows_without_a_workers_patience_that_the_object_store_hangs(server: EmbeddedS3) -> None:
     assert REQUEST.connect_seconds + REQUEST.read_seconds < 2
+    assert REQUEST.attempts == 1
     now = [0.0]
     storage = storage_of(server, CircuitBreaker(monotonic=lambda: now[0]), REQUEST)
     storage.ensure_bucket()

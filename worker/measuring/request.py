@@ -28,7 +28,7 @@ class MeasureRequest(BaseModel):
     """Of the windows that the videos are made of, for the seam score."""
     memory_bytes: int = MEMORY_BYTES
     """The most address space that measuring takes beyond the program itself and its threads."""
-    niceness: int = 0
+    niceness: int
     """Added to that of the worker."""
 
     @property

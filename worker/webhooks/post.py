@@ -112,7 +112,8 @@ class Poster:
         pool = httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=backend)
         after_the_answer.push_async_callback(close, pool)
         headers = {"content-type": "application/json", "user-agent": USER_AGENT, **signed}
-        # The attempt as a whole has its limit above. Those of its parts are longer, or a busy machine tells of these.
+        # `post` limits the attempt as a whole. Limits of its parts must be longer, or one of them may end first on a
+        # busy machine, and the attempt is described in other words.
         seconds = 2 * self._settings.webhook_timeout_seconds
         sent = request("POST", delivery.url, headers, delivery.body.encode(), seconds)
         response = await pool.handle_async_request(sent)
@@ -125,7 +126,6 @@ def _description(error: Exception) -> str:
     kinds: dict[type[Exception], str] = {
         TooManyBytes: f"the response has more than {MAX_HEAD_BYTES} bytes of headers",
         httpcore.ConnectError: "no connection",
-        httpcore.ConnectTimeout: "no connection",
         httpcore.ProtocolError: "the response is not HTTP/1.1",
     }
     text = next((text for kind, text in kinds.items() if isinstance(error, kind)), "the connection broke")

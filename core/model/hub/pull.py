@@ -14,6 +14,7 @@ from core.model.hub.pins import read_pins
 from core.model.hub.pipeline_folder import install_part, install_pipeline
 from core.model.hub.pull_lock import pull_lock
 from core.model.hub.repository import HuggingFaceHub
+from core.quick_imports import quick_imports
 from core.service.admission.catalog import PresetFolder
 from core.service.domain.errors import SetupError
 from core.service.engines.preset import Download, HubFiles, PipelineDownload, PipelineFiles
@@ -70,7 +71,8 @@ def _pull_converted(folder: PresetFolder, download: Download, options: _Options,
     if not wanted:
         return
     # Here, because diffusers takes seconds to import: a pull that only looks, or finds no network, says so at once.
-    from core.model.hub.install import OriginalFiles, install, install_refiner
+    with quick_imports():
+        from core.model.hub.install import OriginalFiles, install, install_refiner
 
     if not folder.installed:
         dtype = options.dtype or "float32"

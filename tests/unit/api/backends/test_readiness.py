@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from api.backends.readiness import KEPT_SECONDS, Probe, ProbeResult
+from api.access.access import VISITOR_SECONDS
+from api.backends.readiness import KEPT_SECONDS, WAIT_SECONDS, Probe, ProbeResult
 from core.service.domain.errors import StoreFull, StoreUnavailable
 
 
@@ -23,6 +24,11 @@ class Server:
         if self._error is not None:
             raise self._error
         return self.asked
+
+
+def test_readiness_takes_less_than_two_seconds() -> None:
+    """Who asks is looked up before."""
+    assert VISITOR_SECONDS + WAIT_SECONDS < 2
 
 
 def test_a_server_that_hangs_is_asked_once_however_many_look() -> None:

@@ -69,6 +69,14 @@ def test_seams_are_looked_for_where_the_windows_of_the_model_begin(world: World,
     assert [request.windows for request in unknown.requests] == [None]
 
 
+def test_measuring_stands_back_as_far_as_the_setting_says(world: World) -> None:
+    world.settings = world.settings.model_copy(update={"measure_niceness": 7})
+    ended(world)
+    fake = FakeMeasure()
+    measure(world, fake)
+    assert [request.niceness for request in fake.requests] == [7]
+
+
 def test_an_endless_job_is_measured_once_it_has_been_canceled(world: World) -> None:
     world.submit(num_frames=None, endless_limit=900, measure=True)
     world.maker().work()

@@ -19,7 +19,7 @@ VIDEO = MeasuredVideo(num_frames=16, values={}, curves={}, notes=("a note",))
 
 
 def request(tmp_path: Path) -> MeasureRequest:
-    return MeasureRequest(folder=tmp_path, videos={"preview": tmp_path / "preview.mp4"}, fps=8.0)
+    return MeasureRequest(folder=tmp_path, videos={"preview": tmp_path / "preview.mp4"}, fps=8.0, niceness=0)
 
 
 def program(text: str) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def nothing() -> None: ...
 
 def test_a_video_is_measured_with_what_readers_must_know_of_each_value(tmp_path: Path) -> None:
     file = clip(tmp_path / "preview.mp4", 20)
-    request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0)
+    request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0, niceness=0)
     (video,) = measure_in_process(request, nothing).values()
     assert video.num_frames == 20
     assert video.values.keys() <= FACTS.keys()
@@ -53,7 +53,7 @@ def test_it_leaves_the_processor_to_others(tmp_path: Path) -> None:
     file = clip(tmp_path / "preview.mp4", 20)
     request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0, niceness=3)
     measure_in_process(request, look)
-    assert max(seen) == os.nice(0) + 3
+    assert min(os.nice(0) + 3, 19) in seen
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_seams_are_where_the_windows_of_the_video_begin(
     tmp_path: Path, windows: WindowLengths | None, note: str
 ) -> None:
     file = clip(tmp_path / "preview.mp4", 20)
-    request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0, windows=windows)
+    request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0, niceness=0, windows=windows)
     (video,) = measure_in_process(request, nothing).values()
     assert any(note in told for told in video.notes), video.notes
 
@@ -75,7 +75,7 @@ def test_seams_are_where_the_windows_of_the_video_begin(
 def test_a_file_that_is_no_video_is_told(tmp_path: Path) -> None:
     file = tmp_path / "preview.mp4"
     file.write_bytes(b"no video")
-    request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0)
+    request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0, niceness=0)
     with pytest.raises(VideoUnmeasurable, match="cannot be read"):
         measure_in_process(request, nothing)
 
@@ -85,7 +85,7 @@ def cut_off(tmp_path: Path, num_frames: int) -> MeasureRequest:
     whole = faststart(clip(tmp_path / "whole.mp4", num_frames), tmp_path / "index.mp4").read_bytes()
     file = tmp_path / "preview.mp4"
     file.write_bytes(whole[: len(whole) * 9 // 10])
-    return MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0)
+    return MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0, niceness=0)
 
 
 def test_a_video_that_was_cut_off_is_told(tmp_path: Path) -> None:
@@ -96,14 +96,14 @@ def test_a_video_that_was_cut_off_is_told(tmp_path: Path) -> None:
 
 def test_a_whole_video_with_fewer_frames_than_the_job_has_is_told(tmp_path: Path) -> None:
     file = clip(tmp_path / "preview.mp4", 20)
-    request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0, num_frames={"preview": 32})
+    request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0, niceness=0, num_frames={"preview": 32})
     with pytest.raises(VideoUnmeasurable, match="has 20 of its 32 frames"):
         measure_in_process(request, nothing)
 
 
 def test_a_video_that_takes_too_much_memory_is_told_and_one_of_usual_size_does_not(tmp_path: Path) -> None:
     file = clip(tmp_path / "preview.mp4", 3, height=720, width=1280)
-    request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0)
+    request = MeasureRequest(folder=tmp_path, videos={"preview": file}, fps=8.0, niceness=0)
     assert measure_in_process(request, nothing)["preview"].num_frames == 3
     small = request.model_copy(update={"memory_bytes": -100_000_000 * (os.cpu_count() or 1)})
     with pytest.raises((VideoUnmeasurable, RuntimeError)):
