@@ -134,7 +134,7 @@ class AblationRun:
 
     @property
     def makes_videos(self) -> bool:
-        """Whether any of the chosen variants does, and not all are only trained."""
+        """Whether the suite makes videos with any of the chosen variants; others are only trained."""
         return any(variant.has_suite_videos for variant in self.chosen)
 
     def finish(self, processes: int, threads: int) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +23,10 @@ from tests.helpers.pulling import (
     BASE,
     CHECKPOINT,
     REFINER,
-    hub_of,
     pins,
-    preset_below,
     pull_from,
     stored_dtype,
-    write_repositories,
 )
-
-
-@pytest.fixture(scope="module")
-def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_repositories(tmp_path_factory.mktemp("repositories"))
-
-
-@pytest.fixture
-def hub(repositories: Path) -> Iterator[Hub]:
-    with hub_of(repositories) as hub:
-        yield hub
-
-
-@pytest.fixture
-def preset(tmp_path: Path) -> PresetFolder:
-    return preset_below(tmp_path)
 
 
 def test_a_refiner_is_added_to_an_installed_preset_and_refines(

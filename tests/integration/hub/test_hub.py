@@ -2,7 +2,6 @@
 
 import fcntl
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,29 +23,10 @@ from tests.helpers.jobs import job_spec
 from tests.helpers.pulling import (
     BASE,
     CHECKPOINT,
-    hub_of,
     pins,
-    preset_below,
     pull_from,
     stored_dtype,
-    write_repositories,
 )
-
-
-@pytest.fixture(scope="module")
-def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_repositories(tmp_path_factory.mktemp("repositories"))
-
-
-@pytest.fixture
-def hub(repositories: Path) -> Iterator[Hub]:
-    with hub_of(repositories) as hub:
-        yield hub
-
-
-@pytest.fixture
-def preset(tmp_path: Path) -> PresetFolder:
-    return preset_below(tmp_path)
 
 
 def test_a_pulled_preset_makes_a_chunk(hub: Hub, preset: PresetFolder) -> None:

@@ -1,6 +1,5 @@
 """Processes that pull a preset from a Hub on loopback: the command, a worker, and `longtake up`."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,24 +7,8 @@ import pytest
 from core.service.admission.catalog import PresetFolder
 from tests.helpers.command_line import Running
 from tests.helpers.hub_server import Hub
-from tests.helpers.pulling import CHECKPOINT, REFINER, hub_of, preset_below, write_repositories
+from tests.helpers.pulling import CHECKPOINT, REFINER
 from tests.helpers.service import running_service
-
-
-@pytest.fixture(scope="module")
-def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_repositories(tmp_path_factory.mktemp("repositories"))
-
-
-@pytest.fixture
-def hub(repositories: Path) -> Iterator[Hub]:
-    with hub_of(repositories) as hub:
-        yield hub
-
-
-@pytest.fixture
-def preset(tmp_path: Path) -> PresetFolder:
-    return preset_below(tmp_path)
 
 
 def test_the_command_pulls_with_progress_and_its_refiner_and_says_where(
